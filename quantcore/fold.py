@@ -1,0 +1,130 @@
+"""The explicit state of a fold: named flat arrays with a kind and a version, that can be saved, loaded and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from quantcore.errors import SchemaMismatch
+from quantcore.types import Array
+
+_MAGIC = b"QCSTATE1"
+
+
+@dataclass(frozen=True)
+class FoldState(Mapping[str, Array]):
+    """An immutable value between two calls of a fold.
+
+    Parameters
+    ----------
+    kind : str
+        The fold that made it, such as ``"trend"`` or ``"account"``.
+    version : int
+        Raised by the fold whenever the meaning of an array changes.
+    arrays : mapping of str to numpy array
+        The state itself; copied, made C-contiguous and read-only.
+
+    Examples
+    --------
+    >>> state = FoldState("example", 1, {"mean": np.array([1.0, 2.0])})
+    >>> FoldState.from_bytes(state.to_bytes()).digest() == state.digest()
+    True
+    """
+
+    kind: str
+    version: int
+    arrays: Mapping[str, Array] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        frozen = {}
+        for name in sorted(self.arrays):
+            array = np.array(self.arrays[name], order="C", copy=True)
+            array.flags.writeable = False
+            frozen[name] = array
+        object.__setattr__(self, "arrays", MappingProxyType(frozen))
+
+    def __getitem__(self, name: str) -> Array:
+        """Return one array, read-only."""
+        return self.arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, sorted."""
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        """Return the number of arrays."""
+        return len(self.arrays)
+
+    def expect(self, kind: str, version: int) -> FoldState:
+        """Return the state if it is of this kind and version, else raise `SchemaMismatch`."""
+        if (self.kind, self.version) != (kind, version):
+            raise SchemaMismatch(
+                f"state must be of kind {kind!r} version {version}, "
+                f"was {self.kind!r} version {self.version}"
+            )
+        return self
+
+    def copies(self) -> dict[str, Array]:
+        """Return writable copies of the arrays, for a kernel to advance."""
+        return {name: array.copy() for name, array in self.arrays.items()}
+
+    def to_bytes(self) -> bytes:
+        """Return the state as bytes: the same state always gives the same bytes."""
+        header = {
+            "kind": self.kind,
+            "version": self.version,
+            "arrays": [[n, a.dtype.str, list(a.shape)] for n, a in self.arrays.items()],
+        }
+        head = json.dumps(header, separators=(",", ":")).encode()
+        body = b"".join(a.tobytes() for a in self.arrays.values())
+        return _MAGIC + len(head).to_bytes(8, "little") + head + body
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> FoldState:
+        """Return the state that `to_bytes` wrote.
+
+        Raises
+        ------
+        SchemaMismatch
+            If the bytes are not a whole state.
+        """
+        if raw[:8] != _MAGIC:
+            raise SchemaMismatch("a saved state must start with QCSTATE1")
+        size = int.from_bytes(raw[8:16], "little")
+        header = json.loads(raw[16 : 16 + size])
+        arrays, at = {}, 16 + size
+        for name, dtype, shape in header["arrays"]:
+            count = int(np.prod(shape, dtype=np.int64))
+            end = at + count * np.dtype(dtype).itemsize
+            if end > len(raw):
+                raise SchemaMismatch(f"saved state is cut off in array {name!r}")
+            arrays[name] = np.frombuffer(raw[at:end], dtype=dtype).reshape(shape)
+            at = end
+        if at != len(raw):
+            raise SchemaMismatch(f"saved state has {len(raw) - at} bytes too many")
+        return cls(header["kind"], header["version"], arrays)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the state's bytes, as hexadecimal text."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file, atomically."""
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            file.write(self.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> FoldState:
+        """Read a state that `save` wrote."""
+        return cls.from_bytes(path.read_bytes())
