@@ -1,0 +1,1 @@
+"""The live loop: a thin driver around the two folds."""

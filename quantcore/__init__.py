@@ -1,0 +1,1 @@
+"""A backtest-first research framework for Binance USDT-M perpetual futures."""

@@ -1,0 +1,1 @@
+"""Backtest engine, results and report."""

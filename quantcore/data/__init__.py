@@ -1,0 +1,1 @@
+"""Getting, keeping and checking market data."""

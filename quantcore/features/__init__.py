@@ -1,0 +1,1 @@
+"""Measured quantities: pure, causal functions of bars."""

@@ -1,0 +1,1 @@
+"""The Financial Engineering Layer: pure functions over arrays and panels."""

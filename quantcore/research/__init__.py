@@ -1,0 +1,1 @@
+"""Research at scale."""

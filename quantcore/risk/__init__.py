@@ -1,0 +1,1 @@
+"""The Risk Management Layer."""

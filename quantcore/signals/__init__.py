@@ -1,0 +1,1 @@
+"""The Strategy Matrix and the Signal Generator."""
