@@ -1,0 +1,278 @@
+"""The step of the account plane and its scan: one execution bar after another, each in the order of DESIGN.md 1."""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from quantcore.execution.exits import guard_positions
+from quantcore.kernels.layout import (
+    BAR_US,
+    CLOSE_POSITION,
+    CURVE_DRAWDOWN,
+    CURVE_EQUITY,
+    CURVE_GROSS,
+    CURVE_MARGIN_RATIO,
+    CURVE_NAV,
+    CURVE_NET,
+    CURVE_UNREALISED,
+    CURVE_WALLET,
+    ENDED,
+    ENDS_US,
+    ENTRY,
+    EQUITY,
+    LAST_TS,
+    LATENCY_US,
+    LOTS,
+    MARGIN,
+    MARGIN_TYPE,
+    MARK,
+    NAV_RATE,
+    OFF,
+    OPEN_ORDERS,
+    PEAK_NAV,
+    QTY,
+    SCRIPT_CANCEL,
+    SCRIPT_CLIENT,
+    SCRIPT_FLAGS,
+    SCRIPT_LOTS,
+    SCRIPT_ROW,
+    SCRIPT_SIDE,
+    SCRIPT_SYMBOL,
+    SCRIPT_TIF,
+    SCRIPT_TYPE,
+    SCRIPT_WORKING,
+    SETTLEMENT_ASSUMED,
+    SETTLEMENT_ROW,
+    SETTLEMENT_SYMBOL,
+    SETTLEMENT_TIME,
+    STOP_LOSS,
+    TAKE_PROFIT,
+    TAKER_FEE,
+    TIME_EXIT_US,
+    TRAILING_STOP,
+    WALLET,
+    Account,
+    Journal,
+    Market,
+    Rules,
+)
+from quantcore.kernels.ledger import (
+    ISOLATED,
+    fill,
+    move_cash,
+    next_order_id,
+    pay_funding,
+    position_margin,
+)
+from quantcore.kernels.liquidation import test_margin, value
+from quantcore.kernels.orders import (
+    ON_MARK,
+    TAKER,
+    TRAILING,
+    arrive,
+    cancel_all,
+    due_cancels,
+    follow,
+    place,
+    request_cancel,
+    trade_inside,
+)
+from quantcore.risk.sizer import plan_targets
+from quantcore.types import FillReason, FloatArray, IntArray
+
+RECORD_ONLY = -2
+"""A row of `decisions` at which the curve is recorded and nothing is decided."""
+
+_SCRIPT = int(FillReason.SCRIPT)
+_SETTLEMENT = int(FillReason.SETTLEMENT)
+
+
+@njit(cache=True)
+def events_per_bar(n_symbols: int, n_orders: int) -> int:
+    """Return more journal rows than a bar can fill: each order ends once with two notes, each symbol plans once."""
+    return 8 * n_orders + 16 * n_symbols + 64
+
+
+@njit(cache=True)
+def scan(
+    account: Account, market: Market, rules: Rules, config: FloatArray,
+    settlement: IntArray, settlement_value: FloatArray,
+    flow_row: IntArray, flow_time: IntArray, flow_amount: FloatArray,
+    decisions: IntArray, targets: FloatArray, script: IntArray, script_value: FloatArray,
+    journal: Journal, start: int, stop: int,
+) -> int:  # fmt: skip
+    """Advance the account over rows ``[start, stop)``; return the first row for which the journal has no room."""
+    exits = False
+    for column in (STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, TIME_EXIT_US):
+        exits |= config[column] != OFF
+    endings = False
+    for s in range(len(account.held)):
+        endings |= rules.size[s, ENDS_US] <= market.ts_us[stop - 1]
+    paid = _first(settlement[:, SETTLEMENT_ROW], start)
+    flow = _first(flow_row, start)
+    sent = _first(script[:, SCRIPT_ROW], start)
+    bar_us = int(config[BAR_US])
+    room = len(journal.whole) - events_per_bar(len(account.held), len(account.ticket))
+    for row in range(start, stop):
+        due = _count(settlement[:, SETTLEMENT_ROW], paid, row) + _count(flow_row, flow, row)
+        orders = _count(script[:, SCRIPT_ROW], sent, row)
+        if journal.filled[0] + due + 4 * orders > room:
+            return row
+        while flow < len(flow_row) and flow_row[flow] == row:
+            move_cash(account, rules, journal, flow_time[flow], flow_amount[flow])
+            flow += 1
+        while paid < len(settlement) and settlement[paid, SETTLEMENT_ROW] == row:
+            _settle_funding(account, rules, journal, market, row, settlement[paid], settlement_value[paid])
+            paid += 1
+        if account.count[OPEN_ORDERS] > 0:
+            open_ts = market.ts_us[row] - bar_us
+            due_cancels(account, journal, open_ts, market.ts_us[row])
+            arrive(account, rules, journal, market, row, open_ts)
+            trade_inside(account, rules, journal, market, row, False)
+        isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, row)
+        changed = endangered and test_margin(account, rules, journal, market, row, False)
+        if account.count[OPEN_ORDERS] > 0:
+            changed |= trade_inside(account, rules, journal, market, row, True)
+            follow(account, market, row)
+        if endings:
+            changed |= _settle_ended(account, rules, journal, market, row)
+        if changed:
+            isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, row)
+        if endangered and test_margin(account, rules, journal, market, row, True):
+            isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, row)
+        equity = account.cash[WALLET] + isolated + pnl
+        account.cash[EQUITY] = equity
+        account.count[LAST_TS] = market.ts_us[row]
+        nav = equity * account.cash[NAV_RATE]
+        if nav > account.cash[PEAK_NAV]:
+            account.cash[PEAK_NAV] = nav
+        decision = decisions[row]
+        if decision != -1:
+            curve = journal.filled[1]
+            journal.filled[1] = curve + 1
+            journal.curve_ts[curve] = market.ts_us[row]
+            journal.curve[curve, CURVE_EQUITY] = equity
+            if journal.curve.shape[1] > 1:
+                _record(account, rules, journal, curve, pnl, maintenance, gross, net)
+            if decision >= 0:
+                plan_targets(account, rules, journal, market, row, config, targets[decision])
+        while sent < len(script) and script[sent, SCRIPT_ROW] == row:
+            _send_scripted(account, rules, journal, market, row, config, script[sent], script_value[sent])
+            sent += 1
+        if exits:
+            guard_positions(account, rules, journal, market, row, config)
+    return stop
+
+
+@njit(cache=True)
+def _first(rows: IntArray, row: int) -> int:
+    k = 0
+    while k < len(rows) and rows[k] < row:
+        k += 1
+    return k
+
+
+@njit(cache=True)
+def _count(rows: IntArray, k: int, row: int) -> int:
+    count = 0
+    while k + count < len(rows) and rows[k + count] == row:
+        count += 1
+    return count
+
+
+@njit(cache=True)
+def _settle_funding(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, whole: IntArray, number: FloatArray
+) -> None:
+    """Pay one settlement at the mark at its time; where that is not known, at the bar's open."""
+    s = whole[SETTLEMENT_SYMBOL]
+    rate, mark = number[0], number[1]
+    if not mark > 0.0:
+        mark = market.mark_open[row, s]
+    if not mark > 0.0:
+        mark = market.open[row, s]
+    if not mark > 0.0:
+        mark = account.position[s, MARK]
+    pay_funding(
+        account, rules, journal, s, whole[SETTLEMENT_TIME], rate, mark, whole[SETTLEMENT_ASSUMED]
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _settle_ended(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int
+) -> bool:
+    """Settle symbols whose trading has ended at their last mark, with taker fee."""
+    settled = False
+    for s in range(len(account.held)):
+        if account.held[s, ENDED] or market.ts_us[row] < rules.size[s, ENDS_US]:
+            continue
+        account.held[s, ENDED] = 1
+        cancel_all(account, journal, market.ts_us[row], s)
+        lots = account.held[s, LOTS]
+        if lots != 0:
+            mark = account.position[s, MARK]
+            fill(
+                account, rules, journal, s, -lots, mark, rules.rate[s, TAKER_FEE], market.ts_us[row],
+                account.count[LAST_TS], next_order_id(account), TAKER, _SETTLEMENT, mark,
+            )  # fmt: skip
+            settled = True
+    return settled
+
+
+@njit(cache=True)
+def _record(
+    account: Account, rules: Rules, journal: Journal, curve: int, pnl: float, maintenance: float,
+    gross: float, net: float,
+) -> None:  # fmt: skip
+    row = journal.curve[curve]
+    equity = row[CURVE_EQUITY]
+    row[CURVE_WALLET] = equity - pnl
+    row[CURVE_UNREALISED] = pnl
+    row[CURVE_GROSS] = gross
+    row[CURVE_NET] = net
+    nav = equity * account.cash[NAV_RATE]
+    row[CURVE_NAV] = nav
+    row[CURVE_DRAWDOWN] = nav / account.cash[PEAK_NAV] - 1.0
+    # Cross margin is one pot; an isolated position is as near to liquidation as its own margin says.
+    cross, ratio = equity, 0.0
+    for s in range(len(account.held)):
+        if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] == ISOLATED:
+            mark = account.position[s, MARK]
+            margin = account.position[s, MARGIN]
+            margin += account.position[s, QTY] * (mark - account.position[s, ENTRY])
+            needed = position_margin(account, rules, s, mark)
+            cross -= margin
+            maintenance -= needed
+            ratio = max(ratio, needed / margin) if margin > 0.0 else math.inf
+    if maintenance > 0.0:
+        ratio = max(ratio, maintenance / cross) if cross > 0.0 else math.inf
+    row[CURVE_MARGIN_RATIO] = ratio
+
+
+@njit(cache=True)
+def _send_scripted(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray,
+    whole: IntArray, number: FloatArray,
+) -> None:  # fmt: skip
+    ts, delay = market.ts_us[row], int(config[LATENCY_US])
+    if whole[SCRIPT_CANCEL]:
+        request_cancel(account, whole[SCRIPT_CLIENT], ts + delay)
+        return
+    s, side, kind = whole[SCRIPT_SYMBOL], whole[SCRIPT_SIDE], whole[SCRIPT_TYPE]
+    last = market.close[row, s]
+    mark = market.mark_close[row, s]
+    mark = mark if mark > 0.0 else last
+    price, stop, callback = number[0], number[1], number[2]
+    if math.isnan(price):
+        price = mark
+    if kind == TRAILING:
+        basis = mark if whole[SCRIPT_WORKING] == ON_MARK else last
+        stop = basis * (1.0 + side * callback)
+    lots = 0 if whole[SCRIPT_FLAGS] & CLOSE_POSITION else whole[SCRIPT_LOTS]
+    place(
+        account, rules, journal, ts, delay, s, side, kind, whole[SCRIPT_TIF], lots, whole[SCRIPT_FLAGS],
+        whole[SCRIPT_WORKING], _SCRIPT, whole[SCRIPT_CLIENT], price, stop, callback, mark, last,
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""Protective orders of a strategy's exit settings: placed at the close that filled the position, active a bar later."""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from quantcore.kernels.layout import (
+    CANCEL_TS,
+    CLOSE_POSITION,
+    ENTRY,
+    ENTRY_TS,
+    GUARDED,
+    LATENCY_US,
+    LOTS,
+    MARK,
+    OFF,
+    OPEN_ORDERS,
+    REASON,
+    RESTING,
+    STOP_LOSS,
+    SYMBOL,
+    TAKE_PROFIT,
+    TIME_EXIT_US,
+    TRAILING_STOP,
+    Account,
+    Journal,
+    Market,
+    Rules,
+)
+from quantcore.kernels.orders import CANCELED, MARKET, PROFIT, STOP, TRAILING, end_order, place
+from quantcore.kernels.rules import tick_nearest
+from quantcore.types import FillReason, FloatArray, Rule, WorkingType
+
+_ON_MARK = int(WorkingType.MARK_PRICE)
+_ON_LAST = int(WorkingType.CONTRACT_PRICE)
+_STOP_LOSS = int(FillReason.STOP_LOSS)
+_TAKE_PROFIT = int(FillReason.TAKE_PROFIT)
+_TRAILING = int(FillReason.TRAILING_STOP)
+_TIME_EXIT = int(FillReason.TIME_EXIT)
+_WOULD_TRIGGER = int(Rule.WOULD_TRIGGER)
+
+
+@njit(cache=True)
+def guard_positions(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray
+) -> None:
+    """Keep each position's protective orders in step with it, as close-position orders that need no resizing."""
+    for s in range(len(account.held)):
+        lots = account.held[s, LOTS]
+        entry = account.position[s, ENTRY]
+        guarded = account.position[s, GUARDED]
+        signed = math.copysign(entry, lots) if lots != 0 else 0.0
+        if signed != guarded:
+            moved = guarded * signed <= 0.0
+            _withdraw(account, journal, market.ts_us[row], int(config[LATENCY_US]), s, not moved)
+            account.position[s, GUARDED] = signed
+            if lots != 0:
+                _protect(account, rules, journal, market, row, config, s, moved)
+        if lots != 0 and config[TIME_EXIT_US] != OFF:
+            _leave_on_time(account, rules, journal, market, row, config, s)
+
+
+@njit(cache=True)
+def _withdraw(
+    account: Account, journal: Journal, ts: int, delay_us: int, s: int, keep_trailing: bool
+) -> None:
+    # A position that grew keeps its trailing stop: its extreme belongs to the position, not to the entry price.
+    if account.held[s, RESTING] == 0:
+        return
+    for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
+        reason = account.ticket[k, REASON]
+        if account.ticket[k, SYMBOL] == s and _STOP_LOSS <= reason <= _TIME_EXIT:
+            if keep_trailing and reason in (_TRAILING, _TIME_EXIT):
+                continue
+            if delay_us > 0:
+                account.ticket[k, CANCEL_TS] = ts + delay_us
+            else:
+                end_order(account, journal, k, ts, CANCELED, -1)
+
+
+@njit(cache=True)
+def _protect(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int, moved: bool
+) -> None:  # fmt: skip
+    entry = account.position[s, ENTRY]
+    side = -1 if account.held[s, LOTS] > 0 else 1
+    if config[STOP_LOSS] != OFF:
+        stop = tick_nearest(rules, s, entry * (1.0 + side * config[STOP_LOSS]))
+        _send(account, rules, journal, market, row, config, s, side, STOP, _ON_MARK, _STOP_LOSS, stop, math.nan)
+    if config[TAKE_PROFIT] != OFF:
+        stop = tick_nearest(rules, s, entry * (1.0 - side * config[TAKE_PROFIT]))
+        _send(account, rules, journal, market, row, config, s, side, PROFIT, _ON_LAST, _TAKE_PROFIT, stop, math.nan)
+    if config[TRAILING_STOP] != OFF and moved:
+        callback = config[TRAILING_STOP]
+        stop = account.position[s, MARK] * (1.0 + side * callback)
+        _send(
+            account, rules, journal, market, row, config, s, side, TRAILING, _ON_MARK, _TRAILING, stop, callback
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _send(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int, side: int,
+    kind: int, working: int, reason: int, stop: float, callback: float,
+) -> None:  # fmt: skip
+    # A trigger that the price has passed already is refused by the exchange: the position leaves at the next open.
+    ts, delay = market.ts_us[row], int(config[LATENCY_US])
+    mark = account.position[s, MARK]
+    last = market.close[row, s]
+    last = last if last > 0.0 else mark
+    rule = place(
+        account, rules, journal, ts, delay, s, side, kind, 0, 0, CLOSE_POSITION, working, reason, -1,
+        math.nan, stop, callback, mark, last,
+    )  # fmt: skip
+    if rule == _WOULD_TRIGGER:
+        place(
+            account, rules, journal, ts, delay, s, side, MARKET, 0, 0, CLOSE_POSITION, working, reason, -1,
+            mark, math.nan, math.nan, mark, last,
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _leave_on_time(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int
+) -> None:
+    ts = market.ts_us[row]
+    if ts - account.held[s, ENTRY_TS] < config[TIME_EXIT_US]:
+        return
+    for k in range(account.count[OPEN_ORDERS]):
+        if account.ticket[k, SYMBOL] == s and account.ticket[k, REASON] == _TIME_EXIT:
+            return
+    side = -1 if account.held[s, LOTS] > 0 else 1
+    mark = account.position[s, MARK]
+    place(
+        account, rules, journal, ts, int(config[LATENCY_US]), s, side, MARKET, 0, 0, CLOSE_POSITION, _ON_MARK,
+        _TIME_EXIT, -1, mark, math.nan, math.nan, mark, mark,
+    )  # fmt: skip

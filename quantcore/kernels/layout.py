@@ -1,0 +1,241 @@
+"""Columns of the arrays on which the account step works: the state, the rules, the market and the journal.
+
+Kernels know no objects, so a record is a row of two arrays: whole numbers (lots, ids, stamps in microseconds) and
+real numbers (USDT, prices, quantities). The names below are their columns.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from quantcore.types import FloatArray, IntArray
+
+
+class Account(NamedTuple):
+    """The state of an account: everything that decides what the next bar does to it."""
+
+    cash: FloatArray
+    """USDT totals, shape ``(N_CASH,)``."""
+    count: IntArray
+    """Counters, shape ``(N_COUNT,)``."""
+    position: FloatArray
+    """Shape ``(n_symbols, N_POSITION)``."""
+    held: IntArray
+    """Shape ``(n_symbols, N_HELD)``."""
+    order: FloatArray
+    """Open orders in order of sequence, shape ``(capacity, N_ORDER)``."""
+    ticket: IntArray
+    """Open orders' whole numbers, shape ``(capacity, N_TICKET)``."""
+
+
+class Rules(NamedTuple):
+    """What the exchange and the settings say of each symbol; constant during a run."""
+
+    rate: FloatArray
+    """Shape ``(n_symbols, N_RATE)``."""
+    size: IntArray
+    """Shape ``(n_symbols, N_SIZE)``."""
+    bracket: FloatArray
+    """Margin brackets, shape ``(n_symbols, n_brackets, N_BRACKET)``; the last cap is infinite."""
+
+
+class Market(NamedTuple):
+    """Execution bars, each field of shape ``(n_bars, n_symbols)``; NaN where a symbol has no bar or no mark."""
+
+    ts_us: IntArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    mark_open: FloatArray
+    mark_high: FloatArray
+    mark_low: FloatArray
+    mark_close: FloatArray
+
+
+class Journal(NamedTuple):
+    """What happened, in order: preallocated rows that the caller enlarges between scans."""
+
+    filled: IntArray
+    """Rows used: events, curve."""
+    whole: IntArray
+    """Shape ``(capacity, N_WHOLE)``."""
+    number: FloatArray
+    """Shape ``(capacity, N_NUMBER)``."""
+    curve_ts: IntArray
+    """Stamps of the curve's rows, shape ``(capacity,)``."""
+    curve: FloatArray
+    """One row per decision, shape ``(capacity, 1 or N_CURVE)``."""
+
+
+# Account.cash
+WALLET = 0  # cross wallet, isolated margin excluded
+NAV_RATE = 1  # value of one unit per USDT of equity; deposits and withdrawals change it, profit does not
+PEAK_NAV = 2
+NET_DEPOSITS = 3
+REALISED = 4
+FEES = 5
+FUNDING = 6
+LIQUIDATION_FEES = 7
+INSURANCE = 8
+EQUITY = 9  # at the last bar's closing marks
+N_CASH = 10
+
+# Account.count
+NEXT_ORDER_ID = 0
+OPEN_ORDERS = 1
+LAST_TS = 2
+N_COUNT = 3
+
+# Account.position
+QTY = 0  # signed coins
+ENTRY = 1
+MARGIN = 2  # isolated wallet
+MARK = 3  # last known mark
+BEST = 4  # best mark since entry, for trailing stops
+GUARDED = 5  # entry price for which protective orders stand
+N_POSITION = 6
+
+# Account.held
+LOTS = 0  # signed whole steps
+TIER = 1  # bracket of the last maintenance margin, a hint
+ENTRY_TS = 2  # close of the bar that opened the position
+LOCK = 3  # side that an exit rule closed: no new entry on it until the target leaves it
+RESTING = 4  # open orders of the symbol
+INTRABAR_TS = 5  # bar in which an entry limit filled: take-profits wait for the next one
+ENDED = 6
+N_HELD = 7
+
+# Account.order
+LIMIT_PRICE = 0
+STOP_PRICE = 1
+CALLBACK = 2
+EXTREME = 3
+N_ORDER = 4
+
+# Account.ticket
+ORDER_ID = 0
+SYMBOL = 1
+SIDE = 2
+TYPE = 3
+TIME_IN_FORCE = 4
+ORDER_LOTS = 5
+FLAGS = 6
+WORKING = 7
+REASON = 8
+DECISION_TS = 9
+ACTIVE_TS = 10  # the first bar that opens at or after it sees the order
+SEEN = 11
+CANCEL_TS = 12  # a cancel takes effect at the first bar that opens at or after it
+CLIENT = 13
+N_TICKET = 14
+
+REDUCE_ONLY = 1
+CLOSE_POSITION = 2
+NEVER = 2**62
+
+# Rules.rate
+MIN_NOTIONAL = 0
+LEVERAGE = 1
+MAKER_FEE = 2
+TAKER_FEE = 3
+LIQUIDATION_FEE = 4
+TAKER_COST = 5  # half-spread and slippage, fraction of price
+NOTIONAL_MAX = 6  # the brackets' cap at this leverage
+N_RATE = 7
+
+# Rules.size
+STEP_NUMERATOR = 0
+STEP_DENOMINATOR = 1
+TICK_NUMERATOR = 2
+TICK_DENOMINATOR = 3
+MIN_LOTS = 4
+MARKET_MAX_LOTS = 5
+LIMIT_MAX_LOTS = 6
+MARGIN_TYPE = 7
+ENDS_US = 8
+N_SIZE = 9
+
+# Rules.bracket
+FLOOR = 0
+CAP = 1
+MAINTENANCE_RATE = 2
+CUM = 3
+N_BRACKET = 4
+
+# Journal.whole; the kind of an event says which of its columns mean something
+KIND = 0
+TS = 1
+EVENT_SYMBOL = 2
+EVENT_ORDER = 3
+EVENT_SIDE = 4
+EVENT_LOTS = 5
+EVENT_TYPE = 6
+EVENT_TIF = 7
+EVENT_FLAGS = 8
+EVENT_STATE = 9  # liquidity of a fill, status of an order, stage of a reason, 1 for an assumed funding rate
+EVENT_REASON = 10  # reason of an order or fill, rule of a status or reason
+EVENT_DECISION = 11
+EVENT_ACTION = 12
+EVENT_CLIENT = 13
+N_WHOLE = 14
+
+# Journal.number, by kind
+A = 0  # quantity; funding quantity; flow amount; limit of a reason
+B = 1  # price; funding mark; value of a reason
+C = 2  # fee; stop price of an order; funding rate; liquidation fee
+D = 3  # reference price; funding amount; insurance
+E = 4  # entry price after a fill
+F = 5  # realised PnL of a fill
+N_NUMBER = 6
+
+EVENT_NEW_ORDER = 0
+EVENT_STATUS = 1
+EVENT_FILL = 2
+EVENT_FUNDING = 3
+EVENT_LIQUIDATION = 4
+EVENT_FLOW = 5
+EVENT_WHY = 6
+
+# Journal.curve
+CURVE_EQUITY = 0
+CURVE_WALLET = 1
+CURVE_UNREALISED = 2
+CURVE_MARGIN_RATIO = 3
+CURVE_GROSS = 4
+CURVE_NET = 5
+CURVE_DRAWDOWN = 6
+CURVE_NAV = 7
+N_CURVE = 8
+
+# Account.config: numbers that hold for all symbols
+NO_TRADE_BAND = 0
+MARGIN_BUFFER = 1
+STOP_LOSS = 2
+TAKE_PROFIT = 3
+TRAILING_STOP = 4
+TIME_EXIT_US = 5
+LATENCY_US = 6  # whole execution bars beyond the next open
+BAR_US = 7
+N_CONFIG = 8
+OFF = -1.0
+
+# Scripted orders
+SCRIPT_ROW = 0
+SCRIPT_CLIENT = 1
+SCRIPT_SYMBOL = 2
+SCRIPT_SIDE = 3
+SCRIPT_TYPE = 4
+SCRIPT_TIF = 5
+SCRIPT_LOTS = 6
+SCRIPT_FLAGS = 7
+SCRIPT_WORKING = 8
+SCRIPT_CANCEL = 9  # 1: cancel the open order of that client number
+N_SCRIPT = 10
+
+# Funding settlements of a run
+SETTLEMENT_ROW = 0
+SETTLEMENT_TIME = 1
+SETTLEMENT_SYMBOL = 2
+SETTLEMENT_ASSUMED = 3
+N_SETTLEMENT = 4

@@ -1,0 +1,471 @@
+"""The table of open orders: placing, activating, filling and removing them, one bar at a time."""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from quantcore.kernels.fills import inside, reaches, taker_price, trades_through, worse
+from quantcore.kernels.layout import (
+    ACTIVE_TS,
+    CALLBACK,
+    CANCEL_TS,
+    CLIENT,
+    CLOSE_POSITION,
+    DECISION_TS,
+    ENDED,
+    ENTRY,
+    ENTRY_TS,
+    EXTREME,
+    FLAGS,
+    INTRABAR_TS,
+    LEVERAGE,
+    LIMIT_MAX_LOTS,
+    LIMIT_PRICE,
+    LOCK,
+    LOTS,
+    MAKER_FEE,
+    MARK,
+    MARKET_MAX_LOTS,
+    MIN_LOTS,
+    MIN_NOTIONAL,
+    NEVER,
+    NOTIONAL_MAX,
+    OPEN_ORDERS,
+    ORDER_ID,
+    ORDER_LOTS,
+    QTY,
+    REASON,
+    REDUCE_ONLY,
+    RESTING,
+    SEEN,
+    SIDE,
+    STOP_PRICE,
+    SYMBOL,
+    TAKER_FEE,
+    TIME_IN_FORCE,
+    TYPE,
+    WORKING,
+    Account,
+    Journal,
+    Market,
+    Rules,
+)
+from quantcore.kernels.ledger import (
+    available_margin,
+    explain,
+    fill,
+    next_order_id,
+    opening_lots,
+    write_new_order,
+    write_status,
+)
+from quantcore.kernels.rules import quantity
+from quantcore.types import (
+    Action,
+    FillReason,
+    Liquidity,
+    OrderStatus,
+    OrderType,
+    Rule,
+    Stage,
+    TimeInForce,
+    WorkingType,
+)
+
+MARKET = int(OrderType.MARKET)
+LIMIT = int(OrderType.LIMIT)
+STOP = int(OrderType.STOP_MARKET)
+PROFIT = int(OrderType.TAKE_PROFIT_MARKET)
+TRAILING = int(OrderType.TRAILING_STOP_MARKET)
+IOC = int(TimeInForce.IOC)
+FOK = int(TimeInForce.FOK)
+GTX = int(TimeInForce.GTX)
+ON_MARK = int(WorkingType.MARK_PRICE)
+TAKER = int(Liquidity.TAKER)
+MAKER = int(Liquidity.MAKER)
+FILLED = int(OrderStatus.FILLED)
+CANCELED = int(OrderStatus.CANCELED)
+REJECTED = int(OrderStatus.REJECTED)
+EXPIRED = int(OrderStatus.EXPIRED)
+_VENUE = int(Stage.VENUE)
+_REJECT = int(Action.REJECTED)
+_FIRST_EXIT = int(FillReason.STOP_LOSS)
+_LAST_EXIT = int(FillReason.TIME_EXIT)
+_BELOW_STEP = int(Rule.BELOW_STEP)
+_BRACKET = int(Rule.BRACKET_NOTIONAL)
+_ENDED = int(Rule.SYMBOL_ENDED)
+_FOK = int(Rule.FOK_NOT_FILLABLE)
+_MARGIN = int(Rule.MARGIN)
+_MARKET_MAX = int(Rule.MARKET_MAX_QTY)
+_MIN_NOTIONAL = int(Rule.MIN_NOTIONAL)
+_NO_PRICE = int(Rule.NO_PRICE)
+_POST_ONLY = int(Rule.POST_ONLY_WOULD_CROSS)
+_REDUCE_ONLY = int(Rule.REDUCE_ONLY)
+_TABLE_FULL = int(Rule.OPEN_ORDER_LIMIT)
+_TRIGGERS = int(Rule.WOULD_TRIGGER)
+
+
+@njit(cache=True)
+def remove(account: Account, k: int) -> None:
+    """Take an order out of the table; later ones move up, so that the table stays in order of sequence."""
+    count = account.count[OPEN_ORDERS]
+    account.held[account.ticket[k, SYMBOL], RESTING] -= 1
+    for j in range(k, count - 1):
+        account.ticket[j] = account.ticket[j + 1]
+        account.order[j] = account.order[j + 1]
+    account.count[OPEN_ORDERS] = count - 1
+
+
+@njit(cache=True)
+def end_order(account: Account, journal: Journal, k: int, ts: int, status: int, rule: int) -> None:
+    """Remove an order and write how it ended; a refusal is also explained."""
+    s = account.ticket[k, SYMBOL]
+    write_status(journal, ts, s, account.ticket[k, ORDER_ID], status, rule)
+    if status == REJECTED and rule != _MARGIN and rule != _BRACKET:  # those are explained with numbers
+        explain(journal, ts, s, _VENUE, rule, _REJECT, math.nan, math.nan)
+    remove(account, k)
+
+
+@njit(cache=True)
+def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None:
+    """Cancel every open order of a symbol, or of the account where symbol is -1."""
+    for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
+        if symbol < 0 or account.ticket[k, SYMBOL] == symbol:
+            end_order(account, journal, k, ts, CANCELED, -1)
+
+
+@njit(cache=True)
+def place(
+    account: Account, rules: Rules, journal: Journal, ts: int, delay_us: int, s: int, side: int, kind: int,
+    tif: int, lots: int, flags: int, working: int, reason: int, client: int, price: float, stop: float,
+    callback: float, mark: float, last: float,
+) -> int:  # fmt: skip
+    """Send an order at a bar's close; return the broken rule where the venue refuses it at once, else -1.
+
+    `mark` and `last` are the prices at that close. A market order's `price` is the one it was planned at, on which
+    its notional is measured. It becomes active with the first bar that opens `delay_us` after `ts` or later.
+    """
+    order_id = next_order_id(account)
+    qty = quantity(rules, s, lots)
+    write_new_order(journal, ts, s, order_id, side, lots, kind, tif, flags, reason, client, qty, price, stop)
+    basis = mark if working == ON_MARK else last
+    rule = _refusal(account, rules, s, side, kind, lots, flags, price, stop, basis)
+    if rule >= 0:
+        write_status(journal, ts, s, order_id, REJECTED, rule)
+        limit = rules.rate[s, MIN_NOTIONAL] if rule == _MIN_NOTIONAL else math.nan
+        value = qty * price if rule == _MIN_NOTIONAL else math.nan
+        explain(journal, ts, s, _VENUE, rule, _REJECT, limit, value)
+        return rule
+    k = account.count[OPEN_ORDERS]
+    account.count[OPEN_ORDERS] = k + 1
+    account.held[s, RESTING] += 1
+    ticket = account.ticket[k]
+    ticket[ORDER_ID] = order_id
+    ticket[SYMBOL] = s
+    ticket[SIDE] = side
+    ticket[TYPE] = kind
+    ticket[TIME_IN_FORCE] = tif
+    ticket[ORDER_LOTS] = lots
+    ticket[FLAGS] = flags
+    ticket[WORKING] = working
+    ticket[REASON] = reason
+    ticket[DECISION_TS] = ts
+    ticket[ACTIVE_TS] = ts + delay_us
+    ticket[SEEN] = 0
+    ticket[CANCEL_TS] = NEVER
+    ticket[CLIENT] = client
+    account.order[k, LIMIT_PRICE] = price
+    account.order[k, STOP_PRICE] = stop
+    account.order[k, CALLBACK] = callback
+    account.order[k, EXTREME] = basis
+    return -1
+
+
+@njit(cache=True)
+def _refusal(  # noqa: C901, PLR0911 - one line per filter of the exchange, in its order
+    account: Account, rules: Rules, s: int, side: int, kind: int, lots: int, flags: int, price: float,
+    stop: float, basis: float,
+) -> int:  # fmt: skip
+    if account.held[s, ENDED]:
+        return _ENDED
+    if account.count[OPEN_ORDERS] >= len(account.ticket):
+        return _TABLE_FULL
+    if math.isnan(basis):
+        return _NO_PRICE
+    if flags != 0 and account.held[s, LOTS] * side >= 0:
+        return _REDUCE_ONLY
+    if not flags & CLOSE_POSITION:
+        if lots < max(rules.size[s, MIN_LOTS], 1):
+            return _BELOW_STEP
+        most = rules.size[s, LIMIT_MAX_LOTS if kind == LIMIT else MARKET_MAX_LOTS]
+        if lots > most:
+            return _MARKET_MAX
+        value = price if kind <= LIMIT else stop
+        if flags == 0 and quantity(rules, s, lots) * value < rules.rate[s, MIN_NOTIONAL]:
+            return _MIN_NOTIONAL
+    # The trigger must lie beyond the price, or it would fire at once (the exchange's -2021).
+    if kind == STOP and (basis - stop) * side >= 0.0:
+        return _TRIGGERS
+    if kind == PROFIT and (stop - basis) * side >= 0.0:
+        return _TRIGGERS
+    return -1
+
+
+@njit(cache=True)
+def due_cancels(account: Account, journal: Journal, open_ts: int, ts: int) -> None:
+    """Cancel the orders whose cancel has reached the venue when the bar opens."""
+    for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
+        if account.ticket[k, CANCEL_TS] <= open_ts:
+            end_order(account, journal, k, ts, CANCELED, -1)
+
+
+@njit(cache=True)
+def fillable(account: Account, k: int) -> int:
+    """Return the lots an order may still trade: a reducing one never more than the position it reduces."""
+    ticket = account.ticket[k]
+    flags = ticket[FLAGS]
+    if flags == 0:
+        return int(ticket[ORDER_LOTS])
+    held = account.held[ticket[SYMBOL], LOTS]
+    if held * ticket[SIDE] >= 0:
+        return 0
+    if flags & CLOSE_POSITION:
+        return abs(int(held))
+    return min(int(ticket[ORDER_LOTS]), abs(int(held)))
+
+
+@njit(cache=True)
+def reduces(account: Account, k: int) -> bool:
+    """Return whether an order can only make its symbol's position smaller."""
+    ticket = account.ticket[k]
+    if ticket[FLAGS] != 0:
+        return True
+    held = account.held[ticket[SYMBOL], LOTS]
+    return bool(held * ticket[SIDE] < 0 and ticket[ORDER_LOTS] <= abs(held))
+
+
+@njit(cache=True)
+def trade(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, price: float,
+    liquidity: int, reference: float,
+) -> bool:  # fmt: skip
+    """Fill an order whole, or reject it where margin or bracket forbid; either way it leaves the table."""
+    ticket = account.ticket[k]
+    s, side, ts = ticket[SYMBOL], ticket[SIDE], market.ts_us[row]
+    lots = fillable(account, k)
+    if lots == 0:
+        end_order(account, journal, k, ts, EXPIRED, _REDUCE_ONLY)
+        return False
+    held = account.held[s, LOTS]
+    opening = opening_lots(held, lots * side)
+    fee_rate = rules.rate[s, MAKER_FEE if liquidity == MAKER else TAKER_FEE]
+    if opening > 0:
+        rule = _margin_refusal(account, rules, journal, ts, k, lots, opening, price, fee_rate)
+        if rule >= 0:
+            end_order(account, journal, k, ts, REJECTED, rule)
+            return False
+    reason = ticket[REASON]
+    fill(
+        account, rules, journal, s, lots * side, price, fee_rate, ts, ticket[DECISION_TS],
+        ticket[ORDER_ID], liquidity, reason, reference,
+    )  # fmt: skip
+    if held == 0 and not math.isnan(market.mark_open[row, s]):
+        account.position[s, MARK] = market.mark_open[row, s]
+    if _FIRST_EXIT <= reason <= _LAST_EXIT and account.held[s, LOTS] == 0:
+        account.held[s, LOCK] = -side
+    write_status(journal, ts, s, ticket[ORDER_ID], FILLED, -1)
+    remove(account, k)
+    return True
+
+
+@njit(cache=True)
+def _margin_refusal(
+    account: Account, rules: Rules, journal: Journal, ts: int, k: int, lots: int, opening: int, price: float,
+    fee_rate: float,
+) -> int:  # fmt: skip
+    ticket = account.ticket[k]
+    s = ticket[SYMBOL]
+    held = account.held[s, LOTS]
+    leverage = rules.rate[s, LEVERAGE]
+    after = abs(quantity(rules, s, held + lots * ticket[SIDE])) * price
+    if after > rules.rate[s, NOTIONAL_MAX]:
+        explain(journal, ts, s, _VENUE, _BRACKET, _REJECT, rules.rate[s, NOTIONAL_MAX], after)
+        return _BRACKET
+    free = available_margin(account, rules, k, False)
+    qty = account.position[s, QTY]
+    if lots > opening:  # a flip frees the closing part first
+        mark = account.position[s, MARK]
+        free += abs(qty) * mark / leverage + qty * (price - mark)
+    needed = quantity(rules, s, opening) * price / leverage
+    needed += quantity(rules, s, lots) * price * fee_rate
+    if needed > free:
+        explain(journal, ts, s, _VENUE, _MARGIN, _REJECT, free, needed)
+        return _MARGIN
+    return -1
+
+
+@njit(cache=True)
+def arrive(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, open_ts: int
+) -> None:
+    """Let the orders that became active meet the bar's open: reducing ones first, then by symbol, then by sequence."""
+    while True:
+        chosen, best = -1, NEVER
+        for k in range(account.count[OPEN_ORDERS]):
+            ticket = account.ticket[k]
+            if ticket[SEEN] == 0 and ticket[ACTIVE_TS] <= open_ts:
+                key = ticket[SYMBOL] if reduces(account, k) else ticket[SYMBOL] + len(account.held)
+                if key < best:
+                    chosen, best = k, key
+        if chosen < 0:
+            return
+        _meet_open(account, rules, journal, market, row, chosen)
+
+
+@njit(cache=True)
+def _meet_open(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int
+) -> None:
+    ticket = account.ticket[k]
+    ticket[SEEN] = 1
+    s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
+    reference, ts = market.open[row, s], market.ts_us[row]
+    if kind == MARKET:
+        if math.isnan(reference):
+            end_order(account, journal, k, ts, REJECTED, _NO_PRICE)
+        else:
+            price = taker_price(rules, s, side, reference)
+            trade(account, rules, journal, market, row, k, price, TAKER, reference)
+    elif kind == LIMIT:
+        _meet_open_limit(account, rules, journal, market, row, k, reference)
+
+
+@njit(cache=True)
+def _meet_open_limit(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, reference: float
+) -> None:
+    ticket = account.ticket[k]
+    s, side, tif, ts = ticket[SYMBOL], ticket[SIDE], ticket[TIME_IN_FORCE], market.ts_us[row]
+    limit = account.order[k, LIMIT_PRICE]
+    if (limit - reference) * side >= 0.0:  # crosses; never where there is no price
+        if tif == GTX:
+            end_order(account, journal, k, ts, REJECTED, _POST_ONLY)
+            return
+        price = taker_price(rules, s, side, reference)
+        price = min(price, limit) if side > 0 else max(price, limit)
+        trade(account, rules, journal, market, row, k, price, TAKER, reference)
+        return
+    if tif in (IOC, FOK):
+        end_order(account, journal, k, ts, EXPIRED, _FOK if tif == FOK else -1)
+        return
+    lots = fillable(account, k)
+    opening = opening_lots(account.held[s, LOTS], lots * side)
+    if lots == 0:
+        end_order(account, journal, k, ts, EXPIRED, _REDUCE_ONLY)
+    elif opening > 0:
+        fee_rate = rules.rate[s, MAKER_FEE]
+        rule = _margin_refusal(account, rules, journal, ts, k, lots, opening, limit, fee_rate)
+        if rule >= 0:
+            end_order(account, journal, k, ts, REJECTED, rule)
+
+
+@njit(cache=True)
+def _level(
+    account: Account, market: Market, row: int, k: int, exits: bool
+) -> float:
+    # The price at which an order trades or triggers in this bar; NaN where it does not, or not in this stage.
+    ticket = account.ticket[k]
+    s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
+    if kind == LIMIT:
+        if reduces(account, k) != exits:
+            return math.nan
+        if exits and account.held[s, INTRABAR_TS] == market.ts_us[row]:
+            return math.nan  # which came first within the bar is unknown
+        limit = account.order[k, LIMIT_PRICE]
+        through = trades_through(side, limit, market.low[row, s], market.high[row, s])
+        return limit if through else math.nan
+    if kind == MARKET or (kind == PROFIT) != exits:
+        return math.nan
+    low, high = market.low[row, s], market.high[row, s]
+    if ticket[WORKING] == ON_MARK and not math.isnan(market.mark_low[row, s]):
+        low, high = market.mark_low[row, s], market.mark_high[row, s]
+    stop = account.order[k, STOP_PRICE]
+    if kind == PROFIT:
+        if account.held[s, INTRABAR_TS] == market.ts_us[row]:
+            return math.nan
+        return stop if reaches(-side, stop, low, high) else math.nan
+    return stop if reaches(side, stop, low, high) else math.nan
+
+
+@njit(cache=True)
+def trade_inside(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, exits: bool
+) -> bool:
+    """Trade what the bar's range reaches; return whether anything filled.
+
+    First (`exits` false) stops and entry limits, later take-profits and reducing limits. Within a symbol the level
+    nearest to the open trades first.
+    """
+    filled = False
+    for s in range(len(account.held)):
+        while account.held[s, RESTING] > 0 and not math.isnan(market.open[row, s]):
+            chosen, nearest, level = -1, math.inf, math.nan
+            for k in range(account.count[OPEN_ORDERS]):
+                if account.ticket[k, SYMBOL] != s or account.ticket[k, SEEN] == 0:
+                    continue
+                at = _level(account, market, row, k, exits)
+                if abs(at - market.open[row, s]) < nearest:
+                    chosen, nearest, level = k, abs(at - market.open[row, s]), at
+            if chosen < 0:
+                break
+            filled |= _trade_at(account, rules, journal, market, row, chosen, level)
+    return filled
+
+
+@njit(cache=True)
+def _trade_at(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, level: float
+) -> bool:
+    ticket = account.ticket[k]
+    s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
+    low, high = market.low[row, s], market.high[row, s]
+    if kind == LIMIT:
+        entering = not reduces(account, k)
+        price = inside(level, low, high)
+        done = trade(account, rules, journal, market, row, k, price, MAKER, price)
+        if done and entering:
+            account.held[s, INTRABAR_TS] = market.ts_us[row]
+        return done
+    if kind == PROFIT:
+        reference = inside(level, low, high)
+    else:
+        reference = worse(side, level, market.open[row, s])
+    price = taker_price(rules, s, side, reference)
+    return trade(account, rules, journal, market, row, k, price, TAKER, reference)
+
+
+@njit(cache=True)
+def follow(account: Account, market: Market, row: int) -> None:
+    """Move trailing stops with the bar's extremes, for the bars that follow."""
+    for k in range(account.count[OPEN_ORDERS]):
+        ticket = account.ticket[k]
+        if ticket[TYPE] != TRAILING:
+            continue
+        s, side = ticket[SYMBOL], ticket[SIDE]
+        low, high = market.low[row, s], market.high[row, s]
+        if ticket[WORKING] == ON_MARK and not math.isnan(market.mark_low[row, s]):
+            low, high = market.mark_low[row, s], market.mark_high[row, s]
+        best = low if side > 0 else high
+        if not math.isnan(best) and (account.order[k, EXTREME] - best) * side > 0.0 and ticket[SEEN]:
+            account.order[k, EXTREME] = best
+            account.order[k, STOP_PRICE] = best * (1.0 + side * account.order[k, CALLBACK])
+
+
+@njit(cache=True)
+def request_cancel(account: Account, client: int, cancel_ts: int) -> None:
+    """Ask for the cancel of the open order with a client number."""
+    for k in range(account.count[OPEN_ORDERS]):
+        if account.ticket[k, CLIENT] == client:
+            account.ticket[k, CANCEL_TS] = cancel_ts

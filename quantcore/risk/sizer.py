@@ -1,0 +1,203 @@
+"""Position Sizer: target weights to whole lots, inside the account step.
+
+The plan is made at a decision's closing marks. Reducing orders come first and free their margin; orders that
+enlarge share what is available in proportion, so that the order of symbols does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from quantcore.kernels.layout import (
+    ENDED,
+    EQUITY,
+    LATENCY_US,
+    LEVERAGE,
+    LOCK,
+    LOTS,
+    MARGIN_BUFFER,
+    MARKET_MAX_LOTS,
+    MIN_LOTS,
+    MIN_NOTIONAL,
+    NO_TRADE_BAND,
+    NOTIONAL_MAX,
+    OPEN_ORDERS,
+    ORDER_LOTS,
+    REASON,
+    REDUCE_ONLY,
+    RESTING,
+    SEEN,
+    SIDE,
+    SYMBOL,
+    TAKER_COST,
+    TAKER_FEE,
+    Account,
+    Journal,
+    Market,
+    Rules,
+)
+from quantcore.kernels.ledger import available_margin, explain, opening_lots
+from quantcore.kernels.orders import MARKET, place
+from quantcore.kernels.rules import quantity, whole_lots
+from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
+
+_PLANNER = int(Stage.PLANNER)
+_REFUSED = int(Action.REFUSED)
+_CUT = int(Action.CUT)
+_TARGET = int(FillReason.TARGET)
+_ON_LAST = int(WorkingType.CONTRACT_PRICE)
+_BELOW_STEP = int(Rule.BELOW_STEP)
+_BRACKET = int(Rule.BRACKET_NOTIONAL)
+_MARGIN = int(Rule.MARGIN)
+_MARKET_MAX = int(Rule.MARKET_MAX_QTY)
+_MIN_NOTIONAL = int(Rule.MIN_NOTIONAL)
+
+
+@njit(cache=True)
+def plan_targets(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray
+) -> None:  # fmt: skip
+    """Send market orders that bring the positions to target weights.
+
+    Parameters
+    ----------
+    weights : float64 array, shape (n_symbols,)
+        Signed notional over equity; NaN leaves a symbol as it is, 0 closes it whatever the band.
+    """
+    ts = market.ts_us[row]
+    symbols = len(weights)
+    if np.all(np.isnan(weights)):
+        return
+    lots = np.zeros(symbols, dtype=np.int64)
+    wanted = False
+    for s in range(symbols):
+        if not math.isnan(weights[s]) and not math.isnan(market.close[row, s]):
+            lots[s] = _wanted_lots(account, rules, journal, market, row, config, s, weights[s])
+            wanted |= lots[s] != 0
+    if not wanted:
+        return
+    _fit_margin(account, rules, journal, market, row, config, lots)
+    delay = int(config[LATENCY_US])
+    for reducing in (True, False):
+        for s in range(symbols):
+            if lots[s] == 0:
+                continue
+            opening = opening_lots(_expected_lots(account, s), lots[s])
+            if (opening == 0) == reducing:
+                side = 1 if lots[s] > 0 else -1
+                flags = REDUCE_ONLY if reducing else 0
+                price = _price(market, row, s)
+                place(
+                    account, rules, journal, ts, delay, s, side, MARKET, 0, abs(lots[s]), flags, _ON_LAST,
+                    _TARGET, -1, price, math.nan, math.nan, price, market.close[row, s],
+                )  # fmt: skip
+
+
+@njit(cache=True)
+def _price(market: Market, row: int, s: int) -> float:
+    mark = market.mark_close[row, s]
+    return float(mark) if mark > 0.0 else float(market.close[row, s])
+
+
+@njit(cache=True)
+def _expected_lots(account: Account, s: int) -> int:
+    # What will be held once orders on their way have traded; with one bar's latency there are none.
+    lots = account.held[s, LOTS]
+    if account.held[s, RESTING] > 0:
+        for k in range(account.count[OPEN_ORDERS]):
+            ticket = account.ticket[k]
+            if ticket[SYMBOL] == s and ticket[SEEN] == 0 and ticket[REASON] == _TARGET:
+                lots += ticket[SIDE] * ticket[ORDER_LOTS]
+    return int(lots)
+
+
+@njit(cache=True)
+def _wanted_lots(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
+    weight: float,
+) -> int:  # fmt: skip
+    """Return the signed lots to trade: within the band none, else toward the target and never beyond it."""
+    held = _expected_lots(account, s)
+    lock = account.held[s, LOCK]
+    if lock != 0:
+        if weight * lock > 0.0:
+            weight = 0.0
+        else:
+            account.held[s, LOCK] = 0
+    if weight == 0.0 or account.held[s, ENDED]:
+        return -held
+    equity = account.cash[EQUITY]
+    price = _price(market, row, s)
+    lot_value = quantity(rules, s, 1) * price
+    change = weight * equity - held * lot_value
+    if abs(change) < config[NO_TRADE_BAND] * equity or equity <= 0.0:
+        return 0
+    lots = whole_lots(rules, s, change / price)
+    ts = market.ts_us[row]
+    opening = opening_lots(held, lots)
+    if lots == 0 or (opening > 0 and abs(lots) < rules.size[s, MIN_LOTS]):
+        explain(journal, ts, s, _PLANNER, _BELOW_STEP, _REFUSED, quantity(rules, s, 1), abs(change) / price)
+        return 0
+    most = rules.size[s, MARKET_MAX_LOTS]
+    if abs(lots) > most:
+        explain(journal, ts, s, _PLANNER, _MARKET_MAX, _CUT, most * lot_value, abs(lots) * lot_value)
+        lots = most if lots > 0 else -most
+    ceiling = whole_lots(rules, s, rules.rate[s, NOTIONAL_MAX] / price)
+    if abs(held + lots) > max(ceiling, abs(held)):
+        explain(journal, ts, s, _PLANNER, _BRACKET, _CUT, ceiling * lot_value, abs(held + lots) * lot_value)
+        lots = (ceiling if lots > 0 else -ceiling) - held
+    return _above_minimum(rules, journal, ts, s, held, lots, lot_value)
+
+
+@njit(cache=True)
+def _above_minimum(
+    rules: Rules, journal: Journal, ts: int, s: int, held: int, lots: int, lot_value: float
+) -> int:
+    """Return the lots if the exchange takes an order of that size, else what of them only reduces."""
+    opening = opening_lots(held, lots)
+    value = abs(lots) * lot_value
+    if opening == 0 or (value >= rules.rate[s, MIN_NOTIONAL] and abs(lots) >= rules.size[s, MIN_LOTS]):
+        return lots
+    explain(journal, ts, s, _PLANNER, _MIN_NOTIONAL, _REFUSED, rules.rate[s, MIN_NOTIONAL], value)
+    return -held if opening < abs(lots) else 0
+
+
+@njit(cache=True)
+def _fit_margin(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, lots: IntArray
+) -> None:  # fmt: skip
+    """Cut what enlarges positions, in proportion, to the margin available once the reductions have traded."""
+    needed = freed = 0.0
+    for s in range(len(lots)):
+        if lots[s] == 0:
+            continue
+        held = _expected_lots(account, s)
+        opening = opening_lots(held, lots[s])
+        price = _price(market, row, s)
+        leverage = rules.rate[s, LEVERAGE]
+        cost = quantity(rules, s, abs(lots[s])) * price * (rules.rate[s, TAKER_FEE] + rules.rate[s, TAKER_COST])
+        needed += quantity(rules, s, opening) * price / leverage + (cost if opening > 0 else 0.0)
+        freed += quantity(rules, s, abs(lots[s]) - opening) * price / leverage
+        freed -= cost if opening == 0 else 0.0
+    if needed == 0.0:
+        return
+    free = (available_margin(account, rules, -1, True) + freed) * (1.0 - config[MARGIN_BUFFER])
+    if needed <= free:
+        return
+    share = max(free, 0.0) / needed
+    ts = market.ts_us[row]
+    for s in range(len(lots)):
+        held = _expected_lots(account, s)
+        opening = opening_lots(held, lots[s])
+        if opening == 0:
+            continue
+        price = _price(market, row, s)
+        lot_value = quantity(rules, s, 1) * price
+        kept = int(math.floor(opening * share))
+        explain(journal, ts, s, _PLANNER, _MARGIN, _CUT, kept * lot_value, opening * lot_value)
+        closing = abs(lots[s]) - opening
+        cut = closing + kept if lots[s] > 0 else -closing - kept
+        lots[s] = _above_minimum(rules, journal, ts, s, held, cut, lot_value)
