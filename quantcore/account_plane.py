@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from quantcore.account_step import events_per_bar, scan
+from quantcore.account_step import scan
 from quantcore.data.instruments import Instrument, decimal_fraction
 from quantcore.errors import ConfigError, SchemaMismatch
 from quantcore.exits import ExitSettings
@@ -195,7 +195,8 @@ class AccountPlane:
         targets : float64 array, shape (n_decisions, n_symbols), optional
             Target weights; NaN leaves a symbol as it is.
         decisions : int64 array, shape (n_bars,), optional
-            Row of `targets` decided at each bar's close, -1 for none; every bar by default.
+            Row of `targets` decided at each bar's close, -1 for none, -2 to record the curve and decide nothing;
+            every bar by default.
         script : OrderScript, optional
             Orders given one by one, sent at the close of the bar they name.
         full_curve : bool
@@ -208,7 +209,7 @@ class AccountPlane:
         """
         self._check(state, bars)
         market = market_arrays(bars)
-        rows = _decision_rows(bars.n_bars, targets, decisions)
+        rows, n_decisions = _decision_rows(bars.n_bars, targets, decisions)
         weights = np.empty((0, bars.n_symbols)) if targets is None else np.ascontiguousarray(targets)
         if weights.shape[1] != bars.n_symbols or (rows.size and rows.max() >= len(weights)):
             raise SchemaMismatch(f"targets must have shape (n_decisions, {bars.n_symbols}), had {weights.shape}")
@@ -223,12 +224,14 @@ class AccountPlane:
         flow_time = self.flow_time_us[inside]
         flow_row = np.searchsorted(bars.ts_us, flow_time, side="right")
         orders = OrderScript.empty() if script is None else script
-        journal = _new_journal(len(account.held), int((rows != -1).sum()), full_curve)
+        most = _events_per_bar(account, paid[0][:, at.SETTLEMENT_ROW], flow_row, orders)
+        journal = _new_journal(4 * most, n_decisions, full_curve)
         row = 0
         while True:
             row = scan(
                 account, market, self.rules, self.config, paid[0], paid[1], flow_row, flow_time,
-                self.flow_amount[inside], rows, weights, orders.whole, orders.number, journal, row, bars.n_bars,
+                self.flow_amount[inside], rows, weights, orders.whole, orders.number, journal,
+                len(journal.whole) - most, row, bars.n_bars,
             )  # fmt: skip
             if row >= bars.n_bars:
                 break
@@ -362,18 +365,34 @@ def market_arrays(bars: Bars) -> Market:
     )
 
 
-def _decision_rows(n_bars: int, targets: FloatArray | None, decisions: IntArray | None) -> IntArray:
+def _decision_rows(
+    n_bars: int, targets: FloatArray | None, decisions: IntArray | None
+) -> tuple[IntArray, int]:
+    # No rows at all stand for a decision at every bar, which a long run need not spell out.
     if decisions is not None:
-        return np.ascontiguousarray(decisions, dtype=np.int64)
+        rows = np.ascontiguousarray(decisions, dtype=np.int64)
+        if len(rows) != n_bars:
+            raise SchemaMismatch(f"decisions must have one row per bar, had {len(rows)} for {n_bars}")
+        return rows, int((rows != -1).sum())
     if targets is None:
-        return np.full(n_bars, -1, dtype=np.int64)
+        return np.full(n_bars, -1, dtype=np.int64), 0
     if len(targets) != n_bars:
         raise SchemaMismatch(f"targets must have one row per bar, had {len(targets)} for {n_bars}")
-    return np.arange(n_bars, dtype=np.int64)
+    return np.empty(0, dtype=np.int64), n_bars
 
 
-def _new_journal(n_symbols: int, n_decisions: int, full_curve: bool) -> Journal:
-    room = 4 * events_per_bar(n_symbols, OPEN_ORDERS_MAX)
+def _events_per_bar(
+    account: Account, settlement_row: IntArray, flow_row: IntArray, script: OrderScript
+) -> int:
+    # More rows than any bar can fill: an order ends once with two notes, a symbol plans and guards once.
+    due = sum(
+        int(np.bincount(rows).max()) if len(rows) else 0
+        for rows in (settlement_row, flow_row, script.whole[:, at.SCRIPT_ROW])
+    )
+    return 8 * len(account.ticket) + 16 * len(account.held) + 4 * due + 64
+
+
+def _new_journal(room: int, n_decisions: int, full_curve: bool) -> Journal:
     return Journal(
         np.zeros(2, dtype=np.int64),
         np.empty((room, at.N_WHOLE), dtype=np.int64),

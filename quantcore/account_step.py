@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from quantcore.execution.exits import guard_positions
@@ -29,6 +30,7 @@ from quantcore.kernels.layout import (
     MARGIN_TYPE,
     MARK,
     NAV_RATE,
+    NO,
     OFF,
     OPEN_ORDERS,
     PEAK_NAV,
@@ -53,6 +55,8 @@ from quantcore.kernels.layout import (
     TIME_EXIT_US,
     TRAILING_STOP,
     WALLET,
+    YES,
+    ZERO,
     Account,
     Journal,
     Market,
@@ -60,16 +64,14 @@ from quantcore.kernels.layout import (
 )
 from quantcore.kernels.ledger import (
     ISOLATED,
-    fill,
+    forced_fill,
     move_cash,
-    next_order_id,
     pay_funding,
     position_margin,
 )
 from quantcore.kernels.liquidation import test_margin, value
 from quantcore.kernels.orders import (
     ON_MARK,
-    TAKER,
     TRAILING,
     arrive,
     cancel_all,
@@ -85,14 +87,8 @@ from quantcore.types import FillReason, FloatArray, IntArray
 RECORD_ONLY = -2
 """A row of `decisions` at which the curve is recorded and nothing is decided."""
 
-_SCRIPT = int(FillReason.SCRIPT)
-_SETTLEMENT = int(FillReason.SETTLEMENT)
-
-
-@njit(cache=True)
-def events_per_bar(n_symbols: int, n_orders: int) -> int:
-    """Return more journal rows than a bar can fill: each order ends once with two notes, each symbol plans once."""
-    return 8 * n_orders + 16 * n_symbols + 64
+_SCRIPT = np.int64(FillReason.SCRIPT)
+_SETTLEMENT = np.int64(FillReason.SETTLEMENT)
 
 
 @njit(cache=True)
@@ -101,9 +97,9 @@ def scan(
     settlement: IntArray, settlement_value: FloatArray,
     flow_row: IntArray, flow_time: IntArray, flow_amount: FloatArray,
     decisions: IntArray, targets: FloatArray, script: IntArray, script_value: FloatArray,
-    journal: Journal, start: int, stop: int,
+    journal: Journal, room: int, start: int, stop: int,
 ) -> int:  # fmt: skip
-    """Advance the account over rows ``[start, stop)``; return the first row for which the journal has no room."""
+    """Advance the account over rows ``[start, stop)``; return the first row before which the journal passed `room`."""
     exits = False
     for column in (STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, TIME_EXIT_US):
         exits |= config[column] != OFF
@@ -114,11 +110,8 @@ def scan(
     flow = _first(flow_row, start)
     sent = _first(script[:, SCRIPT_ROW], start)
     bar_us = int(config[BAR_US])
-    room = len(journal.whole) - events_per_bar(len(account.held), len(account.ticket))
     for row in range(start, stop):
-        due = _count(settlement[:, SETTLEMENT_ROW], paid, row) + _count(flow_row, flow, row)
-        orders = _count(script[:, SCRIPT_ROW], sent, row)
-        if journal.filled[0] + due + 4 * orders > room:
+        if journal.filled[0] > room:
             return row
         while flow < len(flow_row) and flow_row[flow] == row:
             move_cash(account, rules, journal, flow_time[flow], flow_amount[flow])
@@ -130,25 +123,25 @@ def scan(
             open_ts = market.ts_us[row] - bar_us
             due_cancels(account, journal, open_ts, market.ts_us[row])
             arrive(account, rules, journal, market, row, open_ts)
-            trade_inside(account, rules, journal, market, row, False)
-        isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, row)
-        changed = endangered and test_margin(account, rules, journal, market, row, False)
-        if account.count[OPEN_ORDERS] > 0:
-            changed |= trade_inside(account, rules, journal, market, row, True)
-            follow(account, market, row)
-        if endings:
-            changed |= _settle_ended(account, rules, journal, market, row)
-        if changed:
+            trade_inside(account, rules, journal, market, row, NO)
+        # Valued once, and again only after something was closed: first within the bar, then at its close.
+        at_close = False
+        while True:
             isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, row)
-        if endangered and test_margin(account, rules, journal, market, row, True):
-            isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, row)
+            if not at_close:
+                at_close = True
+                busy = endangered or endings or account.count[OPEN_ORDERS] > 0
+                if busy and _trade_on(account, rules, journal, market, row, endangered, endings):
+                    continue
+            if not (endangered and test_margin(account, rules, journal, market, row, YES)):
+                break
         equity = account.cash[WALLET] + isolated + pnl
         account.cash[EQUITY] = equity
         account.count[LAST_TS] = market.ts_us[row]
         nav = equity * account.cash[NAV_RATE]
         if nav > account.cash[PEAK_NAV]:
             account.cash[PEAK_NAV] = nav
-        decision = decisions[row]
+        decision = decisions[row] if len(decisions) > 0 else row
         if decision != -1:
             curve = journal.filled[1]
             journal.filled[1] = curve + 1
@@ -156,7 +149,7 @@ def scan(
             journal.curve[curve, CURVE_EQUITY] = equity
             if journal.curve.shape[1] > 1:
                 _record(account, rules, journal, curve, pnl, maintenance, gross, net)
-            if decision >= 0:
+            if decision >= 0 and _decides(targets, decision):
                 plan_targets(account, rules, journal, market, row, config, targets[decision])
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
             _send_scripted(account, rules, journal, market, row, config, script[sent], script_value[sent])
@@ -164,6 +157,20 @@ def scan(
         if exits:
             guard_positions(account, rules, journal, market, row, config)
     return stop
+
+
+@njit(cache=True)
+def _trade_on(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, endangered: bool, endings: bool
+) -> bool:
+    """Do what follows the entries within a bar: liquidation, exits, settlement; return whether positions changed."""
+    changed = endangered and test_margin(account, rules, journal, market, row, NO)
+    if account.count[OPEN_ORDERS] > 0:
+        changed |= trade_inside(account, rules, journal, market, row, YES)
+        follow(account, market, row)
+    if endings:
+        changed |= _settle_ended(account, rules, journal, market, row)
+    return changed
 
 
 @njit(cache=True)
@@ -175,11 +182,11 @@ def _first(rows: IntArray, row: int) -> int:
 
 
 @njit(cache=True)
-def _count(rows: IntArray, k: int, row: int) -> int:
-    count = 0
-    while k + count < len(rows) and rows[k + count] == row:
-        count += 1
-    return count
+def _decides(targets: FloatArray, decision: int) -> bool:
+    for s in range(targets.shape[1]):
+        if not math.isnan(targets[decision, s]):
+            return True
+    return False
 
 
 @njit(cache=True)
@@ -211,13 +218,9 @@ def _settle_ended(
             continue
         account.held[s, ENDED] = 1
         cancel_all(account, journal, market.ts_us[row], s)
-        lots = account.held[s, LOTS]
-        if lots != 0:
-            mark = account.position[s, MARK]
-            fill(
-                account, rules, journal, s, -lots, mark, rules.rate[s, TAKER_FEE], market.ts_us[row],
-                account.count[LAST_TS], next_order_id(account), TAKER, _SETTLEMENT, mark,
-            )  # fmt: skip
+        if account.held[s, LOTS] != 0:
+            mark, fee_rate = account.position[s, MARK], rules.rate[s, TAKER_FEE]
+            forced_fill(account, rules, journal, s, mark, fee_rate, market.ts_us[row], _SETTLEMENT)
             settled = True
     return settled
 
@@ -271,7 +274,7 @@ def _send_scripted(
     if kind == TRAILING:
         basis = mark if whole[SCRIPT_WORKING] == ON_MARK else last
         stop = basis * (1.0 + side * callback)
-    lots = 0 if whole[SCRIPT_FLAGS] & CLOSE_POSITION else whole[SCRIPT_LOTS]
+    lots = ZERO if whole[SCRIPT_FLAGS] & CLOSE_POSITION else whole[SCRIPT_LOTS]
     place(
         account, rules, journal, ts, delay, s, side, kind, whole[SCRIPT_TIF], lots, whole[SCRIPT_FLAGS],
         whole[SCRIPT_WORKING], _SCRIPT, whole[SCRIPT_CLIENT], price, stop, callback, mark, last,

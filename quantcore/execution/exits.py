@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from quantcore.kernels.layout import (
@@ -15,6 +16,7 @@ from quantcore.kernels.layout import (
     LATENCY_US,
     LOTS,
     MARK,
+    NONE,
     OFF,
     OPEN_ORDERS,
     REASON,
@@ -24,6 +26,7 @@ from quantcore.kernels.layout import (
     TAKE_PROFIT,
     TIME_EXIT_US,
     TRAILING_STOP,
+    ZERO,
     Account,
     Journal,
     Market,
@@ -33,13 +36,14 @@ from quantcore.kernels.orders import CANCELED, MARKET, PROFIT, STOP, TRAILING, e
 from quantcore.kernels.rules import tick_nearest
 from quantcore.types import FillReason, FloatArray, Rule, WorkingType
 
-_ON_MARK = int(WorkingType.MARK_PRICE)
-_ON_LAST = int(WorkingType.CONTRACT_PRICE)
-_STOP_LOSS = int(FillReason.STOP_LOSS)
-_TAKE_PROFIT = int(FillReason.TAKE_PROFIT)
-_TRAILING = int(FillReason.TRAILING_STOP)
-_TIME_EXIT = int(FillReason.TIME_EXIT)
-_WOULD_TRIGGER = int(Rule.WOULD_TRIGGER)
+_CLOSE = np.int64(CLOSE_POSITION)
+_ON_MARK = np.int64(WorkingType.MARK_PRICE)
+_ON_LAST = np.int64(WorkingType.CONTRACT_PRICE)
+_STOP_LOSS = np.int64(FillReason.STOP_LOSS)
+_TAKE_PROFIT = np.int64(FillReason.TAKE_PROFIT)
+_TRAILING = np.int64(FillReason.TRAILING_STOP)
+_TIME_EXIT = np.int64(FillReason.TIME_EXIT)
+_WOULD_TRIGGER = np.int64(Rule.WOULD_TRIGGER)
 
 
 @njit(cache=True)
@@ -77,7 +81,7 @@ def _withdraw(
             if delay_us > 0:
                 account.ticket[k, CANCEL_TS] = ts + delay_us
             else:
-                end_order(account, journal, k, ts, CANCELED, -1)
+                end_order(account, journal, k, ts, CANCELED, NONE)
 
 
 @njit(cache=True)
@@ -111,12 +115,12 @@ def _send(
     last = market.close[row, s]
     last = last if last > 0.0 else mark
     rule = place(
-        account, rules, journal, ts, delay, s, side, kind, 0, 0, CLOSE_POSITION, working, reason, -1,
+        account, rules, journal, ts, delay, s, side, kind, ZERO, ZERO, _CLOSE, working, reason, NONE,
         math.nan, stop, callback, mark, last,
     )  # fmt: skip
     if rule == _WOULD_TRIGGER:
         place(
-            account, rules, journal, ts, delay, s, side, MARKET, 0, 0, CLOSE_POSITION, working, reason, -1,
+            account, rules, journal, ts, delay, s, side, MARKET, ZERO, ZERO, _CLOSE, working, reason, NONE,
             mark, math.nan, math.nan, mark, last,
         )  # fmt: skip
 
@@ -134,6 +138,6 @@ def _leave_on_time(
     side = -1 if account.held[s, LOTS] > 0 else 1
     mark = account.position[s, MARK]
     place(
-        account, rules, journal, ts, int(config[LATENCY_US]), s, side, MARKET, 0, 0, CLOSE_POSITION, _ON_MARK,
-        _TIME_EXIT, -1, mark, math.nan, math.nan, mark, mark,
+        account, rules, journal, ts, int(config[LATENCY_US]), s, side, MARKET, ZERO, ZERO, _CLOSE, _ON_MARK,
+        _TIME_EXIT, NONE, mark, math.nan, math.nan, mark, mark,
     )  # fmt: skip

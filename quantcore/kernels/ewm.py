@@ -11,6 +11,8 @@ A NaN leaves mean and weight as they are, as if the row were not there (pandas: 
 The correction form keeps the mean of a constant exactly constant, which quotients of two sums do not.
 
 A state starts as zeros; a weight of 0 means "nothing seen". Scans advance the state they are given in place.
+Divisions are IEEE (``error_model="numpy"``): Python's check for zero is a second way out of a function, and numba then
+keeps reference counts on its arrays in every call.
 """
 
 from __future__ import annotations
@@ -23,20 +25,20 @@ from numba import njit
 from quantcore.types import FloatArray
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def half_life_decay(half_life: float) -> float:
     r"""Return the decay per bar :math:`\lambda = 2^{-1/h}` of a half-life in bars, > 0."""
     return float(2.0 ** (-1.0 / half_life))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def span_decay(span: float) -> float:
     r"""Return the decay per bar :math:`\lambda = 1 - 2/(s+1)` of a span in bars, >= 1."""
     return 1.0 - 2.0 / (span + 1.0)
 
 
 def bars_to_forget(decay: float, share: float) -> int:
-    r"""Return after how many values the older ones together weigh at most `share`: the least n with :math:`\lambda^n \le` share.
+    r"""Return the least n with :math:`\lambda^n \le` share: all but the last n values together weigh at most `share`.
 
     Parameters
     ----------
@@ -65,13 +67,13 @@ def bars_to_forget(decay: float, share: float) -> int:
     return math.ceil(math.log(share) / math.log(decay) - 1e-9)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ewm_init(n_symbols: int) -> FloatArray:
     """Return the empty state of a mean or variance, shape ``(n_symbols, 2)``: mean, weight."""
     return np.zeros((n_symbols, 2))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ewm_step(mean: float, weight: float, value: float, decay: float) -> tuple[float, float]:
     """Return mean and weight after one more value; a NaN changes neither.
 
@@ -97,7 +99,7 @@ def ewm_step(mean: float, weight: float, value: float, decay: float) -> tuple[fl
     return mean + (value - mean) * gain, heavier
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ewm_mean_scan(values: FloatArray, decay: float, state: FloatArray) -> FloatArray:
     """Return the mean after every row, advancing `state`.
 
@@ -126,15 +128,13 @@ def ewm_mean_scan(values: FloatArray, decay: float, state: FloatArray) -> FloatA
     return means
 
 
-@njit(cache=True)
-def ewm_var_step(
-    variance: float, weight: float, value: float, decay: float
-) -> tuple[float, float]:
+@njit(cache=True, error_model="numpy")
+def ewm_var_step(variance: float, weight: float, value: float, decay: float) -> tuple[float, float]:
     """Return variance about zero and weight after one more value: `ewm_step` of the squares."""
     return ewm_step(variance, weight, value * value, decay)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ewm_var_scan(values: FloatArray, decay: float, state: FloatArray) -> FloatArray:
     """Return the variance about zero after every row, advancing `state`.
 
@@ -168,13 +168,13 @@ def ewm_var_scan(values: FloatArray, decay: float, state: FloatArray) -> FloatAr
     return variances
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ewm_cov_init(n_symbols: int) -> FloatArray:
     """Return the empty state of a covariance, shape ``(2, n_symbols, n_symbols)``: covariance, weight."""
     return np.zeros((2, n_symbols, n_symbols))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ewm_cov_step(state: FloatArray, values: FloatArray, decay: float) -> None:
     """Advance a covariance about zero by one row; a pair moves only when both values are there.
 
@@ -207,7 +207,7 @@ def ewm_cov_step(state: FloatArray, values: FloatArray, decay: float) -> None:
             state[1, j, i] = weight
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ewm_cov_scan(values: FloatArray, decay: float, state: FloatArray) -> FloatArray:
     """Return the covariance about zero after every row, advancing `state`.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from quantcore.types import FloatArray, IntArray
 
 
@@ -67,6 +69,12 @@ class Journal(NamedTuple):
     curve: FloatArray
     """One row per decision, shape ``(capacity, 1 or N_CURVE)``."""
 
+
+# Arguments that are constants: a literal would make numba compile the callee once more for each value.
+NONE = np.int64(-1)
+ZERO = np.int64(0)
+YES = np.bool_(True)
+NO = np.bool_(False)
 
 # Account.cash
 WALLET = 0  # cross wallet, isolated margin excluded
@@ -189,13 +197,13 @@ E = 4  # entry price after a fill
 F = 5  # realised PnL of a fill
 N_NUMBER = 6
 
-EVENT_NEW_ORDER = 0
-EVENT_STATUS = 1
-EVENT_FILL = 2
-EVENT_FUNDING = 3
-EVENT_LIQUIDATION = 4
-EVENT_FLOW = 5
-EVENT_WHY = 6
+EVENT_NEW_ORDER = np.int64(0)
+EVENT_STATUS = np.int64(1)
+EVENT_FILL = np.int64(2)
+EVENT_FUNDING = np.int64(3)
+EVENT_LIQUIDATION = np.int64(4)
+EVENT_FLOW = np.int64(5)
+EVENT_WHY = np.int64(6)
 
 # Journal.curve
 CURVE_EQUITY = 0

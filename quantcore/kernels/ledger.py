@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 from numba import njit
 
 from quantcore.kernels.layout import (
@@ -32,6 +35,7 @@ from quantcore.kernels.layout import (
     FUNDING,
     INSURANCE,
     KIND,
+    LAST_TS,
     LEVERAGE,
     LIMIT_PRICE,
     LIQUIDATION_FEES,
@@ -43,6 +47,7 @@ from quantcore.kernels.layout import (
     NAV_RATE,
     NET_DEPOSITS,
     NEXT_ORDER_ID,
+    NONE,
     OPEN_ORDERS,
     ORDER_LOTS,
     QTY,
@@ -54,6 +59,8 @@ from quantcore.kernels.layout import (
     TS,
     TYPE,
     WALLET,
+    YES,
+    ZERO,
     A,
     Account,
     B,
@@ -66,13 +73,16 @@ from quantcore.kernels.layout import (
 )
 from quantcore.kernels.margin import bracket_of
 from quantcore.kernels.rules import quantity
-from quantcore.types import Action, MarginType, OrderType, Rule, Stage
+from quantcore.types import Action, Liquidity, MarginType, OrderStatus, OrderType, Rule, Stage
 
-ISOLATED = int(MarginType.ISOLATED)
-LIMIT = int(OrderType.LIMIT)
-_ACCOUNT = int(Stage.ACCOUNT)
-_WITHDRAWAL = int(Rule.WITHDRAWAL)
-_CUT = int(Action.CUT)
+ISOLATED = np.int64(MarginType.ISOLATED)
+MARKET = np.int64(OrderType.MARKET)
+LIMIT = np.int64(OrderType.LIMIT)
+_TAKER = np.int64(Liquidity.TAKER)
+_FILLED = np.int64(OrderStatus.FILLED)
+_ACCOUNT = np.int64(Stage.ACCOUNT)
+_WITHDRAWAL = np.int64(Rule.WITHDRAWAL)
+_CUT = np.int64(Action.CUT)
 
 
 @njit(cache=True)
@@ -103,7 +113,7 @@ def explain(
 
 @njit(cache=True)
 def write_new_order(
-    journal: Journal, ts: int, symbol: int, order_id: int, side: int, lots: int, kind: int, tif: int,
+    journal: Journal, ts: int, decision_ts: int, symbol: int, order_id: int, side: int, lots: int, kind: int, tif: int,
     flags: int, reason: int, client: int, qty: float, price: float, stop: float,
 ) -> None:  # fmt: skip
     """Write that an order was sent."""
@@ -116,7 +126,7 @@ def write_new_order(
     whole[row, EVENT_TIF] = tif
     whole[row, EVENT_FLAGS] = flags
     whole[row, EVENT_REASON] = reason
-    whole[row, EVENT_DECISION] = ts
+    whole[row, EVENT_DECISION] = decision_ts
     whole[row, EVENT_CLIENT] = client
     journal.number[row, A] = qty
     journal.number[row, B] = price
@@ -202,6 +212,23 @@ def fill(
 
 
 @njit(cache=True)
+def forced_fill(
+    account: Account, rules: Rules, journal: Journal, s: int, price: float, fee_rate: float, ts: int, reason: int
+) -> None:  # fmt: skip
+    """Close a whole position by an order that the exchange makes, decided at the previous close."""
+    lots = -account.held[s, LOTS]
+    order_id = next_order_id(account)
+    decision_ts = account.count[LAST_TS]
+    side = np.int64(1) if lots > 0 else NONE
+    qty = quantity(rules, s, abs(lots))
+    write_new_order(
+        journal, ts, decision_ts, s, order_id, side, abs(lots), MARKET, ZERO, ZERO, reason, NONE, qty, math.nan, math.nan
+    )  # fmt: skip
+    fill(account, rules, journal, s, lots, price, fee_rate, ts, decision_ts, order_id, _TAKER, reason, price)
+    write_status(journal, ts, s, order_id, _FILLED, NONE)
+
+
+@njit(cache=True)
 def _move_isolated(
     account: Account, rules: Rules, s: int, before: int, closing: int, opening: int, price: float,
     realised: float, fee: float,
@@ -257,9 +284,9 @@ def move_cash(account: Account, rules: Rules, journal: Journal, time_us: int, am
     """Book a deposit, or a withdrawal as far as the available margin allows; returns are measured per unit."""
     cash = account.cash
     if amount < 0.0:
-        free = max(min(available_margin(account, rules, -1, True), cash[WALLET]), 0.0)
+        free = max(min(available_margin(account, rules, NONE, YES), cash[WALLET]), 0.0)
         if -amount > free:
-            explain(journal, time_us, -1, _ACCOUNT, _WITHDRAWAL, _CUT, free, -amount)
+            explain(journal, time_us, NONE, _ACCOUNT, _WITHDRAWAL, _CUT, free, -amount)
             amount = -free
     equity = cash[EQUITY]
     cash[WALLET] += amount
@@ -269,7 +296,7 @@ def move_cash(account: Account, rules: Rules, journal: Journal, time_us: int, am
     cash[NAV_RATE] *= equity / (equity + amount) if equity > 0.0 and equity + amount > 0.0 else 1.0
     if equity <= 0.0:
         cash[NAV_RATE] = 0.0
-    row = event(journal, EVENT_FLOW, time_us, -1)
+    row = event(journal, EVENT_FLOW, time_us, NONE)
     journal.number[row, A] = amount
 
 

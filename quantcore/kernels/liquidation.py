@@ -7,50 +7,52 @@ from numba import njit
 
 from quantcore.kernels.fills import inside, worse
 from quantcore.kernels.layout import (
+    CAP,
     CUM,
     ENTRY,
     EVENT_LIQUIDATION,
     FLOOR,
     KIND,
-    LAST_TS,
     LIQUIDATION_FEE,
     LOTS,
     MAINTENANCE_RATE,
     MARGIN,
     MARGIN_TYPE,
     MARK,
+    NONE,
     QTY,
     TIER,
     WALLET,
+    ZERO,
     A,
     Account,
     B,
     C,
-    CAP,
     D,
     Journal,
     Market,
     Rules,
 )
-from quantcore.kernels.ledger import ISOLATED, event, explain, fill, next_order_id, pay_liquidation
+from quantcore.kernels.ledger import ISOLATED, event, explain, forced_fill, pay_liquidation
 from quantcore.kernels.margin import bracket_of, crossing, excess, maintenance_margin
 from quantcore.kernels.orders import cancel_all
 from quantcore.kernels.rules import tick_down, tick_up
-from quantcore.types import Action, FillReason, Liquidity, Rule, Stage
+from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage
 
-_TAKER = int(Liquidity.TAKER)
-_LIQUIDATION = int(FillReason.LIQUIDATION)
-_MARGIN_STAGE = int(Stage.MARGIN)
-_RULE = int(Rule.LIQUIDATION)
-_CLOSED = int(Action.CLOSED)
+_LIQUIDATION = np.int64(FillReason.LIQUIDATION)
+_MARGIN_STAGE = np.int64(Stage.MARGIN)
+_RULE = np.int64(Rule.LIQUIDATION)
+_CLOSED = np.int64(Action.CLOSED)
 
-AT_LOWS = 0
-AT_HIGHS = 1
-AT_CLOSE = 2
+AT_LOWS = np.int64(0)
+AT_HIGHS = np.int64(1)
+AT_CLOSE = np.int64(2)
 
 
-@njit(cache=True)
-def value(account: Account, rules: Rules, market: Market, row: int) -> tuple[float, float, float, float, float, bool]:
+@njit(cache=True, inline="always")  # the hot path: a call would pass some hundred words of array descriptors
+def value(
+    account: Account, rules: Rules, market: Market, row: int
+) -> tuple[float, float, float, float, float, bool]:
     """Mark the positions to the bar's closing marks.
 
     Returns
@@ -113,10 +115,12 @@ def test_margin(
     own adverse extreme; at the close, which did happen, both are tested at the closing marks.
     """
     closed = False
+    alone = np.empty(1, dtype=np.int64)
     for s in range(len(account.held)):
         if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] == ISOLATED:
             scenario = AT_CLOSE if at_close else (AT_LOWS if account.held[s, LOTS] > 0 else AT_HIGHS)
-            closed |= _liquidate(account, rules, journal, market, row, np.array([s]), scenario)
+            alone[0] = s
+            closed |= _liquidate(account, rules, journal, market, row, alone, scenario)
     while True:
         members = _cross_members(account, rules)
         if len(members) == 0:
@@ -136,7 +140,7 @@ def test_margin(
 
 
 @njit(cache=True)
-def _cross_members(account: Account, rules: Rules) -> np.ndarray:
+def _cross_members(account: Account, rules: Rules) -> IntArray:
     members = np.empty(len(account.held), dtype=np.int64)
     count = 0
     for s in range(len(account.held)):
@@ -172,14 +176,14 @@ def _mark_open(account: Account, market: Market, row: int, s: int) -> float:
 
 @njit(cache=True)
 def _excess_at(
-    account: Account, rules: Rules, market: Market, row: int, members: np.ndarray, scenario: int
+    account: Account, rules: Rules, market: Market, row: int, members: IntArray, scenario: int
 ) -> float:
     margin = account.cash[WALLET]
     for s in members:
         mark = _mark_at(account, market, row, s, scenario)
         qty = account.position[s, QTY]
         notional = abs(qty) * mark
-        tier = bracket_of(rules.bracket[s], notional, 0)
+        tier = bracket_of(rules.bracket[s], notional, ZERO)
         margin += qty * (mark - account.position[s, ENTRY])
         margin -= maintenance_margin(rules.bracket[s], notional, tier)
     return margin
@@ -187,7 +191,7 @@ def _excess_at(
 
 @njit(cache=True)
 def _liquidate(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, members: np.ndarray, scenario: int
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, members: IntArray, scenario: int
 ) -> bool:
     """Walk the scenario's marks from the bar's open; close by largest maintenance margin until margin suffices."""
     count = len(members)
@@ -199,18 +203,19 @@ def _liquidate(
         qty[k], entry[k] = account.position[s, QTY], account.position[s, ENTRY]
         stop[k] = _mark_at(account, market, row, s, scenario)
         start[k] = stop[k] if scenario == AT_CLOSE else _mark_open(account, market, row, s)
-    brackets = rules.bracket[members]
+    brackets = rules.bracket
     wallet = account.position[members[0], MARGIN] if isolated else account.cash[WALLET]
     at, closed = 0.0, False
     mark = np.empty(count)
-    while np.any(qty != 0.0) and excess(wallet, qty, entry, stop, brackets) <= 0.0:
+    left = count
+    while left > 0 and excess(wallet, qty, entry, stop, members, brackets) <= 0.0:
         if not closed:
-            cancel_all(account, journal, market.ts_us[row], members[0] if isolated else -1)
+            cancel_all(account, journal, market.ts_us[row], members[0] if isolated else NONE)
             closed = True
-        at = max(at, crossing(wallet, qty, entry, start, stop, brackets))
+        at = max(at, crossing(wallet, qty, entry, start, stop, members, brackets))
         for k in range(count):
             mark[k] = start[k] + at * (stop[k] - start[k])
-        k = _largest_margin(qty, mark, brackets)
+        k = _largest_margin(qty, mark, members, brackets)
         # What the others leave, at these marks, is what this position may lose before the margin is gone.
         others = wallet
         for j in range(count):
@@ -218,16 +223,20 @@ def _liquidate(
                 others += qty[j] * (mark[j] - entry[j])
         _close(account, rules, journal, market, row, members[k], others, mark[k], start[k])
         qty[k] = 0.0
+        left -= 1
         wallet = account.cash[WALLET]
     return closed
 
 
 @njit(cache=True)
-def _largest_margin(qty: np.ndarray, mark: np.ndarray, brackets: np.ndarray) -> int:
-    chosen, largest = -1, -1.0
+def _largest_margin(
+    qty: FloatArray, mark: FloatArray, members: IntArray, brackets: FloatArray
+) -> int:
+    chosen, largest = NONE, -1.0
     for k in range(len(qty)):
         notional = abs(qty[k]) * mark[k]
-        margin = maintenance_margin(brackets[k], notional, bracket_of(brackets[k], notional, 0))
+        bracket = brackets[members[k]]
+        margin = maintenance_margin(bracket, notional, bracket_of(bracket, notional, ZERO))
         if qty[k] != 0.0 and margin > largest:
             chosen, largest = k, margin
     return chosen
@@ -250,10 +259,7 @@ def _close(
     left = max(others + qty * (price - entry), 0.0)
     fee = min(rules.rate[s, LIQUIDATION_FEE] * abs(qty) * price, left)
     ts = market.ts_us[row]
-    fill(
-        account, rules, journal, s, -lots, price, 0.0, ts, account.count[LAST_TS],
-        next_order_id(account), _TAKER, _LIQUIDATION, price,
-    )  # fmt: skip
+    forced_fill(account, rules, journal, s, price, 0.0, ts, _LIQUIDATION)
     # The loss of an isolated position ends with its own margin.
     insurance = max(-(others + qty * (price - entry)), 0.0) if _is_isolated(rules, s) else 0.0
     pay_liquidation(account, fee, insurance)

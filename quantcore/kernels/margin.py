@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 
-from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE
-from quantcore.types import FloatArray
+from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE, ZERO
+from quantcore.types import FloatArray, IntArray
 
 
 @njit(cache=True)
@@ -65,8 +63,9 @@ def liquidation_price(
 
 @njit(cache=True)
 def crossing(
-    wallet: float, qty: FloatArray, entry: FloatArray, start: FloatArray, stop: FloatArray, brackets: Any
-) -> float:
+    wallet: float, qty: FloatArray, entry: FloatArray, start: FloatArray, stop: FloatArray,
+    members: IntArray, brackets: FloatArray,
+) -> float:  # fmt: skip
     r"""Return how far along the straight path of marks the account is when it must be liquidated.
 
     Margin balance less maintenance margin is concave in the path's parameter (balance is linear, maintenance
@@ -79,15 +78,17 @@ def crossing(
         USDT that is not in positions.
     qty, entry, start, stop : float64 arrays, shape (n_positions,)
         Signed coins, entry prices, and marks at both ends of the path.
-    brackets : float64 array, shape (n_positions, n_brackets, N_BRACKET)
-        One table per position.
+    members : int64 array, shape (n_positions,)
+        Row of each position's symbol in `brackets`.
+    brackets : float64 array, shape (n_symbols, n_brackets, N_BRACKET)
+        Margin brackets.
 
     Returns
     -------
     float
         In [0, 1]; 0 if the account is already due at the start. Only meaningful if it is due at the end.
     """
-    if excess(wallet, qty, entry, start, brackets) <= 0.0:
+    if excess(wallet, qty, entry, start, members, brackets) <= 0.0:
         return 0.0
     at = 1.0
     for _ in range(64):
@@ -95,9 +96,10 @@ def crossing(
         for k in range(len(qty)):
             mark = start[k] + at * (stop[k] - start[k])
             notional = abs(qty[k]) * mark
-            tier = bracket_of(brackets[k], notional, 0)
-            rate = brackets[k, tier, MAINTENANCE_RATE]
-            value += qty[k] * (mark - entry[k]) - maintenance_margin(brackets[k], notional, tier)
+            bracket = brackets[members[k]]
+            tier = bracket_of(bracket, notional, ZERO)
+            rate = bracket[tier, MAINTENANCE_RATE]
+            value += qty[k] * (mark - entry[k]) - maintenance_margin(bracket, notional, tier)
             slope += (qty[k] - abs(qty[k]) * rate) * (stop[k] - start[k])
         if slope >= 0.0:
             break
@@ -112,12 +114,13 @@ def crossing(
 
 @njit(cache=True)
 def excess(
-    wallet: float, qty: FloatArray, entry: FloatArray, mark: FloatArray, brackets: Any
+    wallet: float, qty: FloatArray, entry: FloatArray, mark: FloatArray, members: IntArray, brackets: FloatArray
 ) -> float:
     """Return margin balance less maintenance margin at given marks, USDT; <= 0 means liquidation."""
     value = wallet
     for k in range(len(qty)):
         notional = abs(qty[k]) * mark[k]
-        tier = bracket_of(brackets[k], notional, 0)
-        value += qty[k] * (mark[k] - entry[k]) - maintenance_margin(brackets[k], notional, tier)
+        bracket = brackets[members[k]]
+        tier = bracket_of(bracket, notional, ZERO)
+        value += qty[k] * (mark[k] - entry[k]) - maintenance_margin(bracket, notional, tier)
     return value

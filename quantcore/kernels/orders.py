@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from quantcore.kernels.fills import inside, reaches, taker_price, trades_through, worse
@@ -15,8 +16,6 @@ from quantcore.kernels.layout import (
     CLOSE_POSITION,
     DECISION_TS,
     ENDED,
-    ENTRY,
-    ENTRY_TS,
     EXTREME,
     FLAGS,
     INTRABAR_TS,
@@ -31,13 +30,14 @@ from quantcore.kernels.layout import (
     MIN_LOTS,
     MIN_NOTIONAL,
     NEVER,
+    NO,
+    NONE,
     NOTIONAL_MAX,
     OPEN_ORDERS,
     ORDER_ID,
     ORDER_LOTS,
     QTY,
     REASON,
-    REDUCE_ONLY,
     RESTING,
     SEEN,
     SIDE,
@@ -74,37 +74,37 @@ from quantcore.types import (
     WorkingType,
 )
 
-MARKET = int(OrderType.MARKET)
-LIMIT = int(OrderType.LIMIT)
-STOP = int(OrderType.STOP_MARKET)
-PROFIT = int(OrderType.TAKE_PROFIT_MARKET)
-TRAILING = int(OrderType.TRAILING_STOP_MARKET)
-IOC = int(TimeInForce.IOC)
-FOK = int(TimeInForce.FOK)
-GTX = int(TimeInForce.GTX)
-ON_MARK = int(WorkingType.MARK_PRICE)
-TAKER = int(Liquidity.TAKER)
-MAKER = int(Liquidity.MAKER)
-FILLED = int(OrderStatus.FILLED)
-CANCELED = int(OrderStatus.CANCELED)
-REJECTED = int(OrderStatus.REJECTED)
-EXPIRED = int(OrderStatus.EXPIRED)
-_VENUE = int(Stage.VENUE)
-_REJECT = int(Action.REJECTED)
-_FIRST_EXIT = int(FillReason.STOP_LOSS)
-_LAST_EXIT = int(FillReason.TIME_EXIT)
-_BELOW_STEP = int(Rule.BELOW_STEP)
-_BRACKET = int(Rule.BRACKET_NOTIONAL)
-_ENDED = int(Rule.SYMBOL_ENDED)
-_FOK = int(Rule.FOK_NOT_FILLABLE)
-_MARGIN = int(Rule.MARGIN)
-_MARKET_MAX = int(Rule.MARKET_MAX_QTY)
-_MIN_NOTIONAL = int(Rule.MIN_NOTIONAL)
-_NO_PRICE = int(Rule.NO_PRICE)
-_POST_ONLY = int(Rule.POST_ONLY_WOULD_CROSS)
-_REDUCE_ONLY = int(Rule.REDUCE_ONLY)
-_TABLE_FULL = int(Rule.OPEN_ORDER_LIMIT)
-_TRIGGERS = int(Rule.WOULD_TRIGGER)
+MARKET = np.int64(OrderType.MARKET)
+LIMIT = np.int64(OrderType.LIMIT)
+STOP = np.int64(OrderType.STOP_MARKET)
+PROFIT = np.int64(OrderType.TAKE_PROFIT_MARKET)
+TRAILING = np.int64(OrderType.TRAILING_STOP_MARKET)
+IOC = np.int64(TimeInForce.IOC)
+FOK = np.int64(TimeInForce.FOK)
+GTX = np.int64(TimeInForce.GTX)
+ON_MARK = np.int64(WorkingType.MARK_PRICE)
+TAKER = np.int64(Liquidity.TAKER)
+MAKER = np.int64(Liquidity.MAKER)
+FILLED = np.int64(OrderStatus.FILLED)
+CANCELED = np.int64(OrderStatus.CANCELED)
+REJECTED = np.int64(OrderStatus.REJECTED)
+EXPIRED = np.int64(OrderStatus.EXPIRED)
+_VENUE = np.int64(Stage.VENUE)
+_REJECT = np.int64(Action.REJECTED)
+_FIRST_EXIT = np.int64(FillReason.STOP_LOSS)
+_LAST_EXIT = np.int64(FillReason.TIME_EXIT)
+_BELOW_STEP = np.int64(Rule.BELOW_STEP)
+_BRACKET = np.int64(Rule.BRACKET_NOTIONAL)
+_ENDED = np.int64(Rule.SYMBOL_ENDED)
+_FOK = np.int64(Rule.FOK_NOT_FILLABLE)
+_MARGIN = np.int64(Rule.MARGIN)
+_MARKET_MAX = np.int64(Rule.MARKET_MAX_QTY)
+_MIN_NOTIONAL = np.int64(Rule.MIN_NOTIONAL)
+_NO_PRICE = np.int64(Rule.NO_PRICE)
+_POST_ONLY = np.int64(Rule.POST_ONLY_WOULD_CROSS)
+_REDUCE_ONLY = np.int64(Rule.REDUCE_ONLY)
+_TABLE_FULL = np.int64(Rule.OPEN_ORDER_LIMIT)
+_TRIGGERS = np.int64(Rule.WOULD_TRIGGER)
 
 
 @njit(cache=True)
@@ -133,7 +133,7 @@ def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None
     """Cancel every open order of a symbol, or of the account where symbol is -1."""
     for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
         if symbol < 0 or account.ticket[k, SYMBOL] == symbol:
-            end_order(account, journal, k, ts, CANCELED, -1)
+            end_order(account, journal, k, ts, CANCELED, NONE)
 
 
 @njit(cache=True)
@@ -149,7 +149,7 @@ def place(
     """
     order_id = next_order_id(account)
     qty = quantity(rules, s, lots)
-    write_new_order(journal, ts, s, order_id, side, lots, kind, tif, flags, reason, client, qty, price, stop)
+    write_new_order(journal, ts, ts, s, order_id, side, lots, kind, tif, flags, reason, client, qty, price, stop)
     basis = mark if working == ON_MARK else last
     rule = _refusal(account, rules, s, side, kind, lots, flags, price, stop, basis)
     if rule >= 0:
@@ -218,7 +218,7 @@ def due_cancels(account: Account, journal: Journal, open_ts: int, ts: int) -> No
     """Cancel the orders whose cancel has reached the venue when the bar opens."""
     for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
         if account.ticket[k, CANCEL_TS] <= open_ts:
-            end_order(account, journal, k, ts, CANCELED, -1)
+            end_order(account, journal, k, ts, CANCELED, NONE)
 
 
 @njit(cache=True)
@@ -275,7 +275,7 @@ def trade(
         account.position[s, MARK] = market.mark_open[row, s]
     if _FIRST_EXIT <= reason <= _LAST_EXIT and account.held[s, LOTS] == 0:
         account.held[s, LOCK] = -side
-    write_status(journal, ts, s, ticket[ORDER_ID], FILLED, -1)
+    write_status(journal, ts, s, ticket[ORDER_ID], FILLED, NONE)
     remove(account, k)
     return True
 
@@ -293,7 +293,7 @@ def _margin_refusal(
     if after > rules.rate[s, NOTIONAL_MAX]:
         explain(journal, ts, s, _VENUE, _BRACKET, _REJECT, rules.rate[s, NOTIONAL_MAX], after)
         return _BRACKET
-    free = available_margin(account, rules, k, False)
+    free = available_margin(account, rules, k, NO)
     qty = account.position[s, QTY]
     if lots > opening:  # a flip frees the closing part first
         mark = account.position[s, MARK]
@@ -312,7 +312,7 @@ def arrive(
 ) -> None:
     """Let the orders that became active meet the bar's open: reducing ones first, then by symbol, then by sequence."""
     while True:
-        chosen, best = -1, NEVER
+        chosen, best = NONE, NEVER
         for k in range(account.count[OPEN_ORDERS]):
             ticket = account.ticket[k]
             if ticket[SEEN] == 0 and ticket[ACTIVE_TS] <= open_ts:
@@ -358,7 +358,7 @@ def _meet_open_limit(
         trade(account, rules, journal, market, row, k, price, TAKER, reference)
         return
     if tif in (IOC, FOK):
-        end_order(account, journal, k, ts, EXPIRED, _FOK if tif == FOK else -1)
+        end_order(account, journal, k, ts, EXPIRED, _FOK if tif == FOK else NONE)
         return
     lots = fillable(account, k)
     opening = opening_lots(account.held[s, LOTS], lots * side)
@@ -411,7 +411,7 @@ def trade_inside(
     filled = False
     for s in range(len(account.held)):
         while account.held[s, RESTING] > 0 and not math.isnan(market.open[row, s]):
-            chosen, nearest, level = -1, math.inf, math.nan
+            chosen, nearest, level = NONE, math.inf, math.nan
             for k in range(account.count[OPEN_ORDERS]):
                 if account.ticket[k, SYMBOL] != s or account.ticket[k, SEEN] == 0:
                     continue

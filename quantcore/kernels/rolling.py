@@ -11,7 +11,8 @@ associative operation, the error is that of one plain pass over the window, and 
 (van Herk 1992; Gil and Werman 1993; for the moments: Chan, Golub and LeVeque 1983, eq. 2.1.)
 
 Every window must be whole: a NaN empties it, and the result is NaN until as many values in a row have been seen as the
-window is long (pandas: ``rolling(n)`` with its default ``min_periods``). Scans advance the state they are given in place.
+window is long (pandas: ``rolling(n)`` with its default ``min_periods``). Scans advance the state they are given in
+place.
 
 The state of one symbol is a row of ``window + 2`` numbers: the block (values up to the present position, beyond it the
 left parts of the previous block), the right part, and how many values have been seen since the last NaN. `rolling_std`
@@ -30,7 +31,7 @@ MIN = 1
 MAX = 2
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _combine(left: float, right: float, operation: int) -> float:
     if operation == SUM:
         return left + right
@@ -39,13 +40,13 @@ def _combine(left: float, right: float, operation: int) -> float:
     return max(left, right)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_init(n_symbols: int, window: int) -> FloatArray:
     """Return the empty state of a sum, minimum or maximum, shape ``(n_symbols, window + 2)``; window >= 1 bars."""
     return np.zeros((n_symbols, window + 2))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_step(state: FloatArray, value: float, operation: int) -> float:
     """Return `SUM`, `MIN` or `MAX` of the last `window` values, the new one included, advancing one symbol's state.
 
@@ -80,7 +81,7 @@ def rolling_step(state: FloatArray, value: float, operation: int) -> float:
     return right
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_scan(values: FloatArray, operation: int, state: FloatArray) -> FloatArray:
     """Return `SUM`, `MIN` or `MAX` of the window that ends in each row, advancing `state`.
 
@@ -106,19 +107,23 @@ def rolling_scan(values: FloatArray, operation: int, state: FloatArray) -> Float
     return results
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_mean_scan(values: FloatArray, state: FloatArray) -> FloatArray:
     """Return the mean of the window that ends in each row: the sum of `rolling_scan` over the window's length."""
-    return rolling_scan(values, SUM, state) / (state.shape[1] - 2)
+    sums = rolling_scan(values, SUM, state)
+    for t in range(sums.shape[0]):
+        for i in range(sums.shape[1]):
+            sums[t, i] /= state.shape[1] - 2
+    return sums
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_std_init(n_symbols: int, window: int) -> FloatArray:
     """Return the empty state of a standard deviation, shape ``(n_symbols, 2, window + 2)``; window >= 2 bars."""
     return np.zeros((n_symbols, 2, window + 2))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _merge_moments(
     n_left: int, mean_left: float, m2_left: float, n_right: int, mean_right: float, m2_right: float
 ) -> tuple[float, float]:
@@ -128,7 +133,7 @@ def _merge_moments(
     return mean, m2_left + m2_right + delta * delta * n_left * n_right / n
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_std_step(state: FloatArray, value: float) -> float:
     """Return the sample standard deviation (n - 1) of the last `window` values, advancing one symbol's state.
 
@@ -173,7 +178,7 @@ def rolling_std_step(state: FloatArray, value: float) -> float:
     return float(np.sqrt(m2 / (window - 1)))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rolling_std_scan(values: FloatArray, state: FloatArray) -> FloatArray:
     """Return the sample standard deviation of the window that ends in each row, advancing `state`.
 

@@ -23,6 +23,7 @@ from quantcore.kernels.layout import (
     MIN_LOTS,
     MIN_NOTIONAL,
     NO_TRADE_BAND,
+    NONE,
     NOTIONAL_MAX,
     OPEN_ORDERS,
     ORDER_LOTS,
@@ -34,6 +35,8 @@ from quantcore.kernels.layout import (
     SYMBOL,
     TAKER_COST,
     TAKER_FEE,
+    YES,
+    ZERO,
     Account,
     Journal,
     Market,
@@ -44,16 +47,18 @@ from quantcore.kernels.orders import MARKET, place
 from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
 
-_PLANNER = int(Stage.PLANNER)
-_REFUSED = int(Action.REFUSED)
-_CUT = int(Action.CUT)
-_TARGET = int(FillReason.TARGET)
-_ON_LAST = int(WorkingType.CONTRACT_PRICE)
-_BELOW_STEP = int(Rule.BELOW_STEP)
-_BRACKET = int(Rule.BRACKET_NOTIONAL)
-_MARGIN = int(Rule.MARGIN)
-_MARKET_MAX = int(Rule.MARKET_MAX_QTY)
-_MIN_NOTIONAL = int(Rule.MIN_NOTIONAL)
+_REDUCING = np.int64(REDUCE_ONLY)
+_PLANNER = np.int64(Stage.PLANNER)
+_REFUSED = np.int64(Action.REFUSED)
+_CUT = np.int64(Action.CUT)
+_ONE = np.int64(1)
+_TARGET = np.int64(FillReason.TARGET)
+_ON_LAST = np.int64(WorkingType.CONTRACT_PRICE)
+_BELOW_STEP = np.int64(Rule.BELOW_STEP)
+_BRACKET = np.int64(Rule.BRACKET_NOTIONAL)
+_MARGIN = np.int64(Rule.MARGIN)
+_MARKET_MAX = np.int64(Rule.MARKET_MAX_QTY)
+_MIN_NOTIONAL = np.int64(Rule.MIN_NOTIONAL)
 
 
 @njit(cache=True)
@@ -69,8 +74,6 @@ def plan_targets(
     """
     ts = market.ts_us[row]
     symbols = len(weights)
-    if np.all(np.isnan(weights)):
-        return
     lots = np.zeros(symbols, dtype=np.int64)
     wanted = False
     for s in range(symbols):
@@ -88,11 +91,11 @@ def plan_targets(
             opening = opening_lots(_expected_lots(account, s), lots[s])
             if (opening == 0) == reducing:
                 side = 1 if lots[s] > 0 else -1
-                flags = REDUCE_ONLY if reducing else 0
+                flags = _REDUCING if reducing else ZERO
                 price = _price(market, row, s)
                 place(
-                    account, rules, journal, ts, delay, s, side, MARKET, 0, abs(lots[s]), flags, _ON_LAST,
-                    _TARGET, -1, price, math.nan, math.nan, price, market.close[row, s],
+                    account, rules, journal, ts, delay, s, side, MARKET, ZERO, abs(lots[s]), flags, _ON_LAST,
+                    _TARGET, NONE, price, math.nan, math.nan, price, market.close[row, s],
                 )  # fmt: skip
 
 
@@ -131,7 +134,7 @@ def _wanted_lots(
         return -held
     equity = account.cash[EQUITY]
     price = _price(market, row, s)
-    lot_value = quantity(rules, s, 1) * price
+    lot_value = quantity(rules, s, _ONE) * price
     change = weight * equity - held * lot_value
     if abs(change) < config[NO_TRADE_BAND] * equity or equity <= 0.0:
         return 0
@@ -139,7 +142,7 @@ def _wanted_lots(
     ts = market.ts_us[row]
     opening = opening_lots(held, lots)
     if lots == 0 or (opening > 0 and abs(lots) < rules.size[s, MIN_LOTS]):
-        explain(journal, ts, s, _PLANNER, _BELOW_STEP, _REFUSED, quantity(rules, s, 1), abs(change) / price)
+        explain(journal, ts, s, _PLANNER, _BELOW_STEP, _REFUSED, quantity(rules, s, _ONE), abs(change) / price)
         return 0
     most = rules.size[s, MARKET_MAX_LOTS]
     if abs(lots) > most:
@@ -184,7 +187,7 @@ def _fit_margin(
         freed -= cost if opening == 0 else 0.0
     if needed == 0.0:
         return
-    free = (available_margin(account, rules, -1, True) + freed) * (1.0 - config[MARGIN_BUFFER])
+    free = (available_margin(account, rules, NONE, YES) + freed) * (1.0 - config[MARGIN_BUFFER])
     if needed <= free:
         return
     share = max(free, 0.0) / needed
@@ -195,7 +198,7 @@ def _fit_margin(
         if opening == 0:
             continue
         price = _price(market, row, s)
-        lot_value = quantity(rules, s, 1) * price
+        lot_value = quantity(rules, s, _ONE) * price
         kept = int(math.floor(opening * share))
         explain(journal, ts, s, _PLANNER, _MARGIN, _CUT, kept * lot_value, opening * lot_value)
         closing = abs(lots[s]) - opening

@@ -1,0 +1,186 @@
+"""The backtest: both folds over all bars at once, and what comes out as a `Run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quantcore.account_plane import (
+    AccountPlane,
+    AccountSettings,
+    Events,
+    ExecutionSettings,
+    account_plane,
+)
+from quantcore.account_step import RECORD_ONLY
+from quantcore.backtest.result import Run
+from quantcore.backtest.tables import run_tables
+from quantcore.data.instruments import Instrument, load_instruments
+from quantcore.data.sources import MarketData
+from quantcore.errors import DataGap, QuantcoreError
+from quantcore.fold import FoldState
+from quantcore.frames import Bars, to_kernel
+from quantcore.kernels import layout as at
+from quantcore.signal_plane import SignalSettings, target_weights
+from quantcore.timegrid import to_index
+from quantcore.types import IntArray
+
+MODEL_LIMITS = (
+    "Liquidation closes whole positions, largest maintenance margin first; the exchange's partial liquidation by "
+    "brackets is not modelled.",
+    "Orders trade whole: partial fills and the account's own market impact are not modelled.",
+    "Tick sizes, minimum orders, brackets and fees are those of the instruments' files; what applied earlier may "
+    "have differed.",
+)
+"""What every report says the model leaves out."""
+
+
+def run_backtest(
+    data: MarketData,
+    *,
+    signal: SignalSettings,
+    account: AccountSettings,
+    execution: ExecutionSettings,
+    config_yaml: str = "",
+    manifest: Mapping[str, Any] | None = None,
+) -> Run:
+    """Run one backtest: bars to target weights to fills to equity.
+
+    Signals are computed on all decision bars; the account trades from the first decision at or after the data's
+    start. A decision at a bar's close is executed in the next execution bar at the earliest.
+
+    Raises
+    ------
+    DataGap
+        If no decision falls into the traded span.
+    ConfigError
+        If a setting does not fit the instruments, such as leverage above a bracket's maximum.
+    """
+    decision_bars = data.decision_bars()
+    weights, _ = target_weights(decision_bars, signal)
+    start_us = decision_bars.ts_us[:1] if data.start_us is None else np.array([data.start_us])
+    first = int(np.searchsorted(decision_bars.ts_us, start_us[0])) if len(start_us) else 0
+    if first >= decision_bars.n_bars:
+        raise DataGap(f"data must hold a decision bar of {data.interval} from {data.start_us} on")
+    targets = weights.iloc[first:]
+    begin = int(np.searchsorted(data.bars.ts_us, decision_bars.ts_us[first]))
+    bars = data.bars.rows(begin, data.bars.n_bars)
+    instruments = traded_instruments(data)
+    plane = account_plane(
+        instruments,
+        interval=bars.interval,
+        account=account,
+        execution=execution,
+        exits=signal.strategy.exits,
+    )
+    state, events = plane.advance(
+        plane.start(),
+        bars,
+        targets=to_kernel(targets),
+        decisions=decision_rows(bars.ts_us, decision_bars.ts_us[first:]),
+    )
+    check_conservation(plane, state)
+    tables = run_tables(events, plane, bars, targets)
+    return Run(
+        bars=data.bars,
+        interval=data.interval,
+        capital=account.capital,
+        tables=tables,
+        notes=(*data.notes, *_instrument_notes(instruments), *_event_notes(plane, events), *MODEL_LIMITS),
+        quality=_quality(tables, bars),
+        config_yaml=config_yaml,
+        manifest={**(manifest or {}), "data_fingerprint": data.bars.fingerprint()},
+    )
+
+
+def decision_rows(ts_us: IntArray, decision_ts_us: IntArray) -> IntArray:
+    """Return for each execution bar the decision at its close, -1 for none; the last bar is recorded in any case."""
+    rows = np.searchsorted(decision_ts_us, ts_us)
+    found = (rows < len(decision_ts_us)) & (
+        decision_ts_us[np.minimum(rows, len(decision_ts_us) - 1)] == ts_us
+    )
+    result = np.where(found, rows, -1)
+    if result[-1] == -1:
+        result[-1] = RECORD_ONLY
+    return result.astype(np.int64)
+
+
+def traded_instruments(data: MarketData) -> tuple[Instrument, ...]:
+    """Return the instruments of the data's symbols, with the ends that the data declares.
+
+    A symbol without committed facts is sized by its first known close, so that no rule depends on the future.
+    """
+    close = data.bars.array("close")
+    known = ~np.isnan(close)
+    prices = {
+        symbol: float(close[np.argmax(known[:, s]), s])
+        for s, symbol in enumerate(data.bars.symbols)
+        if known[:, s].any()
+    }
+    found = load_instruments(data.bars.symbols, prices=prices)
+    return tuple(
+        replace(i, ends=to_index(np.array([data.ends_us[i.symbol]]))[0].isoformat())
+        if i.symbol in data.ends_us
+        else i
+        for i in found
+    )
+
+
+def check_conservation(plane: AccountPlane, state: FoldState) -> None:
+    """Refuse a result whose books do not add up: the ledger's own totals must explain its equity.
+
+    Raises
+    ------
+    QuantcoreError
+        If equity differs from capital, flows, PnL and costs by more than 1e-9 of the capital that was at work.
+    """
+    cash, position = state["cash"], state["position"]
+    unrealised = float(
+        (position[:, at.QTY] * (position[:, at.MARK] - position[:, at.ENTRY])).sum()
+    )
+    explained = (
+        plane.capital
+        + cash[at.NET_DEPOSITS]
+        + cash[at.REALISED]
+        + unrealised
+        - cash[at.FEES]
+        - cash[at.FUNDING]
+        - cash[at.LIQUIDATION_FEES]
+        + cash[at.INSURANCE]
+    )
+    scale = plane.capital + abs(cash[at.NET_DEPOSITS]) + abs(cash[at.REALISED]) + cash[at.FEES]
+    if not abs(explained - cash[at.EQUITY]) <= 1e-9 * scale:
+        raise QuantcoreError(
+            f"equity must equal capital, flows, PnL and costs, was {cash[at.EQUITY]!r} against {explained!r}"
+        )
+
+
+def _instrument_notes(instruments: Sequence[Instrument]) -> list[str]:
+    defaulted = [i.symbol for i in instruments if i.defaulted]
+    if not defaulted:
+        return []
+    return [f"No exchange facts are on file for {', '.join(defaulted)}: conservative defaults stand in."]
+
+
+def _event_notes(plane: AccountPlane, events: Events) -> list[str]:
+    unpaid = plane.flow_time_us.size - len(events.of(at.EVENT_FLOW)[0])
+    return [f"{unpaid} cash flows lie outside the traded span and were left out."] if unpaid else []
+
+
+def _quality(tables: Mapping[str, pd.DataFrame], bars: Bars) -> dict[str, float]:
+    """Return which shares of the notional held were charged an assumed funding rate and valued without a mark."""
+    funding, positions = tables["funding"], tables["positions"]
+    paid = (funding.qty * funding.mark_price).abs()
+    assumed = float(paid[funding.assumed].sum() / paid.sum()) if paid.sum() > 0 else 0.0
+    held = (positions.qty * positions.mark_price).abs().to_numpy()
+    fallback = 1.0 if len(held) else 0.0
+    if bars.has("mark_price") and held.sum() > 0:
+        rows = np.searchsorted(bars.index, positions.ts)
+        columns = np.searchsorted(np.array(bars.symbols), positions.symbol.to_numpy(dtype=str))
+        missing = np.isnan(bars.array("mark_price")[rows, columns])
+        fallback = float(held[missing].sum() / held.sum())
+    return {"assumed_funding_share": assumed, "fallback_mark_share": fallback}

@@ -1,0 +1,445 @@
+"""The numbers of `metrics.json`, each from the tables of a run (DESIGN.md 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quantcore.backtest.result import METRIC_KEYS, Run
+from quantcore.backtest.trades import OPEN, round_trips
+from quantcore.errors import SchemaMismatch
+from quantcore.finance import performance
+from quantcore.timegrid import (
+    DAY_US,
+    DAYS_PER_YEAR,
+    MINUTE_US,
+    index_us,
+    interval_us,
+    periods_per_year,
+)
+from quantcore.types import BoolArray, FloatArray, IntArray
+
+CONFIDENCE = 0.95
+"""Level of the Sharpe interval and of the minimum track record."""
+
+TAIL_PROBABILITY = 0.05
+CONSERVATION_TOLERANCE = 1e-9
+"""Largest error of the money identity, relative to the largest of capital, final equity and money moved in."""
+
+ROUTER_INTERVAL_US = 5 * MINUTE_US
+"""Execution bars up to this length let a resting order be watched; on coarser ones the router crosses (DESIGN.md 6)."""
+
+FORCED = frozenset({"liquidation", "settlement"})
+"""Reasons of fills that nobody sent an order for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """The equity curve without its flows, and what is derived from it.
+
+    Parameters
+    ----------
+    ts_us : int64 array, shape (n_rows,)
+        Stamps of the equity rows, microseconds since 1970.
+    equity, flow : float64 array, shape (n_rows,)
+        USDT.
+    nav : float64 array, shape (n_rows,)
+        Value of one unit, 1.0 before the first row.
+    drawdown : float64 array, shape (n_rows,)
+        Fraction <= 0: the deeper of the one at the row and the one the account recorded since the row before.
+    benchmark : float64 array, shape (n_rows,)
+        BTC held, 1.0 at the first row; NaN without BTC bars.
+    daily, benchmark_daily : Series, shape (n_days,)
+        Daily UTC returns.
+    first : int
+        First row that belongs to a day: 1 where the opening row is stamped at midnight and nothing has happened
+        yet, for it would be a day of no length; else 0.
+    days_per_year : float
+        Returns per year in `daily`: 365 unless decisions are rarer than daily.
+    """
+
+    ts_us: IntArray
+    equity: FloatArray
+    flow: FloatArray
+    nav: FloatArray
+    drawdown: FloatArray
+    benchmark: FloatArray
+    daily: pd.Series
+    benchmark_daily: pd.Series
+    days_per_year: float
+    first: int
+
+    @property
+    def days(self) -> float:
+        """Length of the span in days."""
+        return float(self.ts_us[-1] - self.ts_us[0]) / DAY_US
+
+    @property
+    def years(self) -> float:
+        """Length of the span in years of 365 days."""
+        return self.days / DAYS_PER_YEAR
+
+
+def curves(run: Run) -> Curves:
+    """Return the curves of a run.
+
+    The unit value is ``equity.nav`` where the account gives it, else it follows from equity and flows
+    (``equity.flow``, else ``cash_flows``).
+    """
+    table = run.tables["equity"]
+    ts_us = index_us(pd.DatetimeIndex(table["ts"]))
+    equity = _numbers(table["equity"])
+    flow = _numbers(table["flow"]) if "flow" in table else _flows(run, ts_us)
+    given = "nav" in table
+    nav = (
+        _numbers(table["nav"])
+        if given
+        else performance.unit_values(equity, flow, capital=run.capital)
+    )
+    depth = performance.drawdowns(nav, start=1.0)
+    benchmark = _benchmark(run, ts_us)
+    first = int(len(ts_us) > 1 and ts_us[0] % DAY_US == 0 and nav[0] == 1.0)
+    return Curves(
+        ts_us=ts_us,
+        equity=equity,
+        flow=flow,
+        nav=nav,
+        drawdown=np.fmin(depth, _numbers(table["drawdown"])),
+        benchmark=benchmark,
+        daily=performance.daily_returns(ts_us[first:], nav[first:], start=1.0),
+        benchmark_daily=performance.daily_returns(ts_us[first:], benchmark[first:], start=1.0),
+        first=first,
+        days_per_year=min(float(DAYS_PER_YEAR), periods_per_year(run.interval)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Where the money went, in USDT; costs are > 0 when paid.
+
+    Parameters
+    ----------
+    gross_pnl : float
+        Price PnL at fill prices; slippage is inside.
+    fees, funding, liquidation_fees, slippage : float
+        Trading fees, funding, liquidation fees, and how much worse than the reference price takers bought and sold.
+    insurance : float
+        Shortfall of liquidations that the account did not have to pay.
+    deposits : float
+        Deposits minus withdrawals.
+    """
+
+    gross_pnl: float
+    fees: float
+    funding: float
+    liquidation_fees: float
+    slippage: float
+    insurance: float
+    deposits: float
+
+    def final_equity(self, capital: float) -> float:
+        """Return the equity that these sums imply."""
+        return math.fsum(
+            [
+                capital,
+                self.deposits,
+                self.gross_pnl,
+                -self.fees,
+                -self.funding,
+                -self.liquidation_fees,
+                self.insurance,
+            ]
+        )
+
+
+def costs(run: Run) -> Costs:
+    """Return the sums over a run's fills, funding, liquidations and cash flows."""
+    fills, gone = run.tables["fills"], run.tables["liquidations"]
+    held = closing_positions(run)
+    cash = -signed_qty(fills) * _numbers(fills["price"])
+    value = _numbers(held["qty"]) * _numbers(held["mark_price"])
+    return Costs(
+        gross_pnl=math.fsum(np.concatenate([cash, value])),
+        fees=_total(fills["fee"]),
+        funding=_total(run.tables["funding"]["amount"]),
+        liquidation_fees=_total(gone["fee"]),
+        slippage=math.fsum(slippage_costs(fills)),
+        insurance=_total(gone["insurance"]),
+        deposits=_total(run.tables["cash_flows"]["amount"]),
+    )
+
+
+def signed_qty(fills: pd.DataFrame) -> FloatArray:
+    """Return the quantity of each fill in coins, > 0 bought, shape ``(n_fills,)``."""
+    return _numbers(fills["qty"]) * np.where(fills["side"].to_numpy() == "buy", 1.0, -1.0)
+
+
+def slippage_costs(fills: pd.DataFrame) -> FloatArray:
+    r"""Return what slippage cost each fill, in USDT, shape ``(n_fills,)``.
+
+    .. math:: (p - p_{\text{reference}})\, q
+
+    with signed quantity q; zero for makers, for liquidations and settlements, and where no reference price is known.
+    """
+    if "reference_price" not in fills:
+        return np.zeros(len(fills))
+    gap = _numbers(fills["price"]) - _numbers(fills["reference_price"])
+    return np.where(_crossed(fills) & ~np.isnan(gap), gap * signed_qty(fills), 0.0)
+
+
+def closing_positions(run: Run) -> pd.DataFrame:
+    """Return the positions still held at the last equity row."""
+    positions = run.tables["positions"]
+    closing = positions["ts"] == run.tables["equity"]["ts"].iloc[-1]
+    return positions.loc[closing]
+
+
+def run_trades(run: Run) -> pd.DataFrame:
+    """Return the round trips of a run, open ones left at the marks of the closing positions."""
+    held = closing_positions(run)
+    marks = dict(zip(held["symbol"], _numbers(held["mark_price"]), strict=True))
+    return round_trips(run.tables["fills"], run.tables["funding"], run.bars, last_marks=marks)
+
+
+def measures_resting_orders(run: Run) -> bool:
+    """Return whether execution bars are fine enough to tell how resting orders fared."""
+    return interval_us(run.bars.interval) <= ROUTER_INTERVAL_US
+
+
+def compute_metrics(run: Run, *, trades: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Return every key of `metrics.json` in the order of the contract; None where a value is unknown or does not exist.
+
+    Fractions are fractions, money is USDT, costs are > 0 when paid. Statistics of returns use daily UTC returns of the
+    flow-adjusted unit value. ``max_drawdown`` is the deeper of the unit value's at decisions and the one the
+    account recorded between them; ``max_drawdown_days`` the longest time under water, from peak to recovery or
+    to the end; ``win_rate``, ``profit_factor`` and ``expectancy`` are net of fees and funding over closed round
+    trips, ``trades`` counts the open ones too; ``symbols`` counts those that ever had a target;
+    ``turnover_annual`` is traded notional over mean equity and years; ``var_95_daily`` and ``es_95_daily`` are
+    losses > 0.
+
+    Parameters
+    ----------
+    run : Run
+        The finished run.
+    trades : DataFrame or None
+        Its round trips, where they are known already.
+
+    Returns
+    -------
+    dict
+        Keys `METRIC_KEYS`, values str, int, float or None.
+
+    Raises
+    ------
+    SchemaMismatch
+        If the final equity is not what fills, funding, liquidations and cash flows make of the capital.
+    """
+    curve, paid = curves(run), costs(run)
+    check_conservation(run, paid)
+    trips = run_trades(run) if trades is None else trades
+    values: dict[str, Any] = {
+        **_span(run),
+        "capital": run.capital,
+        "final_equity": float(curve.equity[-1]),
+        **_returns(curve),
+        **_belief(curve),
+        **_trips(trips),
+        "deposits": paid.deposits,
+        "insurance": paid.insurance,
+        "liquidations": len(run.tables["liquidations"]),
+        "fees": paid.fees,
+        "funding": paid.funding,
+        "liquidation_fees": paid.liquidation_fees,
+        "slippage_cost": paid.slippage,
+        "gross_pnl": paid.gross_pnl,
+        **_execution(run, curve, paid),
+    }
+    return {key: _plain(values.get(key)) for key in METRIC_KEYS}
+
+
+def check_conservation(run: Run, paid: Costs) -> None:
+    r"""Refuse a run whose money does not add up.
+
+    .. math:: E = C + \text{deposits} + \text{gross} - \text{fees} - \text{funding}
+              - \text{liquidation fees} + \text{insurance}
+
+    Raises
+    ------
+    SchemaMismatch
+        If the two sides differ by more than `CONSERVATION_TOLERANCE`, or the last equity row is NaN.
+    """
+    final = float(run.tables["equity"]["equity"].iloc[-1])
+    expected = paid.final_equity(run.capital)
+    moved = float(np.abs(_numbers(run.tables["cash_flows"]["amount"])).sum())
+    scale = max(run.capital, abs(final), moved)
+    if not abs(final - expected) <= CONSERVATION_TOLERANCE * scale:
+        raise SchemaMismatch(
+            f"final equity must equal capital + deposits + gross PnL - fees - funding - liquidation fees + insurance = "
+            f"{expected!r}, was {final!r}"
+        )
+
+
+def _span(run: Run) -> dict[str, Any]:
+    stamps = run.tables["equity"]["ts"]
+    targets = run.tables["targets"]
+    panel = targets.drop(columns="ts", errors="ignore")
+    first_us, last_us = index_us(pd.DatetimeIndex(stamps.iloc[[0, -1]]))
+    inside = (run.bars.ts_us >= first_us) & (run.bars.ts_us <= last_us)
+    return {
+        "start": stamps.iloc[0].isoformat(),
+        "end": stamps.iloc[-1].isoformat(),
+        "bars": int(inside.sum()),
+        "symbols": int(panel.notna().any(axis=0).sum()) if len(panel) else 0,
+    }
+
+
+def _returns(curve: Curves) -> dict[str, float]:
+    daily, q = curve.daily, curve.days_per_year
+    total = float(curve.nav[-1]) - 1.0
+    annual = performance.annual_return(total, days=curve.days)
+    deepest = float(np.nanmin(curve.drawdown)) if np.isfinite(curve.drawdown).any() else math.nan
+    alpha, beta = performance.alpha_beta(daily, curve.benchmark_daily, periods_per_year=q)
+    at_risk, shortfall = performance.tail_loss(daily, tail_probability=TAIL_PROBABILITY)
+    return {
+        "total_return": total,
+        "annual_return": annual,
+        "annual_volatility": performance.annual_volatility(daily, periods_per_year=q),
+        "sortino": performance.sortino(daily, periods_per_year=q),
+        "calmar": performance.calmar(annual, deepest),
+        "max_drawdown": deepest,
+        "max_drawdown_days": performance.longest_drawdown_days(curve.ts_us, curve.nav, start=1.0),
+        "benchmark_return": float(curve.benchmark[-1]) - 1.0,
+        "alpha": alpha,
+        "beta": beta,
+        "var_95_daily": at_risk,
+        "es_95_daily": shortfall,
+    }
+
+
+def _belief(curve: Curves) -> dict[str, float]:
+    daily, q = curve.daily, curve.days_per_year
+    ratio = performance.sharpe(daily, periods_per_year=1.0)
+    low, high = performance.sharpe_interval(daily, periods_per_year=q, confidence=CONFIDENCE)
+    skew, kurtosis = performance.skewness(daily), performance.raw_kurtosis(daily)
+    record = performance.min_track_record(
+        ratio, skew=skew, kurtosis=kurtosis, benchmark=0.0, confidence=CONFIDENCE
+    )
+    return {
+        "sharpe": ratio * math.sqrt(q),
+        "sharpe_ci_low": low,
+        "sharpe_ci_high": high,
+        "psr": performance.probabilistic_sharpe(
+            ratio, int(daily.notna().sum()), skew=skew, kurtosis=kurtosis, benchmark=0.0
+        ),
+        "min_track_record_days": record * DAYS_PER_YEAR / q,
+    }
+
+
+def _trips(trades: pd.DataFrame) -> dict[str, Any]:
+    closed = trades[trades["exit_reason"] != OPEN]
+    net = net_profit(closed)
+    return {
+        "trades": len(trades),
+        "win_rate": performance.win_rate(net),
+        "profit_factor": performance.profit_factor(net),
+        "expectancy": performance.expectancy(net),
+    }
+
+
+def net_profit(trades: pd.DataFrame) -> FloatArray:
+    """Return each round trip's PnL after fees and funding, USDT, shape ``(n_trades,)``."""
+    return _numbers(trades["pnl"]) - _numbers(trades["fees"]) - _numbers(trades["funding"])
+
+
+def _execution(run: Run, curve: Curves, paid: Costs) -> dict[str, float]:
+    fills = run.tables["fills"]
+    notional = _numbers(fills["qty"]) * _numbers(fills["price"])
+    mean_equity = float(np.nanmean(curve.equity))
+    traded_years = mean_equity * curve.years
+    crossed = _crossed(fills)
+    if "reference_price" in fills:
+        crossed = crossed & fills["reference_price"].notna().to_numpy()
+        compared = float(notional[crossed].sum())
+    else:
+        compared = 0.0
+    resting = measures_resting_orders(run)
+    return {
+        "turnover_annual": float(notional.sum()) / traded_years if traded_years > 0 else math.nan,
+        "mean_slippage_bps": paid.slippage / compared * 1e4 if compared > 0.0 else math.nan,
+        "fill_rate": fill_rate(run.tables) if resting else math.nan,
+        "post_only_success": post_only_success(run.tables) if resting else math.nan,
+    }
+
+
+def fill_rate(tables: Mapping[str, pd.DataFrame]) -> float:
+    """Return the mean over decisions of filled over wanted quantity, in [0, 1]; NaN without an order.
+
+    A decision is the orders of one ``decision_ts``, symbol, side and ``reduce_only`` that a target asked for.
+    Wanted is what they filled plus what the last of them left: an order that replaces another wants the same
+    coins, not more.
+    """
+    orders = tables["orders"]
+    orders = orders[orders["reason"].astype(str) == "target"]
+    if orders.empty:
+        return math.nan
+    filled = tables["fills"].groupby("order_id", observed=True)["qty"].sum()
+    orders = orders.drop_duplicates("order_id", keep="last").sort_values("order_id", kind="stable")
+    done = orders["order_id"].map(filled).fillna(0.0)
+    orders = orders.assign(done=done, left=(orders["qty"] - done).clip(lower=0.0))
+    decided = orders.groupby(["decision_ts", "symbol", "side", "reduce_only"], observed=True)
+    done, left = decided["done"].sum(), decided["left"].last()
+    return float((done / (done + left)).mean())
+
+
+def post_only_success(tables: Mapping[str, pd.DataFrame]) -> float:
+    """Return the share of post-only (GTX) orders that were filled whole, as maker; NaN without such an order."""
+    orders = tables["orders"].drop_duplicates("order_id", keep="last")
+    orders = orders[orders["time_in_force"].astype(str).str.upper() == "GTX"]
+    if orders.empty:
+        return math.nan
+    takers = tables["fills"].loc[tables["fills"]["liquidity"].astype(str) == "taker", "order_id"]
+    whole = orders["status"].astype(str).str.lower() == "filled"
+    return float((whole & ~orders["order_id"].isin(takers)).mean())
+
+
+def _crossed(fills: pd.DataFrame) -> BoolArray:
+    taker = fills["liquidity"].to_numpy() == "taker"
+    return np.asarray(taker & ~fills["reason"].isin(FORCED).to_numpy())
+
+
+def _flows(run: Run, ts_us: IntArray) -> FloatArray:
+    moved = run.tables["cash_flows"]
+    rows = np.searchsorted(ts_us, index_us(pd.DatetimeIndex(moved["ts"])))
+    flow = np.zeros(len(ts_us))
+    np.add.at(flow, np.minimum(rows, len(ts_us) - 1), _numbers(moved["amount"]))
+    return flow
+
+
+def _benchmark(run: Run, ts_us: IntArray) -> FloatArray:
+    column = next((i for i, s in enumerate(run.bars.symbols) if s.startswith("BTC")), None)
+    if column is None:
+        return np.full(len(ts_us), np.nan)
+    rows = np.searchsorted(run.bars.ts_us, ts_us, side="right") - 1
+    close = run.bars.array("close")[:, column]
+    held = pd.Series(np.where(rows >= 0, close[np.maximum(rows, 0)], np.nan)).ffill()
+    known = held.dropna()
+    return _numbers(held / known.iloc[0]) if len(known) else np.full(len(ts_us), np.nan)
+
+
+def _numbers(column: pd.Series) -> FloatArray:
+    return column.to_numpy(dtype=np.float64)
+
+
+def _total(column: pd.Series) -> float:
+    return math.fsum(_numbers(column))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

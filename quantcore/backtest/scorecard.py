@@ -1,0 +1,235 @@
+"""The system's targets against a run's results, each on its own: met, not met, or not measurable (DESIGN.md 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from quantcore.backtest.markup import MINUS, MISSING
+from quantcore.timegrid import MINUTE_US, interval_us
+
+Verdict = Literal["met", "not met", "not measurable"]
+
+_LIVE_ONLY = "A backtest has no {what}; the live loop measures it."
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line of the scorecard.
+
+    Parameters
+    ----------
+    name : str
+        What is measured.
+    target, result : str
+        With units; the result is a dash where there is none.
+    verdict : str
+        ``"met"``, ``"not met"`` or ``"not measurable"``.
+    reason : str
+        The sentence that says why.
+    """
+
+    name: str
+    target: str
+    result: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Target:
+    key: str
+    name: str
+    low: float | None
+    high: float | None
+    strict: bool
+    unit: Literal["ratio", "share", "bps"]
+    unknown: str
+
+    def text(self) -> str:
+        """Return the target as it is written in the design."""
+        if self.low is not None and self.high is not None:
+            return f"{_bound(self.low, self.unit)} to {_bound(self.high, self.unit)}"
+        if self.low is not None:
+            return f"{'>' if self.strict else '≥'} {_bound(self.low, self.unit)}"
+        assert self.high is not None
+        return f"{'<' if self.strict else '≤'} {_bound(self.high, self.unit)}"
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value meets the target; only the lower end of a range binds."""
+        if self.low is not None:
+            return value > self.low if self.strict else value >= self.low
+        assert self.high is not None
+        return value < self.high if self.strict else value <= self.high
+
+
+_TARGETS = (
+    _Target(
+        "sharpe",
+        "Sharpe ratio",
+        1.5,
+        None,
+        False,
+        "ratio",
+        "There are too few daily returns, or they do not vary.",
+    ),
+    _Target(
+        "max_drawdown",
+        "Maximum drawdown",
+        -0.12,
+        None,
+        False,
+        "share",
+        "There is no equity curve to fall.",
+    ),
+    _Target(
+        "annual_return",
+        "Annual return",
+        0.30,
+        0.50,
+        False,
+        "share",
+        "The span is under one day; a year cannot be extrapolated.",
+    ),
+    _Target(
+        "ruin_probability",
+        "Probability of ruin",
+        None,
+        0.01,
+        True,
+        "share",
+        "The run did not estimate it.",
+    ),
+    _Target(
+        "liquidation_probability_24h",
+        "24 h liquidation probability",
+        None,
+        0.005,
+        True,
+        "share",
+        "The run did not estimate it.",
+    ),
+    _Target("fill_rate", "Fill rate", 0.95, None, True, "share", "No order asked for a target."),
+    _Target(
+        "mean_slippage_bps", "Slippage", None, 5.0, True, "bps", "No order crossed the spread."
+    ),
+    _Target(
+        "post_only_success",
+        "Post-only success",
+        0.70,
+        None,
+        True,
+        "share",
+        "No post-only order was sent.",
+    ),
+)
+
+_LIVE_TARGETS = (
+    ("Order latency p50", "< 50 ms", "round trip to an exchange"),
+    ("Order latency p99", "< 200 ms", "round trip to an exchange"),
+    ("Risk check", "< 10 ms", "clock that runs beside its orders"),
+    ("Position update", "< 100 ms", "stream of account events"),
+    ("Alert delivery", "< 1 s", "alerts"),
+    ("API errors", "< 0.1 %", "requests to an exchange"),
+    ("Uptime", "> 99.9 %", "process that has to stay up"),
+    ("Data loss", "0", "stream that could lose events"),
+)
+
+
+def scorecard(metrics: Mapping[str, Any], *, execution_interval: str) -> list[Score]:
+    """Return every target of the design with a run's result.
+
+    Parameters
+    ----------
+    metrics : mapping of str to Any
+        `metrics.json`.
+    execution_interval : str
+        Interval of the execution bars, such as ``"1h"``.
+
+    Returns
+    -------
+    list of Score
+        In the order of DESIGN.md 7; targets of the live system are listed as not measurable.
+    """
+    coarse = interval_us(execution_interval) > 5 * MINUTE_US
+    scores = [_score(target, metrics, execution_interval, coarse=coarse) for target in _TARGETS]
+    scores += [
+        Score(name, target, MISSING, "not measurable", _LIVE_ONLY.format(what=what))
+        for name, target, what in _LIVE_TARGETS
+    ]
+    return scores
+
+
+def verdict_line(scores: list[Score]) -> str:
+    """Return how many targets are met, not met and not measurable, as one sentence."""
+    counts = {v: sum(s.verdict == v for s in scores) for v in ("met", "not met", "not measurable")}
+    missed = [_inline(s.name) for s in scores if s.verdict == "not met"]
+    measured = counts["met"] + counts["not met"]
+    line = f"{counts['met']} of {measured} measurable targets met"
+    return f"{line}; missed: {', '.join(missed)}." if missed else f"{line}."
+
+
+def _score(target: _Target, metrics: Mapping[str, Any], interval: str, *, coarse: bool) -> Score:
+    if coarse and target.key in ("fill_rate", "post_only_success"):
+        reason = (
+            f"Execution bars of {interval} trade through almost any resting order, which flatters it; "
+            "bars of 5 minutes or finer are needed."
+        )
+        return Score(target.name, target.text(), MISSING, "not measurable", reason)
+    value = metrics.get(target.key)
+    if value is None:
+        return Score(target.name, target.text(), MISSING, "not measurable", target.unknown)
+    met = target.holds(value)
+    return Score(
+        target.name,
+        target.text(),
+        _show(value, target.unit),
+        "met" if met else "not met",
+        _reason(target, float(value), metrics, met=met),
+    )
+
+
+def _reason(target: _Target, value: float, metrics: Mapping[str, Any], *, met: bool) -> str:
+    if target.key == "sharpe":
+        low, high = metrics.get("sharpe_ci_low"), metrics.get("sharpe_ci_high")
+        if low is not None and high is not None:
+            span = f"The 95 % interval runs from {low:.2f} to {high:.2f}"
+            doubt = (
+                "so the span is too short to be sure" if low < 1.5 < high else "clear of the target"
+            )
+            return f"{span}, {doubt}."
+    if target.key == "max_drawdown":
+        return (
+            f"The longest time under water was {metrics.get('max_drawdown_days') or 0.0:.0f} days."
+        )
+    if target.key == "annual_return" and target.high is not None and value > target.high:
+        return "Above the range: check risk and costs before believing it."
+    if target.key == "mean_slippage_bps":
+        return "By the slippage model at taker fills, not by a real book."
+    bound = target.low if target.low is not None else target.high
+    assert bound is not None
+    gap = _show(abs(value - bound), target.unit)
+    return f"{gap} {'inside' if met else 'short of'} the target."
+
+
+def _inline(name: str) -> str:
+    return name if name.startswith("Sharpe") else name[0].lower() + name[1:]
+
+
+def _bound(value: float, unit: str) -> str:
+    """Return a bound of a target, without the decimals that a result has."""
+    text = (
+        f"{100.0 * value:g} %" if unit == "share" else f"{value:g}{' bps' if unit == 'bps' else ''}"
+    )
+    return text.replace("-", MINUS)
+
+
+def _show(value: float, unit: str) -> str:
+    if unit == "share":
+        return f"{value * 100:.{1 if abs(value) >= 0.01 or value == 0 else 2}f} %".replace(
+            "-", MINUS
+        )
+    if unit == "bps":
+        return f"{value:.1f} bps".replace("-", MINUS)
+    return f"{value:.2f}".replace("-", MINUS)

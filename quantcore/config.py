@@ -1,0 +1,373 @@
+"""Hydra at the edge: starts every command, composes its settings, and ends every `DictConfig` (STYLE.md 5)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import hydra
+import yaml
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from quantcore.errors import ConfigError, QuantcoreError
+from quantcore.origins import COMMAND_LINE, DIFF_GROUPS, Origins
+from quantcore.settings import TARGET, build_settings, nearest, one_line, unknown_key
+
+BAD_INPUT = 2
+"""Exit code of a command whose settings or data were refused."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+_OWN_CODE = ("quantcore", "strategies", "live", "__main__")
+_MISSING_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_FOREIGN = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+_REPORTED = (QuantcoreError, ValueError, TypeError, *_FOREIGN, *_MISSING_FILE)
+_T = TypeVar("_T")
+
+
+def conf_folder() -> Path:
+    """Return the folder of option files: `conf` of the repository, or the copy that an installed wheel holds."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "conf"
+    return beside if (beside / "base.yaml").is_file() else package / "_conf"
+
+
+@overload
+def build(node: Any) -> Any: ...
+@overload
+def build(node: Any, kind: type[_T]) -> _T: ...
+def build(node: Any, kind: Any = Any) -> Any:
+    """Return a node of a composed configuration as frozen settings; no `DictConfig` goes deeper than here.
+
+    See `settings.build_settings` for what becomes what.
+
+    Parameters
+    ----------
+    node : DictConfig, ListConfig or scalar
+        The configuration or a part of it, such as ``cfg.account``.
+    kind : type
+        A dataclass for a node that names no `_target_`, or the class that its `_target_` must give.
+
+    Returns
+    -------
+    object
+        The settings; of type `kind` where it is given.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, a value is missing, of the wrong type or refused by its dataclass. The message is one
+        line with the key, the rule, the value and the file (or "command line") that holds it.
+    """
+    if not OmegaConf.is_config(node):
+        return build_settings(node, kind=kind)
+    path = str(node._get_full_key(None) or "")
+    plain = _resolved(node)
+    if kind is Any and TARGET not in plain:
+        _refuse_added(plain, path, _origins(node))
+
+    def locate(key: str) -> str:
+        return _origins(node).locate(key)
+
+    return build_settings(plain, path=path, kind=kind, locate=locate)
+
+
+def compose(
+    primary: str, overrides: Sequence[str] = (), *, folder: Path | None = None
+) -> DictConfig:
+    """Return the configuration that a command would run with, for notebooks, sweeps and tests.
+
+    Parameters
+    ----------
+    primary : str
+        The primary option file, such as ``"backtest"``.
+    overrides : sequence of str
+        As on the command line, such as ``["+experiment=quickstart", "account.capital=770"]``.
+    folder : Path, optional
+        The folder of option files; `conf_folder()` if left out.
+
+    Returns
+    -------
+    DictConfig
+        The composed configuration with Hydra's own node, from which `build` finds the file of a key.
+
+    Raises
+    ------
+    ConfigError
+        If Hydra cannot compose it, or an experiment or override adds a key that nothing reads.
+    """
+    try:
+        with hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"):
+            cfg = hydra.compose(primary, list(overrides), return_hydra_config=True)
+    except _FOREIGN as error:
+        raise ConfigError(_explain(error)) from error
+    check_known(cfg)
+    return cfg
+
+
+def check_known(cfg: DictConfig) -> None:
+    """Refuse keys that only an experiment or the command line holds, outside nodes with a `_target_`.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first such key, its place, the nearest known key and the known ones.
+    """
+    _refuse_added(_plain(cfg, resolve=False), "", _origins(cfg))
+
+
+def resolved_yaml(cfg: DictConfig) -> str:
+    """Return the resolved settings as YAML with sorted keys: the text of a results folder's `config.yaml`.
+
+    The same settings give the same text, in whatever order files and overrides named them.
+    """
+    return yaml.safe_dump(_resolved(cfg), sort_keys=True, allow_unicode=True, width=100)
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """Return the SHA-256 of `resolved_yaml`, as hexadecimal text."""
+    return hashlib.sha256(resolved_yaml(cfg).encode()).hexdigest()
+
+
+def run_command(
+    primary: str, task: Callable[[DictConfig], int | None], *, folder: Path | None = None
+) -> int:
+    """Run a command from the process's arguments and return its exit code; every `__main__` is one call of this.
+
+    ``raise SystemExit(run_command("backtest", main))`` gives ``--help``, ``--cfg job``, overrides and multirun
+    (``-m``, every job runs, the worst code counts). Refused settings and data end in one line on stderr and code 2,
+    Ctrl-C in code 130. An error that no check of ours raised is a defect: it keeps its traceback and ends in
+    code 1, as does every error where the environment variable ``QUANTCORE_TRACEBACK`` is 1.
+
+    Parameters
+    ----------
+    primary : str
+        The primary option file, such as ``"backtest"``.
+    task : callable
+        Takes the composed configuration; its return is the exit code, None is success.
+    folder : Path, optional
+        The folder of option files; `conf_folder()` if left out.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    flags = [a for a in sys.argv[1:] if not _is_override(a)]
+    argv = [sys.argv[0], *flags, *(a for a in sys.argv[1:] if _is_override(a))]
+    refused = _refused_flags(argv[1:])
+    if refused:
+        return _report(refused)
+    job = _Job(task)
+    start = hydra.main(
+        version_base="1.3", config_path=str(folder or conf_folder()), config_name=primary
+    )(job)
+    try:
+        with _scratch(), _arguments(argv):
+            start()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except _RemoteFailure as failure:
+        return failure.code
+    except _REPORTED as error:
+        if error is job.defect:
+            raise
+        return _report(_explain(error))
+    return max(job.codes, default=0)
+
+
+class _RemoteFailure(Exception):
+    """Carries the exit code of a job that ran in another process."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Job:
+    """The task as Hydra calls it, once per job; a launcher may send it to another process."""
+
+    def __init__(self, task: Callable[[DictConfig], int | None]) -> None:
+        self.task = task
+        self.process = os.getpid()
+        self.codes: list[int] = []
+        self.defect: BaseException | None = None
+
+    def __call__(self, cfg: DictConfig) -> int:
+        try:
+            check_known(cfg)
+            code = self.task(cfg) or 0
+        except _REPORTED as error:
+            if os.environ.get("QUANTCORE_TRACEBACK") == "1" or not _is_deliberate(error):
+                self.defect = error
+                raise
+            code = _report(_explain(error))
+        self.codes.append(code)
+        if code and os.getpid() != self.process:
+            raise _RemoteFailure(code)
+        return code
+
+
+def _is_override(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+
+
+def _refused_flags(arguments: list[str]) -> str:
+    """Return what Hydra's parser says of flags that it does not know, without its usage text."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            get_args_parser().parse_args(arguments)
+    except SystemExit as end:
+        if end.code:
+            return printed.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise
+    return ""
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[None]:
+    """Give Hydra's multirun a folder for the files that it insists on writing, and remove it."""
+    with tempfile.TemporaryDirectory(prefix="quantcore-") as name:
+        os.environ["QUANTCORE_SCRATCH"] = name
+        try:
+            yield
+        finally:
+            del os.environ["QUANTCORE_SCRATCH"]
+
+
+@contextlib.contextmanager
+def _arguments(argv: list[str]) -> Iterator[None]:
+    given, sys.argv = sys.argv, argv
+    try:
+        yield
+    finally:
+        sys.argv = given
+
+
+def _report(text: str) -> int:
+    print(text, file=sys.stderr)
+    return BAD_INPUT
+
+
+def _is_deliberate(error: BaseException) -> bool:
+    """Return whether a check of ours raised the error, rather than a library that was called wrongly."""
+    if isinstance(error, _FOREIGN) or not isinstance(error, ValueError | TypeError):
+        return True
+    frames = list(traceback.walk_tb(error.__traceback__))
+    owner = str(frames[-1][0].f_globals.get("__name__", "")).split(".")[0]
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    return owner in _OWN_CODE and line.startswith("raise ")
+
+
+def _explain(error: BaseException) -> str:
+    """Return an error of ours, Hydra's, OmegaConf's or YAML's as one line that helps."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        known = [str(option) for option in error.options or ()]
+        near = nearest(name, known)
+        text = f"no {group or 'command'} {name!r}" + (f"; nearest: {near}" if near else "")
+        return text + (f"; known: {', '.join(sorted(known))}" if known else "")
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: {error.problem}"
+    if isinstance(error, _MISSING_FILE) and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OmegaConfBaseException) and "not in struct" in str(cause):
+            known = [str(k) for k in cause.parent_node or () if k not in ("hydra", TARGET)]
+            return one_line(unknown_key(str(cause.full_key), known, COMMAND_LINE))
+        cause = cause.__cause__
+    paragraph = str(error).strip().split("\n\n")[0]
+    return " ".join(paragraph.split()) or type(error).__name__
+
+
+def _experiment_name(*, _root_: DictConfig) -> str:
+    """Resolve ``${experiment_name:}``: the chosen experiment, else the command's name."""
+    node = _hydra_node(_root_)
+    if node is None:
+        return "unnamed"
+    chosen = node.runtime.choices.get("experiment") or node.job.name
+    return re.sub(r"[^\w.+-]+", "-", str(chosen)).strip("-")
+
+
+OmegaConf.register_new_resolver("experiment_name", _experiment_name, replace=True)
+
+
+def _hydra_node(node: Any) -> Any:
+    """Return Hydra's own settings: from the same configuration where `compose` left them, else of the run."""
+    root = node._get_root()
+    if isinstance(root, DictConfig) and "hydra" in root:
+        return root.hydra
+    return HydraConfig.get() if HydraConfig.initialized() else None
+
+
+def _plain(node: Any, *, resolve: bool) -> Any:
+    """Return plain containers, without Hydra's node: outside a running job its own values cannot be resolved."""
+    if node._get_parent() is not None or "hydra" not in node:
+        return OmegaConf.to_container(node, resolve=resolve)
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    for key in [key for key in node if key != "hydra"]:
+        child = node._get_node(key)
+        if OmegaConf.is_config(child):
+            plain[key] = OmegaConf.to_container(child, resolve=resolve)
+        elif resolve and not child._is_missing():
+            plain[key] = node[key]
+    return {key: plain[key] for key in plain if key != "hydra"}
+
+
+def _resolved(node: Any) -> Any:
+    try:
+        return _plain(node, resolve=True)
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or "")
+        place = _origins(node).locate(key)
+        raise ConfigError(f"{key}: {one_line(error)}{f' ({place})' if place else ''}") from error
+
+
+def _origins(config: Any) -> Origins:
+    node = _hydra_node(config)
+    if node is None:
+        return Origins()
+    choices: dict[str, Sequence[str]] = {}
+    for key, option in node.runtime.choices.items():
+        if option is not None and not str(key).startswith("hydra/"):
+            choices[str(key)] = [option] if isinstance(option, str) else [str(o) for o in option]
+    return Origins.of_run(
+        folders=[Path(s.path) for s in node.runtime.config_sources if s.schema == "file"],
+        primary=str(node.job.config_name),
+        choices=choices,
+        overrides=[str(text) for text in node.overrides.task],
+    )
+
+
+def _refuse_added(plain: Any, path: str, origins: Origins) -> None:
+    if not isinstance(plain, dict) or TARGET in plain or not origins.files:
+        return
+    known = origins.defined(path)
+    for key, item in plain.items():
+        at = f"{path}.{key}" if path else str(key)
+        if at in DIFF_GROUPS:
+            raise ConfigError(
+                f"{at} must begin with the line '# @package _global_' ({origins.locate(at)})"
+            )
+        if key not in known:
+            groups = set() if path else origins.groups
+            raise unknown_key(at, (known | groups) - {"hydra"}, origins.locate(at))
+        _refuse_added(item, at, origins)

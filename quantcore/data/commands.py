@@ -1,0 +1,293 @@
+"""The actions of ``python -m quantcore.data``."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from quantcore.config import build
+from quantcore.data import display
+from quantcore.data.archive import ARCHIVE_KINDS, ArchiveSettings, fetch_all, month_jobs, yesterday
+from quantcore.data.archive_tables import find_gaps, import_outcomes, job_series
+from quantcore.data.assemble import disassemble_bars
+from quantcore.data.findings import Finding, findings_table, summarize
+from quantcore.data.folder import Folder
+from quantcore.data.quality import QualitySettings, series_of, validate_series
+from quantcore.data.repair import REPAIRS_SCHEMA, clean_table
+from quantcore.data.rest import RestClient, RestSettings, backfill
+from quantcore.data.schema import BAR_KINDS, EVENT, KINDS
+from quantcore.data.sources import MarketData
+from quantcore.data.store import Store, copy_tables
+from quantcore.data.tables import TableReader, nearest_text
+from quantcore.errors import ConfigError, DataGap, SchemaMismatch
+from quantcore.settings import build_settings
+from quantcore.timegrid import interval_us, to_us
+
+_STORE = "data/store"
+_CLEAN = "data/clean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options of the command; ``conf/market_data.yaml`` says what each is.
+
+    `source` is the option ``from``, which Python reserves.
+    """
+
+    action: Literal["synth", "download", "import", "validate", "info"]
+    source: str | None
+    to: str | None
+    symbols: list[str] | None
+    kinds: list[str] | None
+    intervals: list[str] | None
+    start: str | None
+    end: str | None
+    base_url: str
+    raw: str
+    workers: int
+    retries: int
+    timeout_s: float
+    backoff_s: float
+    check_replaced: bool
+    backfill: bool
+    rest_url: str
+    frozen_bars: int
+    spike_sigmas: float
+    spike_reversal: float
+    spike_window: int
+    mark_deviation: float
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds or []:
+            if kind not in KINDS:
+                raise ConfigError(f"kinds must be among {', '.join(KINDS)}, was {kind}")
+        for interval in self.intervals or []:
+            interval_us(interval)
+
+    def quality(self) -> QualitySettings:
+        """Return the thresholds of ``validate``."""
+        return QualitySettings(**{f.name: getattr(self, f.name) for f in fields(QualitySettings)})
+
+    def archive(self) -> ArchiveSettings:
+        """Return how to reach the archive."""
+        return ArchiveSettings(**{f.name: getattr(self, f.name) for f in fields(ArchiveSettings)})
+
+    def rest(self) -> RestSettings:
+        """Return how to reach the exchange."""
+        return RestSettings(
+            base_url=self.rest_url,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+            backoff_s=self.backoff_s,
+        )
+
+
+def main(cfg: DictConfig) -> int:
+    """Run the chosen action and return the exit code."""
+    options = read_options(cfg)
+    # Where nobody watches there is no width to fit into.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if options.action == "synth":
+        market: MarketData = build(cfg.data).load()
+        return synth(market, options, console)
+    actions = {"download": download, "import": copy, "validate": validate, "info": info}
+    return actions[options.action](options, console)
+
+
+def read_options(cfg: DictConfig) -> DataOptions:
+    """Return the command's own options out of the composed configuration.
+
+    Raises
+    ------
+    ConfigError
+        If a value is missing or of the wrong type.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    if not isinstance(plain, dict):
+        raise ConfigError("the configuration must be a mapping")
+    names = {f.name: "from" if f.name == "source" else f.name for f in fields(DataOptions)}
+    values = {name: plain.get(key) for name, key in names.items() if key in plain}
+    options: DataOptions = build_settings(values, kind=DataOptions)
+    return options
+
+
+def synth(market: MarketData, options: DataOptions, console: Console) -> int:
+    """Write a market's tables to the store, at the interval of its bars."""
+    store = Store.open(options.to or _STORE, create=True)
+    tables = disassemble_bars(market.bars)
+    interval = market.bars.interval
+    added: dict[str, int] = {}
+    parts = [("klines", interval, tables.klines), ("funding", EVENT, tables.funding)]
+    parts += [("mark", name, series) for name, series in tables.marks.items()]
+    parts += [("open_interest", name, series) for name, series in tables.open_interest.items()]
+    for kind, name, series in parts:
+        for symbol, table in series.items():
+            added[store.name(kind, name, symbol)] = store.write(table, kind, name, symbol)
+    display.show_added(console, store.place, added)
+    return 0
+
+
+def copy(options: DataOptions, console: Console) -> int:
+    """Read a folder or another store into the store."""
+    from tqdm import tqdm
+
+    if options.source is None:
+        raise ConfigError("action=import must be given from=FOLDER, was null")
+    reader = open_reader(options.source)
+    parts = _chosen(reader, options)
+    store = Store.open(options.to or _STORE, create=True)
+    bar = tqdm(copy_tables(reader, store, parts), total=len(parts), desc="import", unit="series")
+    try:
+        added = dict(bar)
+    except SchemaMismatch as error:
+        bar.close()
+        raise SchemaMismatch(
+            f"{error}; action=validate from={reader.place} writes a cleaned copy"
+        ) from error
+    display.show_added(console, store.place, added)
+    return 0
+
+
+def download(options: DataOptions, console: Console) -> int:
+    """Load the archive's files, import them, report the gaps, and on request backfill the newest days."""
+    if not options.symbols or options.start is None:
+        raise ConfigError("action=download must be given symbols=[...] and start=")
+    end = options.end or yesterday()
+    settings = options.archive()
+    jobs = month_jobs(
+        options.kinds or ARCHIVE_KINDS,
+        options.intervals or ["1h"],
+        options.symbols,
+        start=options.start,
+        end=end,
+    )
+    outcomes = fetch_all(settings, jobs, progress=True)
+    store = Store.open(options.to or _STORE, create=True)
+    report = import_outcomes(settings, outcomes, store, progress=True)
+    series = sorted({job_series(job) for job in jobs})
+    if options.backfill:
+        with RestClient(options.rest()) as client:
+            rows = backfill(client, store, series, start_us=to_us(options.start))
+            display.show_added(console, store.place, dict(rows))
+    gaps = find_gaps(store, series, start=options.start, end=end)
+    display.show_download(console, outcomes, report, gaps)
+    return int(bool(report.failed) or any(o.status == "failed" for o in outcomes))
+
+
+def validate(options: DataOptions, console: Console) -> int:
+    """Report faults as table and JSON, and write a cleaned copy with a record of each repair."""
+    from tqdm import tqdm
+
+    reader = open_reader(options.source or _STORE)
+    target = options.to or _CLEAN
+    if _same_place(reader.place, target):
+        raise ConfigError(f"to must not be the data that is validated, was {target}")
+    settings = options.quality()
+    parts = _chosen(reader, options)
+    store = Store.open(target, create=True)
+    findings: list[Finding] = []
+    repairs: list[pa.Table] = [REPAIRS_SCHEMA.empty_table()]
+    for part in tqdm(parts, desc="validate", unit="series"):
+        findings += validate_series(reader, part, settings)
+        repairs += _write_clean(reader, store, part)
+    recorded = pa.concat_tables(repairs)
+    summary = {
+        "place": reader.place,
+        "series": len(parts),
+        **summarize(findings),
+        "settings": asdict(settings),
+        "repairs": len(recorded),
+        "repairs_by_rule": _counts(recorded.column("rule").to_pylist()),
+    }
+    store.write_bytes("findings.parquet", _parquet(findings_table(findings)))
+    store.write_bytes("repairs.parquet", _parquet(recorded))
+    store.write_bytes("summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+    display.show_findings(console, findings, len(recorded), store.place)
+    return 0
+
+
+def info(options: DataOptions, console: Console) -> int:
+    """List first, last, rows and gaps of every series."""
+    reader = open_reader(options.source or _STORE)
+    found = []
+    for kind, interval, symbol in _chosen(reader, options):
+        table = reader.read(kind, interval, symbol)
+        if len(table):
+            found.append(display.describe_series(table, kind, interval, symbol))
+    display.show_series(console, reader.place, found)
+    return 0
+
+
+def open_reader(place: str) -> TableReader:
+    """Return the store or the folder at a path or URL; a store is known by its ``kind=`` folders.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing at the place.
+    """
+    if "://" in place or any(Path(place).glob("kind=*")):
+        return Store.open(place)
+    if not Path(place).is_dir():
+        raise ConfigError(f"data must be in an existing folder, was {place}")
+    return Folder(place)
+
+
+def _chosen(reader: TableReader, options: DataOptions) -> list[tuple[str, str, str]]:
+    parts = series_of(reader)
+    held = sorted({symbol for _, _, symbol in parts})
+    if not held:
+        raise DataGap(f"{reader.place} holds no market data")
+    for symbol in options.symbols or []:
+        if symbol not in held:
+            raise DataGap(f"{reader.place}: {nearest_text(symbol, held)}")
+    chosen = [
+        (kind, interval, symbol)
+        for kind, interval, symbol in parts
+        if (options.symbols is None or symbol in options.symbols)
+        and (options.kinds is None or kind in options.kinds)
+        and (options.intervals is None or kind not in BAR_KINDS or interval in options.intervals)
+    ]
+    if not chosen:
+        raise DataGap(
+            f"{reader.place} holds nothing of kinds {options.kinds or 'all'}, "
+            f"intervals {options.intervals or 'all'}, symbols {options.symbols or 'all'}"
+        )
+    return chosen
+
+
+def _write_clean(reader: TableReader, store: Store, part: tuple[str, str, str]) -> list[pa.Table]:
+    try:
+        table = reader.read(*part)
+    except SchemaMismatch:
+        # Reported as unreadable; a file that cannot be read has no cleaned copy.
+        return []
+    cleaned, repairs = clean_table(table, *part)
+    store.replace(cleaned, *part)
+    return [repairs]
+
+
+def _same_place(source: str, target: str) -> bool:
+    if "://" in source or "://" in target:
+        return source.rstrip("/") == target.rstrip("/")
+    return Path(source).resolve() == Path(target).resolve()
+
+
+def _counts(names: list[str]) -> Mapping[str, int]:
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()

@@ -1,0 +1,740 @@
+"""Performance statistics: what an equity curve says, and how far it can be believed.
+
+Returns are arithmetic fractions per period, here UTC days. Statistics drop NaN returns (the period does not
+count). A statistic that does not exist (no return, no variation, no loss) is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from quantcore.timegrid import DAY_US, index_us, to_index
+from quantcore.types import FloatArray
+
+_NORMAL = NormalDist()
+_ROUNDING = 1e-12
+"""Below this share of the mean, a standard deviation is rounding error of a constant series."""
+
+
+def unit_values(equity: FloatArray, flow: FloatArray, *, capital: float) -> FloatArray:
+    r"""Return the value of one unit of the account: equity with deposits and withdrawals taken out.
+
+    .. math:: u_t = u_{t-1} \frac{E_t - F_t}{E_{t-1}}, \qquad u_{-1} = 1,\; E_{-1} = \text{capital}
+
+    The chain of sub-period returns is the time-weighted return; a flow counts at the end of its row's interval.
+
+    Parameters
+    ----------
+    equity : float64 array, shape (n_rows,)
+        USDT, flows included.
+    flow : float64 array, shape (n_rows,)
+        USDT deposited (> 0) or withdrawn (< 0) since the previous row.
+    capital : float
+        Equity before the first row, USDT, > 0.
+
+    Returns
+    -------
+    float64 array, shape (n_rows,)
+        Dimensionless, >= 0. Once the equity before a row is zero, the value stays where it is. NaN is passed on.
+
+    Raises
+    ------
+    ValueError
+        If `capital` is not positive or the shapes differ.
+
+    References
+    ----------
+    CFA Institute, *Global Investment Performance Standards*, 2020, provision 2.A.23 (time-weighted returns).
+
+    Examples
+    --------
+    >>> unit_values(np.array([110.0, 210.0]), np.array([0.0, 100.0]), capital=100.0).round(6).tolist()
+    [1.1, 1.1]
+    """
+    if not capital > 0.0:
+        raise ValueError(f"capital must be > 0, was {capital}")
+    if equity.shape != flow.shape:
+        raise ValueError(f"flow must have the shape of equity {equity.shape}, was {flow.shape}")
+    before = np.concatenate([[capital], equity[:-1]])
+    alive = ~(before <= 0.0)
+    growth = np.ones(len(equity))
+    np.divide(equity - flow, before, out=growth, where=alive)
+    return np.asarray(np.cumprod(np.where(alive, np.maximum(growth, 0.0), 1.0)))
+
+
+def daily_returns(ts_us: npt.NDArray[np.int64], values: FloatArray, *, start: float) -> pd.Series:
+    r"""Return the return of each UTC day in which the curve has a row.
+
+    A row stamped exactly at midnight belongs to the day that ends there; a day's return runs from the last row
+    of the day before (from `start` for the first day) to its own last row, so incomplete first and last days
+    count as days.
+
+    Parameters
+    ----------
+    ts_us : int64 array, shape (n_rows,)
+        Increasing stamps, microseconds since 1970.
+    values : float64 array, shape (n_rows,)
+        Unit values or any curve without flows.
+    start : float
+        The curve's value before its first row.
+
+    Returns
+    -------
+    Series, shape (n_days,)
+        Fractions, index ``ts`` = the day's 00:00 UTC. NaN where either value is NaN, and for the days after the
+        curve reached zero, where no return exists.
+
+    Examples
+    --------
+    >>> stamps = np.array([12, 24, 36]) * 3_600_000_000
+    >>> daily_returns(stamps, np.array([1.1, 1.2, 1.5]), start=1.0).round(4).tolist()
+    [0.2, 0.25]
+    """
+    day = (ts_us - 1) // DAY_US
+    last = np.append(np.flatnonzero(np.diff(day)), len(day) - 1) if len(day) else np.empty(0, int)
+    closing = values[last]
+    before = np.concatenate([[start], closing[:-1]])[: len(closing)]
+    returns = np.full(len(closing), np.nan)
+    np.divide(closing, before, out=returns, where=before > 0.0)
+    return pd.Series(returns - 1.0, index=to_index(day[last] * DAY_US))
+
+
+def annual_return(total_return: float, *, days: float) -> float:
+    r"""Return the compound annual return.
+
+    .. math:: (1 + R)^{365 / \text{days}} - 1
+
+    Parameters
+    ----------
+    total_return : float
+        Fraction, >= -1.
+    days : float
+        Length of the span.
+
+    Returns
+    -------
+    float
+        Fraction; NaN for a span under one day or where the power overflows, because nothing can be extrapolated
+        from it.
+
+    Examples
+    --------
+    >>> round(annual_return(0.21, days=730), 6)
+    0.1
+    """
+    if days < 1.0 or math.isnan(total_return):
+        return math.nan
+    if total_return <= -1.0:
+        return -1.0
+    exponent = math.log1p(total_return) * 365.0 / days
+    return math.expm1(exponent) if exponent < 700.0 else math.nan
+
+
+def annual_volatility(returns: npt.ArrayLike, *, periods_per_year: float) -> float:
+    r"""Return the annual standard deviation of returns.
+
+    .. math:: \sqrt{q \, \tfrac{1}{n-1} \sum (r_t - \bar r)^2}
+
+    Parameters
+    ----------
+    returns : array-like, shape (n,)
+        Fractions per period; NaN is dropped.
+    periods_per_year : float
+        q, 365 for days.
+
+    Returns
+    -------
+    float
+        Fraction per year; NaN with fewer than two returns.
+    """
+    known = _known(returns)
+    return float(known.std(ddof=1)) * math.sqrt(periods_per_year) if len(known) > 1 else math.nan
+
+
+def sharpe(returns: npt.ArrayLike, *, periods_per_year: float) -> float:
+    r"""Return the annual Sharpe ratio with a risk-free rate of zero.
+
+    .. math:: \sqrt{q}\,\bar r / s, \qquad s^2 = \tfrac{1}{n-1} \sum (r_t - \bar r)^2
+
+    Parameters
+    ----------
+    returns : array-like, shape (n,)
+        Fractions per period; NaN is dropped.
+    periods_per_year : float
+        q; 1 gives the ratio per period.
+
+    Returns
+    -------
+    float
+        Dimensionless; NaN with fewer than two returns or for constant ones.
+
+    References
+    ----------
+    Sharpe, "The Sharpe Ratio", *Journal of Portfolio Management* 21(1), 1994. Deviation: no risk-free rate; the margin
+    balance of a futures account earns none.
+    """
+    known = _known(returns)
+    if len(known) < 2:
+        return math.nan
+    mean, deviation = float(known.mean()), float(known.std(ddof=1))
+    if deviation <= _ROUNDING * abs(mean) or deviation == 0.0:
+        return math.nan
+    return mean / deviation * math.sqrt(periods_per_year)
+
+
+def sharpe_standard_error(
+    sharpe_ratio: float, n: int, *, skew: float = 0.0, kurtosis: float = 3.0
+) -> float:
+    r"""Return the standard error of a Sharpe ratio per period.
+
+    .. math:: \sqrt{\frac{1 - \gamma_3 \widehat{SR} + \tfrac{\gamma_4 - 1}{4} \widehat{SR}^2}{n}}
+
+    With normal returns (skew 0, kurtosis 3) this is Lo's :math:`\sqrt{(1 + SR^2/2)/n}`.
+
+    Parameters
+    ----------
+    sharpe_ratio : float
+        Per period, not annual.
+    n : int
+        Number of returns.
+    skew, kurtosis : float
+        Of the returns; kurtosis is raw (normal = 3).
+
+    Returns
+    -------
+    float
+        Per period; NaN without returns or where the moments are not possible together.
+
+    References
+    ----------
+    Lo, "The Statistics of Sharpe Ratios", *Financial Analysts Journal* 58(4), 2002; Mertens, "Comments on
+    Variance of the IID Estimator in Lo", 2002. Both assume independent returns; see `sharpe_annualisation` for
+    dependent ones.
+
+    Examples
+    --------
+    >>> round(sharpe_standard_error(0.5, 60), 6)
+    0.136931
+    """
+    spread = _sharpe_variance(sharpe_ratio, skew, kurtosis)
+    return math.sqrt(spread / n) if n > 0 and spread > 0.0 else math.nan
+
+
+def sharpe_interval(
+    returns: npt.ArrayLike, *, periods_per_year: float, confidence: float
+) -> tuple[float, float]:
+    r"""Return a two-sided confidence interval of the annual Sharpe ratio.
+
+    .. math:: \sqrt{q}\,\bigl(\widehat{SR} \pm z_{(1+c)/2}\, \mathrm{se}\bigr)
+
+    with `sharpe_standard_error` at the sample skew and kurtosis.
+
+    Parameters
+    ----------
+    returns : array-like, shape (n,)
+        Fractions per period; NaN is dropped.
+    periods_per_year : float
+        q.
+    confidence : float
+        c, in (0, 1).
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound; NaN where the ratio is NaN.
+
+    References
+    ----------
+    Mertens (2002), as in `sharpe_standard_error`. The normal approximation is poor below some thirty returns.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must be in (0, 1), was {confidence}")
+    known = _known(returns)
+    ratio = sharpe(known, periods_per_year=1.0)
+    error = sharpe_standard_error(
+        ratio, len(known), skew=skewness(known), kurtosis=raw_kurtosis(known)
+    )
+    half = _NORMAL.inv_cdf((1.0 + confidence) / 2.0) * error
+    scale = math.sqrt(periods_per_year)
+    return (ratio - half) * scale, (ratio + half) * scale
+
+
+def sharpe_annualisation(periods: int, autocorrelations: npt.ArrayLike) -> float:
+    r"""Return the factor that takes a Sharpe ratio per period to `periods` periods under autocorrelation.
+
+    .. math:: \eta(q) = \frac{q}{\sqrt{q + 2 \sum_{k=1}^{q-1} (q - k) \rho_k}}
+
+    Parameters
+    ----------
+    periods : int
+        q, >= 1.
+    autocorrelations : array-like, shape (n_lags,)
+        :math:`\rho_1, \rho_2, \ldots` of the returns; lags beyond the last given count as zero, lags beyond q -
+        1 are unused.
+
+    Returns
+    -------
+    float
+        :math:`\sqrt{q}` without autocorrelation; NaN if the variance it implies is not positive.
+
+    References
+    ----------
+    Lo, "The Statistics of Sharpe Ratios", *Financial Analysts Journal* 58(4), 2002, eq. 20.
+
+    Examples
+    --------
+    >>> round(sharpe_annualisation(12, 0.2 ** np.arange(1, 12)), 6)
+    2.878849
+    """
+    if periods < 1:
+        raise ValueError(f"periods must be >= 1, was {periods}")
+    rho = np.atleast_1d(np.asarray(autocorrelations, dtype=np.float64))[: periods - 1]
+    weights = periods - np.arange(1, len(rho) + 1)
+    variance = periods + 2.0 * float(weights @ rho)
+    return periods / math.sqrt(variance) if variance > 0.0 else math.nan
+
+
+def sortino(returns: npt.ArrayLike, *, periods_per_year: float) -> float:
+    r"""Return the annual Sortino ratio with a target of zero.
+
+    .. math:: \sqrt{q}\,\bar r \Big/ \sqrt{\tfrac{1}{n} \sum \min(r_t, 0)^2}
+
+    The denominator runs over all returns, not over the losses alone.
+
+    Parameters
+    ----------
+    returns : array-like, shape (n,)
+        Fractions per period; NaN is dropped.
+    periods_per_year : float
+        q.
+
+    Returns
+    -------
+    float
+        Dimensionless; NaN without returns or without a loss.
+
+    References
+    ----------
+    Sortino and Price, "Performance Measurement in a Downside Risk Framework", *Journal of Investing* 3(3), 1994.
+    """
+    downside = downside_deviation(returns, periods_per_year=1.0)
+    if not downside > 0.0:
+        return math.nan
+    return float(_known(returns).mean()) / downside * math.sqrt(periods_per_year)
+
+
+def downside_deviation(returns: npt.ArrayLike, *, periods_per_year: float) -> float:
+    r"""Return the annual root mean square of the losses.
+
+    .. math:: \sqrt{q\,\tfrac{1}{n} \sum \min(r_t, 0)^2}
+
+    Parameters
+    ----------
+    returns : array-like, shape (n,)
+        Fractions per period; NaN is dropped; gains count as zero.
+    periods_per_year : float
+        q.
+
+    Returns
+    -------
+    float
+        Fraction per year; NaN without returns.
+    """
+    known = _known(returns)
+    if not len(known):
+        return math.nan
+    return float(np.sqrt(np.mean(np.minimum(known, 0.0) ** 2))) * math.sqrt(periods_per_year)
+
+
+def calmar(annual: float, deepest: float) -> float:
+    """Return the annual return over the size of the maximum drawdown; NaN without a drawdown.
+
+    References
+    ----------
+    Young, "Calmar Ratio: A Smoother Tool", *Futures* 20(1), 1991. Deviation: the whole span instead of 36 months.
+
+    Examples
+    --------
+    >>> calmar(0.3, -0.1)
+    3.0
+    """
+    return annual / -deepest if deepest < 0.0 else math.nan
+
+
+def compound(returns: npt.ArrayLike) -> float:
+    """Return the total return of a chain of returns, a fraction; NaN returns are dropped, none gives 0.
+
+    Examples
+    --------
+    >>> round(compound([0.1, -0.1]), 6)
+    -0.01
+    """
+    return float(np.prod(1.0 + _known(returns))) - 1.0
+
+
+def drawdowns(values: FloatArray, *, start: float) -> FloatArray:
+    r"""Return the drawdown of a curve at each row.
+
+    .. math:: d_t = u_t / \max(u_{-1}, u_0, \ldots, u_t) - 1
+
+    Parameters
+    ----------
+    values : float64 array, shape (n_rows,)
+        A curve without flows; NaN rows give NaN and leave the peak unchanged.
+    start : float
+        Its value before the first row, the first peak, > 0.
+
+    Returns
+    -------
+    float64 array, shape (n_rows,)
+        Fractions, <= 0.
+
+    Examples
+    --------
+    >>> drawdowns(np.array([0.9, 1.2, 0.6]), start=1.0).round(6).tolist()
+    [-0.1, 0.0, -0.5]
+    """
+    peaks = np.fmax.accumulate(np.concatenate([[start], values]))[1:]
+    return np.asarray(values / peaks - 1.0)
+
+
+def max_drawdown(values: FloatArray, *, start: float) -> float:
+    """Return the deepest drawdown of a curve, a fraction <= 0; NaN for an empty or all-NaN one."""
+    depth = drawdowns(values, start=start)
+    return float(np.nanmin(depth)) if np.isfinite(depth).any() else math.nan
+
+
+def drawdown_table(
+    ts_us: npt.NDArray[np.int64], values: FloatArray, *, start: float
+) -> pd.DataFrame:
+    """Return each time under water: from a peak to the row that reaches it again.
+
+    Parameters
+    ----------
+    ts_us : int64 array, shape (n_rows,)
+        Increasing stamps, microseconds since 1970.
+    values : float64 array, shape (n_rows,)
+        A curve without flows; NaN rows are dropped.
+    start : float
+        Its value before the first row; a drawdown from it begins at the first row's stamp.
+
+    Returns
+    -------
+    DataFrame, shape (n_drawdowns, 5)
+        ``peak_ts``, ``trough_ts``, ``recovery_ts`` (NaT while it lasts), ``depth`` (fraction, < 0) and ``days``
+        (peak to recovery, or to the last row); deepest first.
+    """
+    known = ~np.isnan(values)
+    stamps = ts_us[known]
+    depth = drawdowns(values[known], start=start)
+    under = np.concatenate([[False], depth < 0.0, [False]]).astype(np.int8)
+    change = np.diff(under)
+    first, after = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+    lasts = after >= len(stamps)
+    peak = stamps[np.maximum(first - 1, 0)]
+    end = stamps[np.minimum(after, len(stamps) - 1)] if len(stamps) else stamps
+    trough = np.array(
+        [a + int(np.argmin(depth[a:b])) for a, b in zip(first, after, strict=True)], dtype=np.int64
+    )
+    table = pd.DataFrame(
+        {
+            "peak_ts": to_index(peak),
+            "trough_ts": to_index(stamps[trough]),
+            "recovery_ts": to_index(end),
+            "depth": depth[trough],
+            "days": (end - peak) / DAY_US,
+        }
+    )
+    table.loc[lasts, "recovery_ts"] = pd.NaT
+    return table.sort_values("depth", kind="stable").reset_index(drop=True)
+
+
+def longest_drawdown_days(
+    ts_us: npt.NDArray[np.int64], values: FloatArray, *, start: float
+) -> float:
+    """Return the longest time under water in days, from peak to recovery or to the last row; 0 without a drawdown."""
+    days = drawdown_table(ts_us, values, start=start)["days"]
+    return float(days.max()) if len(days) else 0.0
+
+
+def win_rate(profits: npt.ArrayLike) -> float:
+    """Return the share of profits above zero, in [0, 1]; NaN is dropped, none gives NaN."""
+    known = _known(profits)
+    return float(np.mean(known > 0.0)) if len(known) else math.nan
+
+
+def profit_factor(profits: npt.ArrayLike) -> float:
+    """Return the sum of gains over the sum of losses, >= 0; NaN is dropped, no loss gives NaN."""
+    known = _known(profits)
+    lost = -float(known[known < 0.0].sum())
+    return float(known[known > 0.0].sum()) / lost if lost > 0.0 else math.nan
+
+
+def expectancy(profits: npt.ArrayLike) -> float:
+    """Return the mean profit, in the profits' unit; NaN is dropped, none gives NaN."""
+    known = _known(profits)
+    return float(known.mean()) if len(known) else math.nan
+
+
+def alpha_beta(
+    returns: npt.ArrayLike, benchmark: npt.ArrayLike, *, periods_per_year: float
+) -> tuple[float, float]:
+    r"""Return the annual intercept and the slope of a regression on a benchmark.
+
+    .. math:: r_t = \alpha + \beta b_t + \varepsilon_t
+
+    Parameters
+    ----------
+    returns, benchmark : array-like, shape (n,)
+        Fractions per period; a period in which either is NaN is dropped.
+    periods_per_year : float
+        q; the intercept is multiplied by it, not compounded.
+
+    Returns
+    -------
+    tuple of float
+        Alpha per year and beta; NaN with fewer than two periods or a constant benchmark.
+
+    References
+    ----------
+    Jensen, "The Performance of Mutual Funds in the Period 1945-1964", *Journal of Finance* 23(2), 1968. Deviation: no
+    risk-free rate.
+    """
+    r, b = np.asarray(returns, dtype=np.float64), np.asarray(benchmark, dtype=np.float64)
+    if r.shape != b.shape:
+        raise ValueError(f"benchmark must have the shape of returns {r.shape}, was {b.shape}")
+    both = ~(np.isnan(r) | np.isnan(b))
+    r, b = r[both], b[both]
+    if len(r) < 2:
+        return math.nan, math.nan
+    centred = b - b.mean()
+    spread = float(centred @ centred)
+    if spread <= (_ROUNDING * abs(float(b.mean()))) ** 2 * len(b):
+        return math.nan, math.nan
+    beta = float(centred @ (r - r.mean())) / spread
+    return (float(r.mean()) - beta * float(b.mean())) * periods_per_year, beta
+
+
+def skewness(returns: npt.ArrayLike) -> float:
+    r"""Return the skew :math:`m_3 / m_2^{3/2}` with population moments; NaN for constant returns, NaN dropped."""
+    return _moment(returns, 3)
+
+
+def raw_kurtosis(returns: npt.ArrayLike) -> float:
+    r"""Return the kurtosis :math:`m_4 / m_2^2` with population moments (normal = 3); NaN for constant returns."""
+    return _moment(returns, 4)
+
+
+def probabilistic_sharpe(
+    sharpe_ratio: float, n: int, *, skew: float, kurtosis: float, benchmark: float
+) -> float:
+    r"""Return the probability that the true Sharpe ratio exceeds a benchmark.
+
+    .. math::
+
+        \Phi\!\left(\frac{(\widehat{SR} - SR^*)\sqrt{n-1}}
+        {\sqrt{1 - \gamma_3 \widehat{SR} + \tfrac{\gamma_4 - 1}{4}\widehat{SR}^2}}\right)
+
+    Parameters
+    ----------
+    sharpe_ratio, benchmark : float
+        Per period, not annual.
+    n : int
+        Number of returns.
+    skew, kurtosis : float
+        Of the returns; kurtosis is raw (normal = 3).
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN with fewer than two returns or where an input is NaN.
+
+    References
+    ----------
+    Bailey and López de Prado, "The Sharpe Ratio Efficient Frontier", *Journal of Risk* 15(2), 2012, eq. 11.
+
+    Examples
+    --------
+    >>> round(probabilistic_sharpe(0.458, 24, skew=0.0, kurtosis=3.0, benchmark=0.0), 4)
+    0.9817
+    """
+    spread = _sharpe_variance(sharpe_ratio, skew, kurtosis)
+    if n < 2 or not spread > 0.0:
+        return math.nan
+    return _NORMAL.cdf((sharpe_ratio - benchmark) * math.sqrt((n - 1) / spread))
+
+
+def min_track_record(
+    sharpe_ratio: float, *, skew: float, kurtosis: float, benchmark: float, confidence: float
+) -> float:
+    r"""Return how many returns it takes to believe that a Sharpe ratio exceeds a benchmark.
+
+    .. math::
+
+        1 + \Bigl(1 - \gamma_3 \widehat{SR} + \tfrac{\gamma_4 - 1}{4}\widehat{SR}^2\Bigr)
+        \left(\frac{z_c}{\widehat{SR} - SR^*}\right)^2
+
+    Parameters
+    ----------
+    sharpe_ratio, benchmark : float
+        Per period, not annual.
+    skew, kurtosis : float
+        Of the returns; kurtosis is raw (normal = 3).
+    confidence : float
+        c, in (0, 1), usually 0.95.
+
+    Returns
+    -------
+    float
+        Number of returns; infinite where the ratio does not exceed the benchmark, NaN where an input is NaN.
+
+    References
+    ----------
+    Bailey and López de Prado, "The Sharpe Ratio Efficient Frontier", *Journal of Risk* 15(2), 2012, eq. 13.
+
+    Examples
+    --------
+    >>> round(min_track_record(1.14, skew=0.0, kurtosis=3.0, benchmark=1.0, confidence=0.95), 3)
+    228.735
+    """
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must be in (0, 1), was {confidence}")
+    spread = _sharpe_variance(sharpe_ratio, skew, kurtosis)
+    if math.isnan(spread) or math.isnan(benchmark):
+        return math.nan
+    if sharpe_ratio <= benchmark:
+        return math.inf
+    return 1.0 + spread * (_NORMAL.inv_cdf(confidence) / (sharpe_ratio - benchmark)) ** 2
+
+
+def tail_loss(returns: npt.ArrayLike, *, tail_probability: float) -> tuple[float, float]:
+    r"""Return historical value at risk and expected shortfall.
+
+    .. math::
+
+        \mathrm{VaR} = L_{(k)},\; k = \lceil n p \rceil, \qquad
+        \mathrm{ES} = \mathrm{VaR} + \frac{1}{n p} \sum_t \max(L_t - \mathrm{VaR}, 0)
+
+    where :math:`L_{(k)}` is the k-th largest loss :math:`L_t = -r_t`.
+
+    Parameters
+    ----------
+    returns : array-like, shape (n,)
+        Fractions per period; NaN is dropped.
+    tail_probability : float
+        p, in (0, 1); 0.05 for a confidence of 95 %.
+
+    Returns
+    -------
+    tuple of float
+        Value at risk and expected shortfall as fractions, > 0 for losses; NaN without returns.
+
+    References
+    ----------
+    Rockafellar and Uryasev, "Conditional value-at-risk for general loss distributions", *Journal of Banking &
+    Finance* 26, 2002. Deviation: none; the order statistic is not interpolated.
+
+    Examples
+    --------
+    >>> tail_loss([-0.04, -0.02, 0.01, 0.03], tail_probability=0.5)
+    (0.02, 0.03)
+    """
+    if not 0.0 < tail_probability < 1.0:
+        raise ValueError(f"tail_probability must be in (0, 1), was {tail_probability}")
+    losses = np.sort(-_known(returns))[::-1]
+    if not len(losses):
+        return math.nan, math.nan
+    mass = len(losses) * tail_probability
+    at_risk = float(losses[math.ceil(mass * (1.0 - _ROUNDING)) - 1])
+    return at_risk, at_risk + float(np.maximum(losses - at_risk, 0.0).sum()) / mass
+
+
+def monthly_returns(daily: pd.Series) -> pd.DataFrame:
+    """Return compound returns by year and month.
+
+    Parameters
+    ----------
+    daily : Series, shape (n_days,)
+        Daily returns with a UTC index; NaN is dropped.
+
+    Returns
+    -------
+    DataFrame, shape (n_years, 13)
+        Fractions, index ``year``, columns 1 to 12 and ``"year"``; NaN for months without a day.
+    """
+    known = daily.dropna()
+    index = pd.DatetimeIndex(known.index)
+    growth = 1.0 + known.to_numpy()
+    cells = pd.Series(growth).groupby([index.year, index.month]).prod().unstack()
+    table = cells.reindex(columns=range(1, 13)) - 1.0
+    table.columns = pd.Index([*range(1, 13), "year"][:12], dtype=object)
+    table["year"] = pd.Series(growth).groupby(index.year).prod() - 1.0
+    return table.rename_axis(index="year")
+
+
+def worst_days(daily: pd.Series, *, count: int) -> pd.Series:
+    """Return the `count` most negative daily returns, worst first; fewer where there are fewer losses."""
+    losses = daily[daily < 0.0]
+    return losses.sort_values(kind="stable").head(count)
+
+
+def rolling_sharpe(daily: pd.Series, *, window: int, periods_per_year: float) -> pd.Series:
+    """Return the annual Sharpe ratio of each trailing window.
+
+    Parameters
+    ----------
+    daily : Series, shape (n_days,)
+        Returns per period.
+    window : int
+        Periods, >= 2.
+    periods_per_year : float
+        365 for days.
+
+    Returns
+    -------
+    Series, shape (n_days,)
+        NaN until the window is full, where it holds a NaN, and where its returns are constant.
+    """
+    if window < 2:
+        raise ValueError(f"window must be >= 2, was {window}")
+    values = daily.to_numpy(dtype=np.float64)
+    result = np.full(len(values), np.nan)
+    if len(values) >= window:
+        windows = np.lib.stride_tricks.sliding_window_view(values, window)
+        mean, deviation = windows.mean(axis=1), windows.std(axis=1, ddof=1)
+        varies = deviation > _ROUNDING * np.abs(mean)
+        tail = result[window - 1 :]
+        np.divide(mean * math.sqrt(periods_per_year), deviation, out=tail, where=varies)
+    return pd.Series(result, index=daily.index)
+
+
+def curve_days(index: pd.DatetimeIndex) -> float:
+    """Return the length of a curve's span in days, from its first to its last stamp."""
+    stamps = index_us(index)
+    return float(stamps[-1] - stamps[0]) / DAY_US if len(stamps) else 0.0
+
+
+def _known(values: npt.ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    return array[~np.isnan(array)]
+
+
+def _sharpe_variance(sharpe_ratio: float, skew: float, kurtosis: float) -> float:
+    return 1.0 - skew * sharpe_ratio + (kurtosis - 1.0) / 4.0 * sharpe_ratio**2
+
+
+def _moment(returns: npt.ArrayLike, order: int) -> float:
+    known = _known(returns)
+    if len(known) < 2:
+        return math.nan
+    centred = known - known.mean()
+    variance = float(np.mean(centred * centred))
+    if math.sqrt(variance) <= _ROUNDING * abs(float(known.mean())) or variance == 0.0:
+        return math.nan
+    moment = float(np.mean(centred**order))
+    return float(moment / math.sqrt(variance) ** order)
