@@ -21,6 +21,7 @@ from quantcore.timegrid import (
     index_us,
     interval_us,
     periods_per_year,
+    to_us,
 )
 from quantcore.types import BoolArray, FloatArray, IntArray
 
@@ -36,6 +37,9 @@ ROUTER_INTERVAL_US = 5 * MINUTE_US
 
 FORCED = frozenset({"liquidation", "settlement"})
 """Reasons of fills that nobody sent an order for."""
+
+PROTECTIVE = FORCED | {"stop_loss", "take_profit", "trailing_stop", "time_exit"}
+"""Reasons of orders that no decision asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +99,8 @@ def curves(run: Run) -> Curves:
     ts_us = index_us(pd.DatetimeIndex(table["ts"]))
     equity = _numbers(table["equity"])
     flow = _numbers(table["flow"]) if "flow" in table else _flows(run, ts_us)
-    given = "nav" in table
-    nav = (
-        _numbers(table["nav"])
-        if given
-        else performance.unit_values(equity, flow, capital=run.capital)
-    )
+    implied = performance.unit_values(equity, flow, capital=run.capital)
+    nav = _numbers(table["nav"]) if "nav" in table else implied
     depth = performance.drawdowns(nav, start=1.0)
     benchmark = _benchmark(run, ts_us)
     first = int(len(ts_us) > 1 and ts_us[0] % DAY_US == 0 and nav[0] == 1.0)
@@ -195,8 +195,8 @@ def slippage_costs(fills: pd.DataFrame) -> FloatArray:
 def closing_positions(run: Run) -> pd.DataFrame:
     """Return the positions still held at the last equity row."""
     positions = run.tables["positions"]
-    closing = positions["ts"] == run.tables["equity"]["ts"].iloc[-1]
-    return positions.loc[closing]
+    last_us = to_us(run.tables["equity"]["ts"].iloc[-1])
+    return positions.take(np.flatnonzero(index_us(pd.DatetimeIndex(positions["ts"])) == last_us))
 
 
 def run_trades(run: Run) -> pd.DataFrame:
@@ -379,16 +379,16 @@ def _execution(run: Run, curve: Curves, paid: Costs) -> dict[str, float]:
 def fill_rate(tables: Mapping[str, pd.DataFrame]) -> float:
     """Return the mean over decisions of filled over wanted quantity, in [0, 1]; NaN without an order.
 
-    A decision is the orders of one ``decision_ts``, symbol, side and ``reduce_only`` that a target asked for.
+    A decision is the orders of one ``decision_ts``, symbol, side and ``reduce_only``; protective orders do not count.
     Wanted is what they filled plus what the last of them left: an order that replaces another wants the same
     coins, not more.
     """
     orders = tables["orders"]
-    orders = orders[orders["reason"].astype(str) == "target"]
+    wanted = orders["type"].isin(["market", "limit"]) & ~orders["reason"].isin(PROTECTIVE)
+    orders = orders[wanted.to_numpy()].sort_values("order_id", kind="stable")
     if orders.empty:
         return math.nan
     filled = tables["fills"].groupby("order_id", observed=True)["qty"].sum()
-    orders = orders.drop_duplicates("order_id", keep="last").sort_values("order_id", kind="stable")
     done = orders["order_id"].map(filled).fillna(0.0)
     orders = orders.assign(done=done, left=(orders["qty"] - done).clip(lower=0.0))
     decided = orders.groupby(["decision_ts", "symbol", "side", "reduce_only"], observed=True)
@@ -398,7 +398,7 @@ def fill_rate(tables: Mapping[str, pd.DataFrame]) -> float:
 
 def post_only_success(tables: Mapping[str, pd.DataFrame]) -> float:
     """Return the share of post-only (GTX) orders that were filled whole, as maker; NaN without such an order."""
-    orders = tables["orders"].drop_duplicates("order_id", keep="last")
+    orders = tables["orders"]
     orders = orders[orders["time_in_force"].astype(str).str.upper() == "GTX"]
     if orders.empty:
         return math.nan

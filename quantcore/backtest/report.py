@@ -1,117 +1,204 @@
-"""The tearsheet: one self-contained page that says what a run earned, what it cost and how far to believe it."""
+"""A results folder on disk: written whole or not at all, and read back (DESIGN.md 6)."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
+import shutil
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
-from importlib import util
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from quantcore import plots
-from quantcore.backtest import sections
-from quantcore.backtest.attribution import daily_profit, profit_by_symbol
-from quantcore.backtest.metrics import curves
-from quantcore.backtest.result import Run
-from quantcore.backtest.sections import Story
-from quantcore.errors import DataGap
+from quantcore.backtest.metrics import compute_metrics, run_trades
+from quantcore.backtest.result import OPTIONAL_COLUMNS, SCHEMAS, Run
+from quantcore.backtest.tearsheet import tearsheet
+from quantcore.errors import DataGap, SchemaMismatch
 
-_TEMPLATES = Path(__file__).with_name("templates")
-
-
-@dataclass(frozen=True)
-class Page:
-    """A finished page before it is put into the frame: the HTML of its sections and its figures by name."""
-
-    body: str
-    figures: Mapping[str, plots.Spec]
+PARTIAL = ".partial"
+"""Folder under the runs' root in which a run is built before it is renamed."""
 
 
-def tearsheet(
-    run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, experiment: str
-) -> str:
-    """Return the report of a run as one HTML page that needs no network.
+@dataclass(frozen=True, kw_only=True)
+class SavedRun:
+    """A results folder, read back.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    tables : mapping of str to DataFrame
+        Every Parquet table by its name; ``targets`` with a ``ts`` index.
+    metrics, manifest : mapping of str to Any
+        `metrics.json` and `manifest.json`.
+    config_yaml : str
+        The resolved settings.
+    """
+
+    folder: Path
+    tables: Mapping[str, pd.DataFrame] = field(repr=False)
+    metrics: Mapping[str, Any] = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)
+    config_yaml: str = field(repr=False)
+
+
+def write_run(
+    run: Run,
+    runs_root: Path,
+    command: str,
+    experiment: str,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+) -> Path:
+    """Write a run's results folder and return its path, ``<runs_root>/<command>/<time>-<experiment>``.
+
+    The folder is built under ``<runs_root>/.partial`` and renamed when whole, so a refused or killed run leaves
+    nothing in the place of results; after an exception the partial folder is removed. The same tables give the
+    same Parquet bytes.
 
     Parameters
     ----------
     run : Run
         The finished run.
-    metrics : mapping of str to Any
-        What `compute_metrics` gave.
-    trades : DataFrame
-        Its round trips.
+    runs_root : Path
+        Usually ``data/runs``; made if absent.
+    command : str
+        The module's last name, such as ``"backtest"``.
     experiment : str
-        For the title.
+        Its name; characters that a file name should not have become ``-``.
+    metrics : mapping or None
+        What `compute_metrics` gave, with keys filled in that are known elsewhere; computed here if None.
+    now : datetime or None
+        Time in the folder's name; the clock's if None.
 
     Returns
     -------
-    str
-        HTML with plotly's script, the figures and both palettes inside. The same run gives the same text.
+    Path
+        The finished folder.
+
+    Raises
+    ------
+    SchemaMismatch
+        If a table does not keep its schema or the money does not add up.
+    """
+    partial = runs_root / PARTIAL / uuid.uuid4().hex
+    partial.mkdir(parents=True)
+    try:
+        _fill_folder(run, partial, experiment, metrics)
+        return _publish(partial, runs_root / command, experiment, now or datetime.now(UTC))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def read_run(folder: Path) -> SavedRun:
+    """Read a results folder back for notebooks and the dashboard.
 
     Raises
     ------
     DataGap
-        If plotly's script cannot be found.
+        If the folder or its `metrics.json` does not exist.
     """
-    page = compose(run, metrics=metrics, trades=trades, experiment=experiment)
-    return Template(_template("tearsheet.html")).substitute(
-        title=escape(f"{experiment} · backtest"),
-        colours=_colours(),
-        style=_template("tearsheet.css"),
-        body=page.body,
-        plotly=_plotly_script(),
-        figures=_embedded(page.figures),
-        palettes=_embedded({name: dict(palette) for name, palette in plots.PALETTES.items()}),
-        script=_template("tearsheet.js"),
+    if not (folder / "metrics.json").exists():
+        raise DataGap(f"a results folder must hold metrics.json, {folder} does not")
+    tables = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+    if "targets" in tables:
+        tables["targets"] = tables["targets"].set_index("ts")
+    return SavedRun(
+        folder=folder,
+        tables=tables,
+        metrics=json.loads((folder / "metrics.json").read_text("utf-8")),
+        manifest=json.loads((folder / "manifest.json").read_text("utf-8")),
+        config_yaml=(folder / "config.yaml").read_text("utf-8"),
     )
 
 
-def compose(run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, experiment: str) -> Page:
-    """Return the sections and figures of a run's report; arguments as in `tearsheet`."""
-    curve = curves(run)
-    story = Story(
-        run=run,
-        experiment=experiment,
-        metrics=metrics,
-        trades=trades,
-        curve=curve,
-        by_symbol=profit_by_symbol(run),
-        by_day=daily_profit(run, curve),
-    )
-    parts, figures = [], {}
-    for build in sections.SECTIONS:
-        html, drawn = build(story)
-        parts.append(html)
-        figures.update(drawn)
-    return Page("\n".join(parts), figures)
+def to_arrow(table: pd.DataFrame, name: str) -> pa.Table:
+    """Return a table of a run in the declared types, without any metadata.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the columns of its schema, in any order; ``targets`` with a ``ts`` index or column.
+    name : str
+        ``"targets"`` or a key of `SCHEMAS`.
+
+    Raises
+    ------
+    SchemaMismatch
+        If a column is missing or cannot be had in its type.
+    """
+    if name == "targets":
+        wide = table if "ts" in table else table.rename_axis(index="ts").reset_index()
+        schema = pa.schema(
+            [(str(c), pa.timestamp("us", tz="UTC") if c == "ts" else pa.float64()) for c in wide]
+        )
+    else:
+        wide = table
+        optional = OPTIONAL_COLUMNS.get(name, frozenset())
+        schema = pa.schema([f for f in SCHEMAS[name] if f.name in table or f.name not in optional])
+    return pa.Table.from_arrays([_column(wide, name, f) for f in schema], schema=schema)
 
 
-def _colours() -> str:
-    light, dark = (
-        "".join(f"--{token}:{colour};" for token, colour in plots.PALETTES[theme].items())
-        for theme in ("light", "dark")
-    )
-    return f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}"
+def to_json(value: Any) -> str:
+    """Return a value as JSON text in its own order; NaN and infinity become null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _template(name: str) -> str:
-    return (_TEMPLATES / name).read_text("utf-8")
+def _fill_folder(
+    run: Run, folder: Path, experiment: str, metrics: Mapping[str, Any] | None
+) -> None:
+    trades = run_trades(run)
+    values = compute_metrics(run, trades=trades) if metrics is None else dict(metrics)
+    for name, table in {**run.tables, "trades": trades}.items():
+        pq.write_table(
+            to_arrow(table, name), folder / f"{name}.parquet", compression="zstd", version="2.6"
+        )
+    (folder / "config.yaml").write_text(run.config_yaml, "utf-8")
+    (folder / "manifest.json").write_text(to_json(run.manifest), "utf-8")
+    (folder / "metrics.json").write_text(to_json(values), "utf-8")
+    page = tearsheet(run, metrics=values, trades=trades, experiment=experiment)
+    (folder / "tearsheet.html").write_text(page, "utf-8")
 
 
-def _plotly_script() -> str:
-    spec = util.find_spec("plotly")
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    for folder in folders:
-        path = Path(folder) / "package_data" / "plotly.min.js"
-        if path.exists():
-            return path.read_text("utf-8")
-    raise DataGap("the report needs plotly's package_data/plotly.min.js, which is not installed")
+def _publish(partial: Path, parent: Path, experiment: str, now: datetime) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9_.+]+", "-", experiment).strip("-.") or "run"
+    moment = now.astimezone(UTC)
+    while True:
+        target = parent / f"{moment:%Y%m%dT%H%M%S.%fZ}-{name}"
+        if not target.exists():
+            return partial.rename(target)
+        moment += timedelta(microseconds=1)
 
 
-def _embedded(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+def _column(table: pd.DataFrame, name: str, wanted: pa.Field) -> pa.Array:
+    if wanted.name not in table:
+        raise SchemaMismatch(f"table {name} must have column {wanted.name}, had {list(table)}")
+    try:
+        array = pa.Array.from_pandas(table[wanted.name])
+        return array if array.type == wanted.type else array.cast(wanted.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise SchemaMismatch(
+            f"table {name} column {wanted.name} must be {wanted.type}, was {table[wanted.name].dtype}"
+        ) from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        return _finite(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

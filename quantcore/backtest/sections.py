@@ -58,7 +58,7 @@ _SHARE_NAMES = {
 }
 _LIMITS = (
     "Partial liquidation by tiers is not modelled: a position that is liquidated closes whole.",
-    "There is no order book: a limit order fills only when a bar trades through its price; depth and queues are unknown.",
+    "There is no order book: a limit order fills only when a bar trades through it; depth and queues are unknown.",
     "The path inside an execution bar is unknown; where the order of events matters, the worse one is taken.",
 )
 
@@ -461,8 +461,9 @@ def bad_days(story: Story) -> Section:
     if worst.empty:
         return section("Worst days", "No day lost money."), {}
     rows = []
+    day_rows: Any = story.by_day  # the stubs do not know a timestamp as a row's label
     for day, value in worst.items():
-        profits = story.by_day.loc[str(day)].sort_values(kind="stable")
+        profits = day_rows.loc[day].sort_values(kind="stable")
         losers = [f"{s}\u00a0{money(v)}" for s, v in profits[profits < 0.0].head(3).items()]
         change = float(profits.sum())
         rows.append(

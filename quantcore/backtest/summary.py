@@ -121,7 +121,7 @@ def _scores(metrics: Mapping[str, Any], interval: str) -> Table:
 
     table = _table("Scorecard")
     for justify in ("left", "right", "right", "left"):
-        table.add_column(justify=justify)  # type: ignore[arg-type]  # rich's literal type is not exported
+        table.add_column(justify=justify)
     unknown = []
     for score in scorecard(metrics, execution_interval=interval):
         style, mark = _STYLES[score.verdict]

@@ -1,0 +1,117 @@
+"""The tearsheet: one self-contained page that says what a run earned, what it cost and how far to believe it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from importlib import util
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pandas as pd
+
+from quantcore import plots
+from quantcore.backtest import sections
+from quantcore.backtest.attribution import daily_profit, profit_by_symbol
+from quantcore.backtest.metrics import curves
+from quantcore.backtest.result import Run
+from quantcore.backtest.sections import Story
+from quantcore.errors import DataGap
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A finished page before it is put into the frame: the HTML of its sections and its figures by name."""
+
+    body: str
+    figures: Mapping[str, plots.Spec]
+
+
+def tearsheet(
+    run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, experiment: str
+) -> str:
+    """Return the report of a run as one HTML page that needs no network.
+
+    Parameters
+    ----------
+    run : Run
+        The finished run.
+    metrics : mapping of str to Any
+        What `compute_metrics` gave.
+    trades : DataFrame
+        Its round trips.
+    experiment : str
+        For the title.
+
+    Returns
+    -------
+    str
+        HTML with plotly's script, the figures and both palettes inside. The same run gives the same text.
+
+    Raises
+    ------
+    DataGap
+        If plotly's script cannot be found.
+    """
+    page = compose(run, metrics=metrics, trades=trades, experiment=experiment)
+    return Template(_template("tearsheet.html")).substitute(
+        title=escape(f"{experiment} · backtest"),
+        colours=_colours(),
+        style=_template("tearsheet.css"),
+        body=page.body,
+        plotly=_plotly_script(),
+        figures=_embedded(page.figures),
+        palettes=_embedded({name: dict(palette) for name, palette in plots.PALETTES.items()}),
+        script=_template("tearsheet.js"),
+    )
+
+
+def compose(run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, experiment: str) -> Page:
+    """Return the sections and figures of a run's report; arguments as in `tearsheet`."""
+    curve = curves(run)
+    story = Story(
+        run=run,
+        experiment=experiment,
+        metrics=metrics,
+        trades=trades,
+        curve=curve,
+        by_symbol=profit_by_symbol(run),
+        by_day=daily_profit(run, curve),
+    )
+    parts, figures = [], {}
+    for build in sections.SECTIONS:
+        html, drawn = build(story)
+        parts.append(html)
+        figures.update(drawn)
+    return Page("\n".join(parts), figures)
+
+
+def _colours() -> str:
+    light, dark = (
+        "".join(f"--{token}:{colour};" for token, colour in plots.PALETTES[theme].items())
+        for theme in ("light", "dark")
+    )
+    return f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}"
+
+
+def _template(name: str) -> str:
+    return (_TEMPLATES / name).read_text("utf-8")
+
+
+def _plotly_script() -> str:
+    spec = util.find_spec("plotly")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    for folder in folders:
+        path = Path(folder) / "package_data" / "plotly.min.js"
+        if path.exists():
+            return path.read_text("utf-8")
+    raise DataGap("the report needs plotly's package_data/plotly.min.js, which is not installed")
+
+
+def _embedded(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")

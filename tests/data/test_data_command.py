@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from quantcore.config import compose
+from quantcore.data.commands import main, read_options
+from quantcore.data.folder import Folder
+from quantcore.data.quality import series_of
+from quantcore.data.sources import StoreData
+from quantcore.data.store import Store
+from quantcore.errors import ConfigError, DataGap, SchemaMismatch
+
+FIRST_MS = 1_672_531_200_000
+HOUR_MS = 3_600_000
+
+
+def run(*overrides: str) -> int:
+    return main(compose("market_data", overrides))
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, kline_columns: Callable[..., Any], write_klines: Any, write_series: Any
+) -> Path:
+    write_klines("AUSDT", kline_columns(48))
+    write_klines(
+        "BUSDT", kline_columns(24, seed=2), times_ms=FIRST_MS + HOUR_MS * np.arange(24, 48)
+    )
+    at = FIRST_MS + 8 * HOUR_MS * np.arange(6)
+    write_series("funding/AUSDT", "funding_time", at, funding_rate=np.full(6, 1e-4))
+    return tmp_path / "folder"
+
+
+def test_import_then_info_list_what_is_held(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    assert run("action=import", f"from={folder}", f"to={store}") == 0
+    assert series_of(Store.open(str(store))) == series_of(Folder(str(folder)))
+    capsys.readouterr()
+    assert run("action=info", f"from={store}") == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if "BUSDT" in x)
+    assert line.split() == [
+        *("klines", "1h", "BUSDT", "2023-01-02T01:00", "2023-01-03T00:00", "24", "0", "0"),
+    ]
+
+
+def test_import_can_be_narrowed(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    chosen = ["symbols=[AUSDT]", "kinds=[klines]", "intervals=[1h]"]
+    run("action=import", f"from={folder}", f"to={store}", *chosen)
+    assert series_of(Store.open(str(store))) == [("klines", "1h", "AUSDT")]
+    with pytest.raises(DataGap, match="AUSD is not held, nearest is AUSDT"):
+        run("action=import", f"from={folder}", f"to={store}", "symbols=[AUSD]")
+    with pytest.raises(DataGap, match=r"holds nothing of kinds all, intervals \['4h'\]"):
+        run("action=import", f"from={folder}", f"to={store}", "intervals=[4h]", "symbols=[BUSDT]")
+
+
+def test_import_refuses_corrupt_data_and_says_what_to_do(
+    tmp_path: Path, kline_columns: Any, write_klines: Any
+) -> None:
+    columns = kline_columns(5)
+    columns["close"][2] = np.inf
+    write_klines("AUSDT", columns)
+    folder = tmp_path / "folder"
+    with pytest.raises(
+        SchemaMismatch, match=r"close must be finite.*; action=validate from=.*clean"
+    ):
+        run("action=import", f"from={folder}", f"to={tmp_path / 'store'}")
+
+
+def test_validate_writes_a_report_and_a_cleaned_copy_that_loads(
+    tmp_path: Path, kline_columns: Any, write_klines: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = kline_columns(48)
+    columns["high"][10] = columns["low"][10] * 0.5
+    columns["close"][20] = -1.0
+    times_ms = FIRST_MS + HOUR_MS * np.arange(48)
+    times_ms[31] = times_ms[30]
+    write_klines("AUSDT", columns, times_ms=times_ms)
+    clean = tmp_path / "clean"
+    assert run("action=validate", f"from={tmp_path / 'folder'}", f"to={clean}") == 0
+    summary = json.loads((clean / "summary.json").read_text())
+    assert set(summary["by_check"]) == {"ohlc", "bad_price", "conflicting_duplicate", "gap"}
+    assert summary["repairs_by_rule"] == {"drop_bad_price": 1, "keep_first": 4, "widen_range": 1}
+    assert pq.read_table(clean / "findings.parquet").num_rows == summary["findings"]
+    assert pq.read_table(clean / "repairs.parquet").num_rows == 6
+    assert "6 repairs recorded" in capsys.readouterr().out
+    market = StoreData(
+        root=str(clean),
+        interval="1h",
+        execution_interval="1h",
+        symbols=None,
+        start=None,
+        end=None,
+        ends=None,
+    ).load()
+    assert np.isnan(market.bars.array("close")[:, 0]).sum() == 2
+    # A second run gives the same copy again instead of adding to it.
+    before = {p.name: p.read_bytes() for p in clean.rglob("*") if p.is_file()}
+    run("action=validate", f"from={tmp_path / 'folder'}", f"to={clean}")
+    assert {p.name: p.read_bytes() for p in clean.rglob("*") if p.is_file()} == before
+
+
+def test_validate_leaves_out_what_cannot_be_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "klines_1h" / "BUSDT.parquet").write_bytes(b"nothing")
+    clean = tmp_path / "clean"
+    assert run("action=validate", f"from={folder}", f"to={clean}") == 0
+    assert Store.open(str(clean)).symbols("klines", "1h") == ["AUSDT"]
+    assert "unreadable" in capsys.readouterr().out
+
+
+def test_validate_does_not_write_over_its_source(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="to must not be the data that is validated"):
+        run("action=validate", f"from={folder}", f"to={folder}/../folder")
+
+
+def test_synth_writes_a_market_that_the_store_gives_back(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    small = [f"data.root={tmp_path / 'synthetic'}", "data.days=20", "data.n_symbols=2"]
+    assert run("action=synth", f"to={store}", *small, "data.late_listings=0") == 0
+    kinds = {(kind, interval) for kind, interval, _ in series_of(Store.open(str(store)))}
+    assert ("klines", "1h") in kinds
+    assert ("funding", "event") in kinds
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["action=fetch"], "action must be one of synth, download, import, validate, info"),
+        (["action=import"], "action=import must be given from=FOLDER, was null"),
+        (["action=info", "from=nowhere"], "data must be in an existing folder, was nowhere"),
+        (["action=download"], r"action=download must be given symbols=\[\.\.\.\] and start="),
+        (["kinds=[trades]"], "kinds must be among klines, mark, funding, open_interest"),
+        (["intervals=[hour]"], "interval must be a whole number and one of"),
+        (["workers=many"], "workers must be a whole number, was 'many'"),
+    ],
+)
+def test_bad_options_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(*overrides)
+
+
+def test_options_without_a_range_of_their_own_are_checked_where_they_are_used() -> None:
+    options = read_options(compose("market_data", ["workers=0", "frozen_bars=1", "rest_url=x"]))
+    with pytest.raises(ConfigError, match="workers must be >= 1"):
+        options.archive()
+    with pytest.raises(ConfigError, match="frozen_bars must be >= 2"):
+        options.quality()
+    with pytest.raises(ConfigError, match="rest_url must start with"):
+        options.rest()
+
+
+def test_a_download_from_a_dead_host_reports_failures_and_exits_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(
+        "action=download",
+        "symbols=[AUSDT]",
+        "start=2024-01-01",
+        "end=2024-01-02",
+        "base_url='http://127.0.0.1:9'",
+        "retries=0",
+        f"raw={tmp_path / 'raw'}",
+        f"to={tmp_path / 'store'}",
+    )
+    assert code == 1
+    shown = capsys.readouterr().out
+    assert "0 files downloaded, 0 files stored, 0 files missing, 3 files failed" in shown
+    assert "refused" in shown
+
+
+def test_a_download_fills_the_store_and_a_rerun_adds_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "www/data/futures/um/monthly/klines/AUSDT/1h/AUSDT-1h-2024-01.zip"
+    path.parent.mkdir(parents=True)
+    first_ms = 1_704_067_200_000
+    opens = first_ms + HOUR_MS * np.delete(np.arange(744), [100, 101])
+    lines = [f"{t},100,102,99,101,5,{t + HOUR_MS - 1},505,7,2,202,0" for t in opens]
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("AUSDT-1h-2024-01.csv", "\n".join(lines))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name(f"{path.name}.CHECKSUM").write_text(f"{digest}  {path.name}\n")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path / "www"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        options = [
+            *("action=download", "symbols=[AUSDT]", "kinds=[klines]", "retries=0"),
+            *("start=2024-01-01", "end=2024-02-01", f"to={tmp_path / 'store'}"),
+            f"base_url='http://127.0.0.1:{server.server_port}'",
+            f"raw={tmp_path / 'raw'}",
+        ]
+        codes = [run(*options), run(*options)]
+        server.shutdown()
+        thread.join()
+    assert codes == [0, 0]
+    shown = capsys.readouterr().out
+    assert "1 files downloaded, 0 files stored" in shown
+    assert "1 files imported, 742 new rows" in shown
+    assert "klines 1h AUSDT from 2024-01-05T05:00:00Z: 2 bars" in shown
+    assert "0 files downloaded, 1 files stored" in shown
+    assert "0 files imported, 0 new rows" in shown
+
+
+@pytest.mark.integration
+def test_the_command_explains_itself_and_refuses_in_one_line() -> None:
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "quantcore.data", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    shown = start("--help")
+    assert shown.returncode == 0
+    for action in ("synth", "download", "import", "validate", "info"):
+        assert f"\n{action} " in shown.stdout
+    refused = start("action=info", "from=nowhere")
+    assert refused.returncode == 2
+    assert refused.stderr == "data must be in an existing folder, was nowhere\n"
+
+
+def test_the_real_folder_survives_import_and_validation(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, clean = tmp_path / "store", tmp_path / "clean"
+    chosen = ["symbols=[SOLUSDT,MATICUSDT]"]
+    run("action=import", f"from={real_data}", f"to={store}", *chosen)
+    run("action=validate", f"from={store}", f"to={clean}", *chosen)
+    summary = json.loads((clean / "summary.json").read_text())
+    assert (summary["blocking"], summary["repairs"]) == (0, 0)
+    assert summary["by_check"]["funding_interval"]["findings"] >= 2
+    assert "MATICUSDT" in capsys.readouterr().out

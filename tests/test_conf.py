@@ -1,0 +1,116 @@
+"""Every option file and every experiment composes and builds under every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from quantcore.config import build, compose, conf_folder, resolved_yaml
+from quantcore.settings import TARGET
+
+CONF = conf_folder()
+PRIMARIES = sorted(p.stem for p in CONF.glob("*.yaml") if p.stem != "base")
+OPTIONS = sorted(str(p.relative_to(CONF).with_suffix("")) for p in CONF.glob("*/**/*.yaml"))
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+COMMANDS = [
+    p for p in PRIMARIES if "- strategy:" in (CONF / f"{p}.yaml").read_text(encoding="utf-8")
+]
+"""The commands that run a strategy and so take experiments."""
+NEEDED = {"data.root": "somewhere"}
+"""Values that have no default: only a user can know them."""
+
+
+def given(cfg: DictConfig) -> DictConfig:
+    for key, value in NEEDED.items():
+        if OmegaConf.is_missing(
+            OmegaConf.select(cfg, key.rpartition(".")[0]), key.rpartition(".")[2]
+        ):
+            OmegaConf.update(cfg, key, value)
+    return cfg
+
+
+def build_all(node: Any) -> int:
+    """Build every node that names a `_target_`; return how many there were."""
+    if not isinstance(node, DictConfig):
+        return 0
+    if TARGET in node:
+        build(node)
+        return 1
+    return sum(build_all(node[key]) for key in node if key != "hydra" and node[key] is not None)
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_primary_composes_and_builds(primary: str) -> None:
+    cfg = given(compose(primary))
+    assert build_all(cfg) >= 1
+    assert cfg.name == cfg.hydra.job.name
+    assert cfg.hydra.job.name
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_primary_explains_itself_and_writes_nothing_of_hydra(primary: str) -> None:
+    hydra = compose(primary).hydra
+    assert "python -m" in hydra.help.header
+    assert hydra.output_subdir is None
+    assert hydra.run.dir == "."
+    assert hydra.job.chdir is False
+    assert hydra.job_logging.root is None
+    assert hydra.hydra_logging.root is None
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if not o.startswith("experiment/")])
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_option_composes_and_builds(primary: str, option: str) -> None:
+    group, _, name = option.rpartition("/")
+    sign = "" if group in compose(primary).hydra.runtime.choices else "+"
+    cfg = given(compose(primary, [f"{sign}{group}={name}"]))
+    assert build_all(cfg[group]) >= 1
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("primary", COMMANDS)
+def test_experiment_composes_and_builds_under_every_command(primary: str, experiment: str) -> None:
+    cfg = given(compose(primary, [f"+experiment={experiment}"]))
+    assert build_all(cfg) >= 1
+    assert cfg.name == experiment
+    assert f"name: {experiment}\n" in resolved_yaml(cfg)
+
+
+@pytest.mark.parametrize("source", ["folder", "store", "synthetic"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_data_on_the_command_line_outranks_the_experiment(experiment: str, source: str) -> None:
+    cfg = compose("backtest", [f"+experiment={experiment}", f"data={source}", "data.root=there"])
+    assert cfg.hydra.runtime.choices.data == source
+    assert cfg.data.root == "there"
+    assert build(cfg.data).root == "there"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_is_a_diff_that_names_its_command_and_no_market(experiment: str) -> None:
+    path = CONF / "experiment" / f"{experiment}.yaml"
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith("# python -m ")
+    assert f"+experiment={experiment}" in lines[1]
+    plain = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(plain, dict)
+    assert "conf" not in plain
+    assert not {"symbols", "start", "end", "ends"} & set(plain.get("data", {}))
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF))
+)
+def test_option_file_begins_with_what_it_is(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_experiment_4h_looks_back_as_many_days_as_1h() -> None:
+    hourly = compose("backtest", ["+experiment=majors_1h"]).strategy
+    slow = compose("backtest", ["+experiment=majors_4h"]).strategy
+    for span in ("fast", "slow", "volatility_half_life"):
+        assert slow[span] * 4 == hourly[span]

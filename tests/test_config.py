@@ -1,0 +1,457 @@
+"""Settings are built strictly, errors name key, rule, value and place, and every command ends with the right code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from omegaconf import DictConfig
+
+from quantcore.config import build, compose, config_hash, resolved_yaml
+from quantcore.errors import ConfigError
+from quantcore.settings import build_settings
+
+HERE = __name__
+
+
+class Mode(Enum):
+    CROSS = 0
+    ISOLATED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    ts: str
+    amount: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    capital: float
+    leverage: int = 3
+    mode: Literal["cross", "isolated"] = "cross"
+    flows: tuple[Flow, ...] = ()
+    fee: float | None = None
+    ends: Mapping[str, str] | None = None
+    active: bool = True
+    margin: Mode = Mode.CROSS
+    span: tuple[int, int] = (1, 2)
+    names: Sequence[str] | None = None
+    first: Flow | None = None
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        if self.capital <= 0:
+            raise ValueError(f"capital must be > 0, was {self.capital:g}")
+        if self.leverage == 99:
+            raise ConfigError("an interval must be whole")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    forecast: Callable[..., float]
+    account: Account | None = None
+
+
+def forecast(price: float, *, span: int, cap: float = 1.0) -> float:
+    return min(cap, price / span)
+
+
+def account(**values: Any) -> Account:
+    built = build_settings({"capital": 1, **values}, path="account", kind=Account)
+    assert isinstance(built, Account)
+    return built
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, HERE, sys.modules.get(HERE) or __import__(HERE))
+
+
+def test_whole_number_serves_as_float_and_whole_float_as_int() -> None:
+    built = account(capital=7700, leverage=4.0)
+    assert (built.capital, type(built.capital)) == (7700.0, float)
+    assert (built.leverage, type(built.leverage)) == (4, int)
+
+
+def test_nested_dataclasses_come_from_annotations() -> None:
+    built = account(flows=[{"ts": "2024-01-01", "amount": 3}], first={"ts": "x", "amount": -1.5})
+    assert built.flows == (Flow(ts="2024-01-01", amount=3.0),)
+    assert built.first == Flow(ts="x", amount=-1.5)
+
+
+def test_enum_path_mapping_and_sequence_are_taken_by_annotation() -> None:
+    built = account(margin="isolated", folder="data/runs", ends={"A": "2024"}, names=["B", "A"])
+    assert built.margin is Mode.ISOLATED
+    assert built.folder == Path("data/runs")
+    assert built.ends == {"A": "2024"}
+    assert built.names == ("B", "A")
+
+
+def test_settings_can_be_sent_to_another_process() -> None:
+    built = build_settings({"a": {"b": [1, {"c": None}]}})
+    assert pickle.loads(pickle.dumps(built)) == {"a": {"b": (1, {"c": None})}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("capital", "much", "account.capital must be a finite number, was 'much'"),
+        ("capital", True, "account.capital must be a finite number, was true"),
+        ("capital", None, "account.capital must be a finite number, was null"),
+        ("capital", float("nan"), "account.capital must be a finite number, was nan"),
+        ("capital", float("inf"), "account.capital must be a finite number, was inf"),
+        ("capital", "???", "account.capital must be given, was missing"),
+        ("capital", -5, "account.capital must be > 0, was -5"),
+        ("leverage", 2.5, "account.leverage must be a whole number, was 2.5"),
+        ("leverage", "3", "account.leverage must be a whole number, was '3'"),
+        ("leverage", 99, "account: an interval must be whole"),
+        ("mode", "both", "account.mode must be one of cross, isolated, was 'both'"),
+        ("margin", "both", "account.margin must be one of cross, isolated, was 'both'"),
+        ("fee", "x", "account.fee must be a finite number or null, was 'x'"),
+        ("active", 1, "account.active must be true or false, was 1"),
+        ("flows", "x", "account.flows must be a list, was 'x'"),
+        ("flows", [{"ts": "t"}], "account.flows[0].amount must be given, was missing"),
+        ("flows", [{"ts": 1, "amount": 1}], "account.flows[0].ts must be text, was 1"),
+        ("flows", [5], "account.flows[0] must be a mapping of ts, amount, was 5"),
+        ("first", {"ts": "t"}, "account.first.amount must be given, was missing"),
+        ("ends", {"A": 1}, "account.ends.A must be text, was 1"),
+        ("ends", {1: "A"}, "account.ends must have text keys, was 1"),
+        ("span", [1, 2, 3], "account.span must have 2 values, was [1, 2, 3]"),
+        ("names", "A", "account.names must be a list or null, was 'A'"),
+        (
+            "capitol",
+            1,
+            "unknown key account.capitol; nearest: account.capital; known: active, capital, ends, fee, first, "
+            "flows, folder, leverage, margin, mode, names, span",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_with_key_rule_and_value(
+    key: str, value: object, message: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        account(**{key: value})
+    assert str(refused.value) == message
+
+
+def test_target_names_a_dataclass_and_partial_a_function() -> None:
+    node = {
+        "_target_": f"{HERE}.Strategy",
+        "forecast": {"_target_": f"{HERE}.forecast", "_partial_": True, "span": 4},
+        "account": {"_target_": f"{HERE}.Account", "capital": 5},
+    }
+    built = build_settings(node)
+    assert isinstance(built.forecast, partial)
+    assert built.forecast(2.0) == 0.5
+    assert built.account.capital == 5.0
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"_target_": "nowhere"}, "x._target_ must be module.name, was 'nowhere'"),
+        (
+            {"_target_": "no.such"},
+            "x._target_ must be importable, was no.such: No module named 'no'",
+        ),
+        ({"_target_": "math.pi"}, "x._target_ must be a dataclass or a function, was math.pi"),
+        (
+            {"_target_": f"{HERE}.forecast", "_partial_": True, "spam": 4},
+            "unknown key x.spam; nearest: x.span; known: cap, price, span",
+        ),
+        (
+            {"_target_": f"{HERE}.forecast", "_partial_": True, "span": "long"},
+            "x.span must be a whole number, was 'long'",
+        ),
+        ({"_target_": f"{HERE}.forecast", "span": 1}, "x.price must be given, was missing"),
+        (
+            {
+                "_target_": f"{HERE}.Strategy",
+                "forecast": 1,
+                "account": {"_target_": f"{HERE}.Flow"},
+            },
+            "x.forecast must be",
+        ),
+    ],
+)
+def test_a_wrong_target_is_refused(node: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        build_settings(node, path="x")
+
+
+def test_target_of_another_class_is_refused() -> None:
+    node = {"_target_": f"{HERE}.Flow", "ts": "t", "amount": 1}
+    with pytest.raises(ConfigError, match=r"^x must be a mapping of capital.*, was .*\.Flow$"):
+        build_settings(node, path="x", kind=Account)
+
+
+# A command of its own, with option files in a temporary folder.
+
+BASE = (Path(__file__).resolve().parents[1] / "conf" / "base.yaml").read_text(encoding="utf-8")
+FILES = {
+    "base.yaml": BASE,
+    "toy.yaml": """
+defaults:
+  - base
+  - _self_
+  - data: synthetic
+  - account: cross
+  - override hydra/job_logging: none
+  - override hydra/hydra_logging: none
+free: {a: 1}
+hydra: {job: {name: toy}, help: {header: "python -m toy"}}
+""",
+    "account/cross.yaml": "_target_: toy.Account\ncapital: 7700\nflows: []\n",
+    "data/synthetic.yaml": "interval: 1h\n",
+    "data/store.yaml": "interval: 1h\nroot: data/store\n",
+    "data/folder.yaml": "interval: 1h\nroot: ???\n",
+    "experiment/good.yaml": """# @package _global_
+defaults: [{override /data: store}]
+account: {capital: 100}
+""",
+    "experiment/misspelt.yaml": "# @package _global_\naccount: {capitol: 100}\n",
+    "experiment/misplaced.yaml": "# @package _global_\nfree: {aa: 1}\n",
+    "experiment/headless.yaml": "# a comment\n# @package _global_\nfree: {a: 2}\n",
+    "experiment/text.yaml": "# @package _global_\naccount: {capital: a lot}\n",
+    "experiment/dangling.yaml": "# @package _global_\naccount: {capital: '${free.b}'}\n",
+    "experiment/broken.yaml": "# @package _global_\naccount: {capital: 1\n",
+}
+PROGRAM = """
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from quantcore.config import build, run_command
+from quantcore.errors import DataGap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    capital: float
+    flows: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.capital <= 0:
+            raise ValueError(f"capital must be > 0, was {self.capital:g}")
+
+
+def main(cfg):
+    capital = build(cfg.account).capital
+    print(cfg.name, f"{capital:g}", cfg.data.get("root", "-"))
+    if capital == 1:
+        return 1
+    if capital == 2:
+        raise DataGap("no data for X,\\n  none at all")
+    if capital == 3:
+        raise KeyboardInterrupt
+    if capital == 4:
+        np.zeros(3).reshape(2, 2)
+    if capital == 5:
+        Path("nowhere/at/all").read_text()
+    return None
+
+
+if __name__ == "__main__":
+    sys.modules["toy"] = sys.modules["__main__"]
+    raise SystemExit(run_command("toy", main, folder=Path(__file__).parent / "conf"))
+"""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    for name, text in FILES.items():
+        path = folder / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (folder / "toy.py").write_text(PROGRAM, encoding="utf-8")
+    return folder
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: list[str] = field(default_factory=list)
+    err: list[str] = field(default_factory=list)
+
+
+def run(toy: Path, *arguments: str, **environment: str) -> Ended:
+    root = str(Path(__file__).resolve().parents[1])
+    done = subprocess.run(
+        [sys.executable, "toy.py", *arguments],
+        cwd=toy,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": root, **environment},
+    )
+    return Ended(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
+
+
+@pytest.mark.integration
+def test_a_run_succeeds_and_leaves_no_files(toy: Path) -> None:
+    before = sorted(toy.rglob("*"))
+    assert run(toy) == Ended(0, ["toy 7700 -"])
+    assert run(toy, "-m", "account.capital=8,9") == Ended(0, ["toy 8 -", "toy 9 -"])
+    assert sorted(toy.rglob("*")) == before
+
+
+@pytest.mark.integration
+def test_an_experiment_names_the_run_and_the_command_line_outranks_it(toy: Path) -> None:
+    assert run(toy, "+experiment=good") == Ended(0, ["good 100 data/store"])
+    ended = run(toy, "+experiment=good", "data=folder", "data.root=there", "account.capital=6")
+    assert ended == Ended(0, ["good 6 there"])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["+experiment=goood"],
+            "no experiment 'goood'; nearest: good; known: broken, dangling, good, headless, "
+            "misplaced, misspelt, text",
+        ),
+        (["data=foldr"], "no data 'foldr'; nearest: folder; known: folder, store, synthetic"),
+        (
+            ["account.capitol=5"],
+            "unknown key account.capitol (command line); nearest: account.capital; known: capital, flows",
+        ),
+        (
+            ["+account.capitol=5"],
+            "unknown key account.capitol (command line); nearest: account.capital; known: capital, flows",
+        ),
+        (
+            ["+experiment=misspelt"],
+            "unknown key account.capitol (conf/experiment/misspelt.yaml); nearest: account.capital; "
+            "known: capital, flows",
+        ),
+        (["+experiment=misplaced"], "unknown key free.aa (conf/experiment/misplaced.yaml)"),
+        (
+            ["+experiment=headless"],
+            "experiment must begin with the line '# @package _global_' (conf/experiment/headless.yaml)",
+        ),
+        (["+experimnt=good"], "unknown key experimnt (command line); nearest: experiment; known: "),
+        (["experiment=good"], "Could not override 'experiment'. No match in the defaults list."),
+        (
+            ["+experiment=text"],
+            "account.capital must be a finite number, was 'a lot' (conf/experiment/text.yaml)",
+        ),
+        (["+experiment=dangling"], "account.capital: Interpolation key 'free.b' not found"),
+        (["account.capital=-5"], "account.capital must be > 0, was -5 (command line)"),
+        (["account.capital=true"], "account.capital must be a finite number, was true"),
+        (["account.flows=[1,x]"], "account.flows[1] must be a finite number, was 'x'"),
+        (["account.capital=[1"], "no viable alternative at input"),
+        (["account.capital=2"], "no data for X, none at all"),
+        (["account.capital=5"], "No such file or directory: nowhere/at/all"),
+        (["--capital", "5"], "unrecognized arguments: --capital"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_code_2(toy: Path, arguments: list[str], line: str) -> None:
+    ended = run(toy, *arguments)
+    assert ended.code == 2
+    assert len(ended.err) == 1
+    assert ended.err[0].startswith(line)
+
+
+@pytest.mark.integration
+def test_a_broken_option_file_is_named_with_its_line(toy: Path) -> None:
+    ended = run(toy, "+experiment=broken")
+    assert ended.code == 2
+    assert len(ended.err) == 1
+    assert "experiment/broken.yaml, line 3: " in ended.err[0]
+
+
+@pytest.mark.integration
+def test_a_task_decides_its_exit_code_and_multirun_keeps_the_worst(toy: Path) -> None:
+    assert run(toy, "account.capital=1") == Ended(1, ["toy 1 -"])
+    ended = run(toy, "account.capital=1,-3,8", "-m")
+    assert (ended.code, ended.out) == (2, ["toy 1 -", "toy 8 -"])
+    assert ended.err == ["account.capital must be > 0, was -3 (command line)"]
+
+
+@pytest.mark.integration
+def test_an_interrupt_ends_in_one_line(toy: Path) -> None:
+    assert run(toy, "account.capital=3") == Ended(130, ["toy 3 -"], ["interrupted"])
+
+
+@pytest.mark.integration
+def test_a_defect_keeps_its_traceback(toy: Path) -> None:
+    ended = run(toy, "account.capital=4")
+    assert ended.code == 1
+    assert "Traceback (most recent call last):" in ended.err
+    assert ended.err[-1].startswith("ValueError: cannot reshape array")
+    assert run(toy, "account.capital=-5", QUANTCORE_TRACEBACK="1").code == 1
+
+
+@pytest.mark.integration
+def test_help_explains_and_cfg_shows(toy: Path) -> None:
+    told = run(toy, "--help")
+    assert told.code == 0
+    assert told.out[0] == "python -m toy"
+    assert "data: folder, store, synthetic" in told.out
+    shown = run(toy, "--cfg", "job", "--resolve", "+experiment=good")
+    assert shown.code == 0
+    assert "name: good" in shown.out
+
+
+def composed(toy: Path, *overrides: str) -> DictConfig:
+    return compose("toy", overrides, folder=toy / "conf")
+
+
+def test_resolved_text_is_sorted_complete_and_independent_of_order(toy: Path) -> None:
+    one = composed(toy, "+experiment=good", "seed=1", "account.capital=5")
+    other = composed(toy, "account.capital=5", "seed=1", "+experiment=good")
+    assert resolved_yaml(one) == resolved_yaml(other)
+    assert config_hash(one) == config_hash(other)
+    assert config_hash(one) != config_hash(composed(toy, "+experiment=good"))
+    keys = [line.split(":")[0] for line in resolved_yaml(one).splitlines() if line[0] != " "]
+    assert keys == ["account", "data", "free", "name", "runs", "seed"]
+    assert "name: good" in resolved_yaml(one)
+
+
+def test_compose_refuses_what_a_command_refuses(toy: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown key account\.capitol \(command line\)"):
+        composed(toy, "account.capitol=5")
+    with pytest.raises(ConfigError, match="no experiment 'x'"):
+        composed(toy, "+experiment=x")
+    with pytest.raises(ConfigError, match=r"unknown key free\.aa \(conf/experiment/misplaced"):
+        composed(toy, "+experiment=misplaced")
+
+
+def test_build_takes_a_class_for_a_node_without_target(toy: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Free:
+        a: int
+
+    assert build(composed(toy).free, Free) == Free(a=1)
+    with pytest.raises(ConfigError, match=r"^free\.a must be a whole number, was 'x' \(command"):
+        build(composed(toy, "free.a=x").free, Free)
+
+
+def test_build_returns_plain_values_for_untyped_nodes(toy: Path) -> None:
+    assert build(composed(toy).data) == {"interval": "1h"}
+    assert build(None) is None
+
+
+def test_a_missing_value_names_the_file_that_asks_for_it(toy: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^data\.root must be given, was missing \(conf/data/folder.yaml\)$"
+    ):
+        build(composed(toy, "data=folder").data)
