@@ -88,7 +88,9 @@ class AccountSettings:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), was {getattr(self, name)}")
         if not 0.0 <= self.missing_funding_rate <= 0.01:
-            raise ValueError(f"missing_funding_rate must be in [0, 0.01], was {self.missing_funding_rate}")
+            raise ValueError(
+                f"missing_funding_rate must be in [0, 0.01], was {self.missing_funding_rate}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +168,7 @@ class AccountPlane:
             {
                 "symbols": np.array(self.symbols, dtype="S"),
                 "cash": cash,
-                "count": np.zeros(at.N_COUNT, dtype=np.int64),
+                "counter": np.zeros(at.N_COUNT, dtype=np.int64),
                 "position": np.zeros((n_symbols, at.N_POSITION)),
                 "held": np.zeros((n_symbols, at.N_HELD), dtype=np.int64),
                 "order": np.zeros((OPEN_ORDERS_MAX, at.N_ORDER)),
@@ -210,12 +212,21 @@ class AccountPlane:
         self._check(state, bars)
         market = market_arrays(bars)
         rows, n_decisions = _decision_rows(bars.n_bars, targets, decisions)
-        weights = np.empty((0, bars.n_symbols)) if targets is None else np.ascontiguousarray(targets)
+        weights = (
+            np.empty((0, bars.n_symbols)) if targets is None else np.ascontiguousarray(targets)
+        )
         if weights.shape[1] != bars.n_symbols or (rows.size and rows.max() >= len(weights)):
-            raise SchemaMismatch(f"targets must have shape (n_decisions, {bars.n_symbols}), had {weights.shape}")
+            raise SchemaMismatch(
+                f"targets must have shape (n_decisions, {bars.n_symbols}), had {weights.shape}"
+            )
         held = state.copies()
         account = Account(
-            held["cash"], held["count"], held["position"], held["held"], held["order"], held["ticket"]
+            held["cash"],
+            held["counter"],
+            held["position"],
+            held["held"],
+            held["order"],
+            held["ticket"],
         )
         paid = settlement_rows(bars, missing_rate=self.missing_funding_rate)
         inside = (self.flow_time_us >= bars.ts_us[0] - interval_us(self.interval)) & (
@@ -249,14 +260,18 @@ class AccountPlane:
         state.expect(KIND, VERSION)
         held = tuple(name.decode() for name in state["symbols"])
         if not (held == self.symbols == bars.symbols):
-            raise SchemaMismatch(f"state, rules and bars must have the same symbols, had {held}, {self.symbols}, {bars.symbols}")
+            raise SchemaMismatch(
+                f"state, rules and bars must have the same symbols, had {held}, {self.symbols}, {bars.symbols}"
+            )
         if bars.interval != self.interval:
             raise SchemaMismatch(f"bars must be of {self.interval}, were of {bars.interval}")
         if bars.n_bars == 0:
             raise SchemaMismatch("bars must have at least one row")
-        last = int(state["count"][at.LAST_TS])
+        last = int(state["counter"][at.LAST_TS])
         if last and bars.ts_us[0] != last + interval_us(self.interval):
-            raise SchemaMismatch(f"bars must follow the state's last bar at {last} us, began at {bars.ts_us[0]} us")
+            raise SchemaMismatch(
+                f"bars must follow the state's last bar at {last} us, began at {bars.ts_us[0]} us"
+            )
 
 
 def account_plane(
@@ -372,7 +387,9 @@ def _decision_rows(
     if decisions is not None:
         rows = np.ascontiguousarray(decisions, dtype=np.int64)
         if len(rows) != n_bars:
-            raise SchemaMismatch(f"decisions must have one row per bar, had {len(rows)} for {n_bars}")
+            raise SchemaMismatch(
+                f"decisions must have one row per bar, had {len(rows)} for {n_bars}"
+            )
         return rows, int((rows != -1).sum())
     if targets is None:
         return np.full(n_bars, -1, dtype=np.int64), 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
 
 from quantcore.execution.exits import guard_positions
@@ -61,6 +60,7 @@ from quantcore.kernels.layout import (
     Journal,
     Market,
     Rules,
+    constant,
 )
 from quantcore.kernels.ledger import (
     ISOLATED,
@@ -87,12 +87,12 @@ from quantcore.types import FillReason, FloatArray, IntArray
 RECORD_ONLY = -2
 """A row of `decisions` at which the curve is recorded and nothing is decided."""
 
-_SCRIPT = np.int64(FillReason.SCRIPT)
-_SETTLEMENT = np.int64(FillReason.SETTLEMENT)
+_SCRIPT = constant(FillReason.SCRIPT)
+_SETTLEMENT = constant(FillReason.SETTLEMENT)
 
 
-@njit(cache=True)
-def scan(
+@njit(cache=True, error_model="numpy")
+def scan(  # noqa: C901 - the order of events within a bar is read in one place
     account: Account, market: Market, rules: Rules, config: FloatArray,
     settlement: IntArray, settlement_value: FloatArray,
     flow_row: IntArray, flow_time: IntArray, flow_amount: FloatArray,
@@ -117,9 +117,11 @@ def scan(
             move_cash(account, rules, journal, flow_time[flow], flow_amount[flow])
             flow += 1
         while paid < len(settlement) and settlement[paid, SETTLEMENT_ROW] == row:
-            _settle_funding(account, rules, journal, market, row, settlement[paid], settlement_value[paid])
+            _settle_funding(
+                account, rules, journal, market, row, settlement[paid], settlement_value[paid]
+            )
             paid += 1
-        if account.count[OPEN_ORDERS] > 0:
+        if account.counter[OPEN_ORDERS] > 0:
             open_ts = market.ts_us[row] - bar_us
             due_cancels(account, journal, open_ts, market.ts_us[row])
             arrive(account, rules, journal, market, row, open_ts)
@@ -130,14 +132,14 @@ def scan(
             isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, row)
             if not at_close:
                 at_close = True
-                busy = endangered or endings or account.count[OPEN_ORDERS] > 0
+                busy = endangered or endings or account.counter[OPEN_ORDERS] > 0
                 if busy and _trade_on(account, rules, journal, market, row, endangered, endings):
                     continue
             if not (endangered and test_margin(account, rules, journal, market, row, YES)):
                 break
         equity = account.cash[WALLET] + isolated + pnl
         account.cash[EQUITY] = equity
-        account.count[LAST_TS] = market.ts_us[row]
+        account.counter[LAST_TS] = market.ts_us[row]
         nav = equity * account.cash[NAV_RATE]
         if nav > account.cash[PEAK_NAV]:
             account.cash[PEAK_NAV] = nav
@@ -152,20 +154,28 @@ def scan(
             if decision >= 0 and _decides(targets, decision):
                 plan_targets(account, rules, journal, market, row, config, targets[decision])
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
-            _send_scripted(account, rules, journal, market, row, config, script[sent], script_value[sent])
+            _send_scripted(
+                account, rules, journal, market, row, config, script[sent], script_value[sent]
+            )
             sent += 1
         if exits:
             guard_positions(account, rules, journal, market, row, config)
     return stop
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _trade_on(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, endangered: bool, endings: bool
+    account: Account,
+    rules: Rules,
+    journal: Journal,
+    market: Market,
+    row: int,
+    endangered: bool,
+    endings: bool,
 ) -> bool:
     """Do what follows the entries within a bar: liquidation, exits, settlement; return whether positions changed."""
     changed = endangered and test_margin(account, rules, journal, market, row, NO)
-    if account.count[OPEN_ORDERS] > 0:
+    if account.counter[OPEN_ORDERS] > 0:
         changed |= trade_inside(account, rules, journal, market, row, YES)
         follow(account, market, row)
     if endings:
@@ -173,7 +183,7 @@ def _trade_on(
     return changed
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _first(rows: IntArray, row: int) -> int:
     k = 0
     while k < len(rows) and rows[k] < row:
@@ -181,17 +191,23 @@ def _first(rows: IntArray, row: int) -> int:
     return k
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _decides(targets: FloatArray, decision: int) -> bool:
+    decided = False
     for s in range(targets.shape[1]):
-        if not math.isnan(targets[decision, s]):
-            return True
-    return False
+        decided |= not math.isnan(targets[decision, s])
+    return decided
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _settle_funding(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, whole: IntArray, number: FloatArray
+    account: Account,
+    rules: Rules,
+    journal: Journal,
+    market: Market,
+    row: int,
+    whole: IntArray,
+    number: FloatArray,
 ) -> None:
     """Pay one settlement at the mark at its time; where that is not known, at the bar's open."""
     s = whole[SETTLEMENT_SYMBOL]
@@ -207,7 +223,7 @@ def _settle_funding(
     )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _settle_ended(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int
 ) -> bool:
@@ -225,7 +241,7 @@ def _settle_ended(
     return settled
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _record(
     account: Account, rules: Rules, journal: Journal, curve: int, pnl: float, maintenance: float,
     gross: float, net: float,
@@ -255,7 +271,7 @@ def _record(
     row[CURVE_MARGIN_RATIO] = ratio
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _send_scripted(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray,
     whole: IntArray, number: FloatArray,

@@ -231,9 +231,9 @@ class Bars:
         digest.update(self.ts_us.tobytes())
         for name, array in self.fields.items():
             digest.update(name.encode())
-            digest.update(array)
+            digest.update(array.data)
         for part in ("time_us", "symbol", "rate", "mark_price"):
-            digest.update(getattr(self.settlements, part))
+            digest.update(getattr(self.settlements, part).data)
         return digest.hexdigest()
 
 
@@ -277,7 +277,9 @@ def check_panel(panel: Panel, *, name: str) -> Panel:
     if list(panel.columns) != sorted(set(panel.columns)):
         raise SchemaMismatch(f"{name} must have sorted, unique columns, were {list(panel.columns)}")
     if any(dtype != np.float64 for dtype in panel.dtypes):
-        raise SchemaMismatch(f"{name} must be float64, was {sorted({str(d) for d in panel.dtypes})}")
+        raise SchemaMismatch(
+            f"{name} must be float64, was {sorted({str(d) for d in panel.dtypes})}"
+        )
     infinite = np.argwhere(np.isinf(panel.to_numpy()))
     if len(infinite):
         row, column = infinite[0]

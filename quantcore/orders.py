@@ -92,7 +92,9 @@ def order_script(
             whole[k, at.SCRIPT_CANCEL] = 1
             continue
         if request.symbol not in bars.symbols:
-            raise ValueError(f"symbol must be one of {', '.join(bars.symbols)}, was {request.symbol}")
+            raise ValueError(
+                f"symbol must be one of {', '.join(bars.symbols)}, was {request.symbol}"
+            )
         _check(request)
         instrument = by_symbol[request.symbol]
         whole[k, at.SCRIPT_SYMBOL] = bars.symbols.index(request.symbol)

@@ -34,9 +34,7 @@ def interval_us(interval: str) -> int:
     """
     match = re.fullmatch(r"([1-9]\d*)([smhdw])", interval)
     if match is None:
-        raise ConfigError(
-            f"interval must be a whole number and one of s m h d w, was {interval!r}"
-        )
+        raise ConfigError(f"interval must be a whole number and one of s m h d w, was {interval!r}")
     return int(match[1]) * _UNITS_US[match[2]]
 
 
@@ -88,7 +86,7 @@ def to_timestamp(value: str | pd.Timestamp) -> pd.Timestamp:
         stamp = pd.Timestamp(value)
     except ValueError as error:
         raise ConfigError(f"a time must be an ISO date or time, was {value!r}") from error
-    if stamp is pd.NaT:
+    if pd.isna(stamp):
         raise ConfigError(f"a time must be an ISO date or time, was {value!r}")
     stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
     return stamp.as_unit("us")

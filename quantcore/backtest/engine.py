@@ -90,7 +90,12 @@ def run_backtest(
         interval=data.interval,
         capital=account.capital,
         tables=tables,
-        notes=(*data.notes, *_instrument_notes(instruments), *_event_notes(plane, events), *MODEL_LIMITS),
+        notes=(
+            *data.notes,
+            *_instrument_notes(instruments),
+            *_event_notes(plane, events),
+            *MODEL_LIMITS,
+        ),
         quality=_quality(tables, bars),
         config_yaml=config_yaml,
         manifest={**(manifest or {}), "data_fingerprint": data.bars.fingerprint()},
@@ -139,9 +144,7 @@ def check_conservation(plane: AccountPlane, state: FoldState) -> None:
         If equity differs from capital, flows, PnL and costs by more than 1e-9 of the capital that was at work.
     """
     cash, position = state["cash"], state["position"]
-    unrealised = float(
-        (position[:, at.QTY] * (position[:, at.MARK] - position[:, at.ENTRY])).sum()
-    )
+    unrealised = float((position[:, at.QTY] * (position[:, at.MARK] - position[:, at.ENTRY])).sum())
     explained = (
         plane.capital
         + cash[at.NET_DEPOSITS]
@@ -163,7 +166,9 @@ def _instrument_notes(instruments: Sequence[Instrument]) -> list[str]:
     defaulted = [i.symbol for i in instruments if i.defaulted]
     if not defaulted:
         return []
-    return [f"No exchange facts are on file for {', '.join(defaulted)}: conservative defaults stand in."]
+    return [
+        f"No exchange facts are on file for {', '.join(defaulted)}: conservative defaults stand in."
+    ]
 
 
 def _event_notes(plane: AccountPlane, events: Events) -> list[str]:

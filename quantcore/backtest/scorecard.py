@@ -11,7 +11,7 @@ from quantcore.timegrid import MINUTE_US, interval_us
 
 Verdict = Literal["met", "not met", "not measurable"]
 
-_LIVE_ONLY = "A backtest has no {what}; the live loop measures it."
+_LIVE_ONLY = "A backtest has no {what}: measured live."
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,14 @@ _TARGETS = (
 )
 
 _LIVE_TARGETS = (
-    ("Order latency p50", "< 50 ms", "round trip to an exchange"),
-    ("Order latency p99", "< 200 ms", "round trip to an exchange"),
-    ("Risk check", "< 10 ms", "clock that runs beside its orders"),
-    ("Position update", "< 100 ms", "stream of account events"),
+    ("Order latency p50", "< 50 ms", "exchange round trip"),
+    ("Order latency p99", "< 200 ms", "exchange round trip"),
+    ("Risk check", "< 10 ms", "wall clock"),
+    ("Position update", "< 100 ms", "account stream"),
     ("Alert delivery", "< 1 s", "alerts"),
-    ("API errors", "< 0.1 %", "requests to an exchange"),
-    ("Uptime", "> 99.9 %", "process that has to stay up"),
-    ("Data loss", "0", "stream that could lose events"),
+    ("API errors", "< 0.1 %", "exchange requests"),
+    ("Uptime", "> 99.9 %", "process to keep up"),
+    ("Data loss", "0", "live stream"),
 )
 
 
@@ -164,7 +164,7 @@ def scorecard(metrics: Mapping[str, Any], *, execution_interval: str) -> list[Sc
 def verdict_line(scores: list[Score]) -> str:
     """Return how many targets are met, not met and not measurable, as one sentence."""
     counts = {v: sum(s.verdict == v for s in scores) for v in ("met", "not met", "not measurable")}
-    missed = [_inline(s.name) for s in scores if s.verdict == "not met"]
+    missed = [inline(s.name) for s in scores if s.verdict == "not met"]
     measured = counts["met"] + counts["not met"]
     line = f"{counts['met']} of {measured} measurable targets met"
     return f"{line}; missed: {', '.join(missed)}." if missed else f"{line}."
@@ -194,7 +194,7 @@ def _reason(target: _Target, value: float, metrics: Mapping[str, Any], *, met: b
     if target.key == "sharpe":
         low, high = metrics.get("sharpe_ci_low"), metrics.get("sharpe_ci_high")
         if low is not None and high is not None:
-            span = f"The 95 % interval runs from {low:.2f} to {high:.2f}"
+            span = f"The 95 % interval runs from {_show(low, 'ratio')} to {_show(high, 'ratio')}"
             doubt = (
                 "so the span is too short to be sure" if low < 1.5 < high else "clear of the target"
             )
@@ -209,12 +209,21 @@ def _reason(target: _Target, value: float, metrics: Mapping[str, Any], *, met: b
         return "By the slippage model at taker fills, not by a real book."
     bound = target.low if target.low is not None else target.high
     assert bound is not None
-    gap = _show(abs(value - bound), target.unit)
+    off = abs(value - bound)
+    gap = f"{100.0 * off:.1f} points" if target.unit == "share" else _show(off, target.unit)
     return f"{gap} {'inside' if met else 'short of'} the target."
 
 
-def _inline(name: str) -> str:
-    return name if name.startswith("Sharpe") else name[0].lower() + name[1:]
+def inline(name: str) -> str:
+    """Return a target's name as it stands inside a sentence.
+
+    Examples
+    --------
+    >>> inline("Fill rate"), inline("API errors"), inline("Sharpe ratio")
+    ('fill rate', 'API errors', 'Sharpe ratio')
+    """
+    kept = name.startswith("Sharpe") or name[1].isupper()
+    return name if kept else name[0].lower() + name[1:]
 
 
 def _bound(value: float, unit: str) -> str:

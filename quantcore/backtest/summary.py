@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from quantcore.backtest.markup import TIMES, money, percent, plural, ratio, whole
 from quantcore.backtest.result import Run
-from quantcore.backtest.scorecard import scorecard
+from quantcore.backtest.scorecard import inline, scorecard
 from quantcore.backtest.sections import verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 _STYLES = {"met": ("green", "✓"), "not met": ("yellow", "✗"), "not measurable": ("dim", "○")}
 WIDTH = 100
@@ -58,7 +59,8 @@ def print_summary(
     screen.print()
     screen.print(_columns(_headline(metrics)), width=width)
     screen.print(_columns(_costs(metrics), title="Costs, USDT"), width=width)
-    screen.print(_scores(metrics, run.bars.interval), width=width)
+    for part in _scores(metrics, run.bars.interval):
+        screen.print(part, width=width)
     for note in run.notes:
         screen.print(Text(f"note: {note}", style="dim"), width=width)
     screen.print(Text(f"report: {folder / 'tearsheet.html'}", style="dim"), soft_wrap=True)
@@ -69,19 +71,20 @@ def _headline(m: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Total return", percent(m["total_return"], signed=True)),
         ("Annual return", percent(m["annual_return"], signed=True)),
-        ("Annual volatility", percent(m["annual_volatility"])),
+        ("Volatility", percent(m["annual_volatility"])),
+        ("Sharpe ratio", ratio(m["sharpe"])),
         (
-            "Sharpe ratio",
-            f"{ratio(m['sharpe'])} ({ratio(m['sharpe_ci_low'])} to {ratio(m['sharpe_ci_high'])})",
+            "  95 % interval",
+            f"{ratio(m['sharpe_ci_low'])} to {ratio(m['sharpe_ci_high'])}",
         ),
         ("Sortino / Calmar", f"{ratio(m['sortino'])} / {ratio(m['calmar'])}"),
         ("Maximum drawdown", percent(m["max_drawdown"])),
-        ("Longest under water", f"{whole(m['max_drawdown_days'])} days"),
-        ("VaR / ES 95 %, daily", f"{percent(m['var_95_daily'])} / {percent(m['es_95_daily'])}"),
-        ("Capital, USDT", money(m["capital"])),
-        ("Final equity, USDT", money(m["final_equity"])),
+        ("Under water", f"{whole(m['max_drawdown_days'])} days"),
+        ("Daily VaR / ES", f"{percent(m['var_95_daily'])} / {percent(m['es_95_daily'])}"),
+        ("Capital", money(m["capital"])),
+        ("Final equity", money(m["final_equity"])),
         ("BTC held", percent(m["benchmark_return"], signed=True)),
-        ("Alpha / beta to BTC", f"{percent(m['alpha'], signed=True)} / {ratio(m['beta'])}"),
+        ("Alpha / beta", f"{percent(m['alpha'], signed=True)} / {ratio(m['beta'])}"),
         ("Round trips", f"{whole(m['trades'])}, {percent(m['win_rate'])} gained"),
         ("Profit factor", ratio(m["profit_factor"])),
         ("Turnover a year", f"{ratio(m['turnover_annual'], decimals=0)}{TIMES}"),
@@ -94,7 +97,7 @@ def _costs(m: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Price PnL", money(m["gross_pnl"], signed=True)),
         ("Fees", money(m["fees"])),
         (
-            "Slippage, inside PnL",
+            "Slippage in PnL",
             f"{money(m['slippage_cost'])} ({ratio(m['mean_slippage_bps'], decimals=1)} bps)",
         ),
         ("Funding", money(m["funding"])),
@@ -107,8 +110,8 @@ def _columns(pairs: Sequence[tuple[str, str]], *, title: str | None = None) -> T
     """Return name and value pairs in two columns, read downwards."""
     table = _table(title)
     for _ in range(2):
-        table.add_column(style="dim")
-        table.add_column(justify="right")
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
     half = -(-len(pairs) // 2)
     for i in range(half):
         right = pairs[i + half] if i + half < len(pairs) else ("", "")
@@ -116,7 +119,7 @@ def _columns(pairs: Sequence[tuple[str, str]], *, title: str | None = None) -> T
     return table
 
 
-def _scores(metrics: Mapping[str, Any], interval: str) -> Table:
+def _scores(metrics: Mapping[str, Any], interval: str) -> tuple[Table, Text]:
     from rich.text import Text
 
     table = _table("Scorecard")
@@ -126,14 +129,12 @@ def _scores(metrics: Mapping[str, Any], interval: str) -> Table:
     for score in scorecard(metrics, execution_interval=interval):
         style, mark = _STYLES[score.verdict]
         if score.verdict == "not measurable":
-            unknown.append(score.name.lower())
+            unknown.append(inline(score.name))
         else:
             table.add_row(
                 score.name, score.target, score.result, Text(f"{mark} {score.verdict}", style=style)
             )
-    table.caption = Text(f"not measurable here: {', '.join(unknown)}", style="dim")
-    table.caption_justify = "left"
-    return table
+    return table, Text(f"not measurable here: {', '.join(unknown)}", style="dim")
 
 
 def _table(title: str | None) -> Table:
@@ -146,5 +147,5 @@ def _table(title: str | None) -> Table:
         box=None,
         show_header=False,
         pad_edge=False,
-        padding=(0, 3, 0, 0),
+        padding=(0, 2, 0, 0),
     )

@@ -57,7 +57,9 @@ def run_tables(
     }
 
 
-def _words(kind: type[OrderType | Rule | Stage | Action | FillReason | Liquidity | OrderStatus]) -> Array:
+def _words(
+    kind: type[OrderType | Rule | Stage | Action | FillReason | Liquidity | OrderStatus],
+) -> Array:
     return np.array([member.name.lower() for member in kind], dtype=object)
 
 
@@ -66,7 +68,7 @@ def _stamps(values: IntArray) -> pd.DatetimeIndex:
 
 
 _SIDES = np.array(["sell", "", "buy"], dtype=object)
-_TIMES_IN_FORCE = np.array([member.name for member in TimeInForce], dtype=object)
+_TIMES_IN_FORCE = np.array([*(member.name for member in TimeInForce), None], dtype=object)
 
 
 def _fills(events: Events, symbols: Array) -> pd.DataFrame:
@@ -108,9 +110,9 @@ def _orders(events: Events, symbols: Array) -> pd.DataFrame:
             "symbol": symbols[whole[:, at.EVENT_SYMBOL]],
             "side": _SIDES[whole[:, at.EVENT_SIDE] + 1],
             "type": _words(OrderType)[kind],
-            "time_in_force": np.where(
-                kind == OrderType.LIMIT, _TIMES_IN_FORCE[whole[:, at.EVENT_TIF]], None
-            ),
+            "time_in_force": _TIMES_IN_FORCE[
+                np.where(kind == OrderType.LIMIT, whole[:, at.EVENT_TIF], len(TimeInForce))
+            ],
             "qty": number[:, at.A],
             "price": price,
             "stop_price": number[:, at.C],
@@ -160,7 +162,9 @@ def _equity(events: Events) -> pd.DataFrame:
     equity = curve[:, at.CURVE_EQUITY]
     whole, number = events.of(at.EVENT_FLOW)
     flow = np.zeros(len(curve))
-    np.add.at(flow, np.searchsorted(events.curve_ts, whole[:, at.TS], side="right"), number[:, at.A])
+    np.add.at(
+        flow, np.searchsorted(events.curve_ts, whole[:, at.TS], side="right"), number[:, at.A]
+    )
     gross = curve[:, at.CURVE_GROSS]
     return pd.DataFrame(
         {
@@ -200,12 +204,14 @@ def _positions(events: Events, plane: AccountPlane, bars: Bars) -> pd.DataFrame:
         entry = number[mine, at.E][last[keep]]
         mark = marks[rows[keep], s]
         parts.append((keep, np.full(len(keep), s), qty, entry, mark))
-    columns = [np.concatenate(part) for part in zip(*parts, strict=True)] if parts else [np.empty(0)] * 5
+    columns: list[Array] = [np.empty(0)] * 5
+    if parts:
+        columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
     order = np.lexsort((columns[1], columns[0]))
-    keep, symbol, qty, entry, mark = (column[order] for column in columns)
+    row, symbol, qty, entry, mark = (column[order] for column in columns)
     return pd.DataFrame(
         {
-            "ts": _stamps(events.curve_ts[keep.astype(np.int64)]),
+            "ts": _stamps(events.curve_ts[row.astype(np.int64)]),
             "symbol": np.array(bars.symbols, dtype=object)[symbol.astype(np.int64)],
             "qty": qty,
             "entry_price": entry,

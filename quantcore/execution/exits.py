@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
 
 from quantcore.kernels.layout import (
@@ -31,22 +30,23 @@ from quantcore.kernels.layout import (
     Journal,
     Market,
     Rules,
+    constant,
 )
 from quantcore.kernels.orders import CANCELED, MARKET, PROFIT, STOP, TRAILING, end_order, place
 from quantcore.kernels.rules import tick_nearest
 from quantcore.types import FillReason, FloatArray, Rule, WorkingType
 
-_CLOSE = np.int64(CLOSE_POSITION)
-_ON_MARK = np.int64(WorkingType.MARK_PRICE)
-_ON_LAST = np.int64(WorkingType.CONTRACT_PRICE)
-_STOP_LOSS = np.int64(FillReason.STOP_LOSS)
-_TAKE_PROFIT = np.int64(FillReason.TAKE_PROFIT)
-_TRAILING = np.int64(FillReason.TRAILING_STOP)
-_TIME_EXIT = np.int64(FillReason.TIME_EXIT)
-_WOULD_TRIGGER = np.int64(Rule.WOULD_TRIGGER)
+_CLOSE = constant(CLOSE_POSITION)
+_ON_MARK = constant(WorkingType.MARK_PRICE)
+_ON_LAST = constant(WorkingType.CONTRACT_PRICE)
+_STOP_LOSS = constant(FillReason.STOP_LOSS)
+_TAKE_PROFIT = constant(FillReason.TAKE_PROFIT)
+_TRAILING = constant(FillReason.TRAILING_STOP)
+_TIME_EXIT = constant(FillReason.TIME_EXIT)
+_WOULD_TRIGGER = constant(Rule.WOULD_TRIGGER)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def guard_positions(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray
 ) -> None:
@@ -66,14 +66,14 @@ def guard_positions(
             _leave_on_time(account, rules, journal, market, row, config, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _withdraw(
     account: Account, journal: Journal, ts: int, delay_us: int, s: int, keep_trailing: bool
 ) -> None:
     # A position that grew keeps its trailing stop: its extreme belongs to the position, not to the entry price.
     if account.held[s, RESTING] == 0:
         return
-    for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
+    for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
         reason = account.ticket[k, REASON]
         if account.ticket[k, SYMBOL] == s and _STOP_LOSS <= reason <= _TIME_EXIT:
             if keep_trailing and reason in (_TRAILING, _TIME_EXIT):
@@ -84,7 +84,7 @@ def _withdraw(
                 end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _protect(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int, moved: bool
 ) -> None:  # fmt: skip
@@ -92,10 +92,38 @@ def _protect(
     side = -1 if account.held[s, LOTS] > 0 else 1
     if config[STOP_LOSS] != OFF:
         stop = tick_nearest(rules, s, entry * (1.0 + side * config[STOP_LOSS]))
-        _send(account, rules, journal, market, row, config, s, side, STOP, _ON_MARK, _STOP_LOSS, stop, math.nan)
+        _send(
+            account,
+            rules,
+            journal,
+            market,
+            row,
+            config,
+            s,
+            side,
+            STOP,
+            _ON_MARK,
+            _STOP_LOSS,
+            stop,
+            math.nan,
+        )
     if config[TAKE_PROFIT] != OFF:
         stop = tick_nearest(rules, s, entry * (1.0 - side * config[TAKE_PROFIT]))
-        _send(account, rules, journal, market, row, config, s, side, PROFIT, _ON_LAST, _TAKE_PROFIT, stop, math.nan)
+        _send(
+            account,
+            rules,
+            journal,
+            market,
+            row,
+            config,
+            s,
+            side,
+            PROFIT,
+            _ON_LAST,
+            _TAKE_PROFIT,
+            stop,
+            math.nan,
+        )
     if config[TRAILING_STOP] != OFF and moved:
         callback = config[TRAILING_STOP]
         stop = account.position[s, MARK] * (1.0 + side * callback)
@@ -104,7 +132,7 @@ def _protect(
         )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _send(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int, side: int,
     kind: int, working: int, reason: int, stop: float, callback: float,
@@ -125,14 +153,20 @@ def _send(
         )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _leave_on_time(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int
+    account: Account,
+    rules: Rules,
+    journal: Journal,
+    market: Market,
+    row: int,
+    config: FloatArray,
+    s: int,
 ) -> None:
     ts = market.ts_us[row]
     if ts - account.held[s, ENTRY_TS] < config[TIME_EXIT_US]:
         return
-    for k in range(account.count[OPEN_ORDERS]):
+    for k in range(account.counter[OPEN_ORDERS]):
         if account.ticket[k, SYMBOL] == s and account.ticket[k, REASON] == _TIME_EXIT:
             return
     side = -1 if account.held[s, LOTS] > 0 else 1

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from quantcore.timegrid import DAY_US, index_us, to_index
+from quantcore.timegrid import DAY_US, to_index
 from quantcore.types import FloatArray
 
 _NORMAL = NormalDist()
@@ -248,6 +248,11 @@ def sharpe_interval(
     tuple of float
         Lower and upper bound; NaN where the ratio is NaN.
 
+    Raises
+    ------
+    ValueError
+        If `confidence` is not in (0, 1).
+
     References
     ----------
     Mertens (2002), as in `sharpe_standard_error`. The normal approximation is poor below some thirty returns.
@@ -281,6 +286,11 @@ def sharpe_annualisation(periods: int, autocorrelations: npt.ArrayLike) -> float
     -------
     float
         :math:`\sqrt{q}` without autocorrelation; NaN if the variance it implies is not positive.
+
+    Raises
+    ------
+    ValueError
+        If `periods` is below 1.
 
     References
     ----------
@@ -360,8 +370,8 @@ def calmar(annual: float, deepest: float) -> float:
 
     Examples
     --------
-    >>> calmar(0.3, -0.1)
-    3.0
+    >>> calmar(0.25, -0.125)
+    2.0
     """
     return annual / -deepest if deepest < 0.0 else math.nan
 
@@ -500,6 +510,11 @@ def alpha_beta(
     tuple of float
         Alpha per year and beta; NaN with fewer than two periods or a constant benchmark.
 
+    Raises
+    ------
+    ValueError
+        If the two differ in length.
+
     References
     ----------
     Jensen, "The Performance of Mutual Funds in the Period 1945-1964", *Journal of Finance* 23(2), 1968. Deviation: no
@@ -593,6 +608,11 @@ def min_track_record(
     float
         Number of returns; infinite where the ratio does not exceed the benchmark, NaN where an input is NaN.
 
+    Raises
+    ------
+    ValueError
+        If `confidence` is not in (0, 1).
+
     References
     ----------
     Bailey and López de Prado, "The Sharpe Ratio Efficient Frontier", *Journal of Risk* 15(2), 2012, eq. 13.
@@ -633,6 +653,11 @@ def tail_loss(returns: npt.ArrayLike, *, tail_probability: float) -> tuple[float
     -------
     tuple of float
         Value at risk and expected shortfall as fractions, > 0 for losses; NaN without returns.
+
+    Raises
+    ------
+    ValueError
+        If `tail_probability` is not in (0, 1).
 
     References
     ----------
@@ -699,6 +724,11 @@ def rolling_sharpe(daily: pd.Series, *, window: int, periods_per_year: float) ->
     -------
     Series, shape (n_days,)
         NaN until the window is full, where it holds a NaN, and where its returns are constant.
+
+    Raises
+    ------
+    ValueError
+        If `window` is below 2.
     """
     if window < 2:
         raise ValueError(f"window must be >= 2, was {window}")
@@ -711,12 +741,6 @@ def rolling_sharpe(daily: pd.Series, *, window: int, periods_per_year: float) ->
         tail = result[window - 1 :]
         np.divide(mean * math.sqrt(periods_per_year), deviation, out=tail, where=varies)
     return pd.Series(result, index=daily.index)
-
-
-def curve_days(index: pd.DatetimeIndex) -> float:
-    """Return the length of a curve's span in days, from its first to its last stamp."""
-    stamps = index_us(index)
-    return float(stamps[-1] - stamps[0]) / DAY_US if len(stamps) else 0.0
 
 
 def _known(values: npt.ArrayLike) -> FloatArray:

@@ -8,7 +8,7 @@ from quantcore.kernels.layout import TAKER_COST, Rules
 from quantcore.kernels.rules import tick_down, tick_up
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def taker_price(rules: Rules, s: int, side: int, reference: float) -> float:
     """Return what crossing costs: the reference, half-spread and slippage worse, on the tick that is worse still."""
     if side > 0:
@@ -16,25 +16,25 @@ def taker_price(rules: Rules, s: int, side: int, reference: float) -> float:
     return tick_down(rules, s, reference * (1.0 - rules.rate[s, TAKER_COST]))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def worse(side: int, first: float, second: float) -> float:
     """Return the price that is worse for a buyer (side > 0) or a seller."""
     return max(first, second) if side > 0 else min(first, second)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def inside(price: float, low: float, high: float) -> float:
     """Return the price of the range nearest to a level that the market has jumped over."""
     return min(max(price, low), high)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def trades_through(side: int, limit: float, low: float, high: float) -> bool:
     """Return whether the bar trades beyond a resting limit; a touch leaves it in the queue."""
     return low < limit if side > 0 else high > limit
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def reaches(side: int, level: float, low: float, high: float) -> bool:
     """Return whether a stop is reached: a buy stop from below, a sell stop from above."""
     return high >= level if side > 0 else low <= level

@@ -6,7 +6,7 @@ real numbers (USDT, prices, quantities). The names below are their columns.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class Account(NamedTuple):
 
     cash: FloatArray
     """USDT totals, shape ``(N_CASH,)``."""
-    count: IntArray
+    counter: IntArray
     """Counters, shape ``(N_COUNT,)``."""
     position: FloatArray
     """Shape ``(n_symbols, N_POSITION)``."""
@@ -70,15 +70,27 @@ class Journal(NamedTuple):
     """One row per decision, shape ``(capacity, 1 or N_CURVE)``."""
 
 
-# Arguments that are constants: a literal would make numba compile the callee once more for each value.
-NONE = np.int64(-1)
-ZERO = np.int64(0)
-YES = np.bool_(True)
-NO = np.bool_(False)
+def constant(value: int) -> int:
+    """Return a whole number to pass to kernels: a literal would make numba compile the callee anew for each value."""
+    return cast("int", np.int64(value))
+
+
+def flag(value: bool) -> bool:
+    """Return a truth value to pass to kernels, for the reason of `constant`."""
+    return cast("bool", np.bool_(value))
+
+
+NONE = constant(-1)
+ZERO = constant(0)
+ONE = constant(1)
+YES = flag(True)
+NO = flag(False)
 
 # Account.cash
 WALLET = 0  # cross wallet, isolated margin excluded
-NAV_RATE = 1  # value of one unit per USDT of equity; deposits and withdrawals change it, profit does not
+NAV_RATE = (
+    1  # value of one unit per USDT of equity; deposits and withdrawals change it, profit does not
+)
 PEAK_NAV = 2
 NET_DEPOSITS = 3
 REALISED = 4
@@ -89,7 +101,7 @@ INSURANCE = 8
 EQUITY = 9  # at the last bar's closing marks
 N_CASH = 10
 
-# Account.count
+# Account.counter
 NEXT_ORDER_ID = 0
 OPEN_ORDERS = 1
 LAST_TS = 2
@@ -181,7 +193,9 @@ EVENT_LOTS = 5
 EVENT_TYPE = 6
 EVENT_TIF = 7
 EVENT_FLAGS = 8
-EVENT_STATE = 9  # liquidity of a fill, status of an order, stage of a reason, 1 for an assumed funding rate
+EVENT_STATE = (
+    9  # liquidity of a fill, status of an order, stage of a reason, 1 for an assumed funding rate
+)
 EVENT_REASON = 10  # reason of an order or fill, rule of a status or reason
 EVENT_DECISION = 11
 EVENT_ACTION = 12
@@ -197,13 +211,13 @@ E = 4  # entry price after a fill
 F = 5  # realised PnL of a fill
 N_NUMBER = 6
 
-EVENT_NEW_ORDER = np.int64(0)
-EVENT_STATUS = np.int64(1)
-EVENT_FILL = np.int64(2)
-EVENT_FUNDING = np.int64(3)
-EVENT_LIQUIDATION = np.int64(4)
-EVENT_FLOW = np.int64(5)
-EVENT_WHY = np.int64(6)
+EVENT_NEW_ORDER = constant(0)
+EVENT_STATUS = constant(1)
+EVENT_FILL = constant(2)
+EVENT_FUNDING = constant(3)
+EVENT_LIQUIDATION = constant(4)
+EVENT_FLOW = constant(5)
+EVENT_WHY = constant(6)
 
 # Journal.curve
 CURVE_EQUITY = 0

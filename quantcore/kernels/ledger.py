@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
 
 from quantcore.kernels.layout import (
@@ -48,6 +47,7 @@ from quantcore.kernels.layout import (
     NET_DEPOSITS,
     NEXT_ORDER_ID,
     NONE,
+    ONE,
     OPEN_ORDERS,
     ORDER_LOTS,
     QTY,
@@ -70,22 +70,23 @@ from quantcore.kernels.layout import (
     F,
     Journal,
     Rules,
+    constant,
 )
 from quantcore.kernels.margin import bracket_of
 from quantcore.kernels.rules import quantity
 from quantcore.types import Action, Liquidity, MarginType, OrderStatus, OrderType, Rule, Stage
 
-ISOLATED = np.int64(MarginType.ISOLATED)
-MARKET = np.int64(OrderType.MARKET)
-LIMIT = np.int64(OrderType.LIMIT)
-_TAKER = np.int64(Liquidity.TAKER)
-_FILLED = np.int64(OrderStatus.FILLED)
-_ACCOUNT = np.int64(Stage.ACCOUNT)
-_WITHDRAWAL = np.int64(Rule.WITHDRAWAL)
-_CUT = np.int64(Action.CUT)
+ISOLATED = constant(MarginType.ISOLATED)
+MARKET = constant(OrderType.MARKET)
+LIMIT = constant(OrderType.LIMIT)
+_TAKER = constant(Liquidity.TAKER)
+_FILLED = constant(OrderStatus.FILLED)
+_ACCOUNT = constant(Stage.ACCOUNT)
+_WITHDRAWAL = constant(Rule.WITHDRAWAL)
+_CUT = constant(Action.CUT)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def event(journal: Journal, kind: int, ts: int, symbol: int) -> int:
     """Open the next row of the journal and return it."""
     row = journal.filled[0]
@@ -95,12 +96,19 @@ def event(journal: Journal, kind: int, ts: int, symbol: int) -> int:
     journal.whole[row, KIND] = kind
     journal.whole[row, TS] = ts
     journal.whole[row, EVENT_SYMBOL] = symbol
-    return row
+    return int(row)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def explain(
-    journal: Journal, ts: int, symbol: int, stage: int, rule: int, action: int, limit: float, value: float
+    journal: Journal,
+    ts: int,
+    symbol: int,
+    stage: int,
+    rule: int,
+    action: int,
+    limit: float,
+    value: float,
 ) -> None:
     """Write why something was cut, refused or closed."""
     row = event(journal, EVENT_WHY, ts, symbol)
@@ -111,7 +119,7 @@ def explain(
     journal.number[row, B] = value
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def write_new_order(
     journal: Journal, ts: int, decision_ts: int, symbol: int, order_id: int, side: int, lots: int, kind: int, tif: int,
     flags: int, reason: int, client: int, qty: float, price: float, stop: float,
@@ -133,7 +141,7 @@ def write_new_order(
     journal.number[row, C] = stop
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def write_status(
     journal: Journal, ts: int, symbol: int, order_id: int, status: int, rule: int
 ) -> None:
@@ -144,15 +152,15 @@ def write_status(
     journal.whole[row, EVENT_REASON] = rule
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def next_order_id(account: Account) -> int:
     """Return a new order's number."""
-    order_id = account.count[NEXT_ORDER_ID]
-    account.count[NEXT_ORDER_ID] = order_id + 1
+    order_id = account.counter[NEXT_ORDER_ID]
+    account.counter[NEXT_ORDER_ID] = order_id + 1
     return int(order_id)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def opening_lots(held: int, lots: int) -> int:
     """Return how many of an order's signed lots would enlarge or turn the position held."""
     if held == 0 or (held > 0) == (lots > 0):
@@ -160,7 +168,7 @@ def opening_lots(held: int, lots: int) -> int:
     return max(abs(lots) - abs(held), 0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fill(
     account: Account, rules: Rules, journal: Journal, s: int, lots: int, price: float, fee_rate: float,
     ts: int, decision_ts: int, order_id: int, liquidity: int, reason: int, reference: float,
@@ -211,24 +219,39 @@ def fill(
     journal.number[row, F] = realised
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def forced_fill(
     account: Account, rules: Rules, journal: Journal, s: int, price: float, fee_rate: float, ts: int, reason: int
 ) -> None:  # fmt: skip
     """Close a whole position by an order that the exchange makes, decided at the previous close."""
     lots = -account.held[s, LOTS]
     order_id = next_order_id(account)
-    decision_ts = account.count[LAST_TS]
-    side = np.int64(1) if lots > 0 else NONE
+    decision_ts = account.counter[LAST_TS]
+    side = ONE if lots > 0 else NONE
     qty = quantity(rules, s, abs(lots))
     write_new_order(
-        journal, ts, decision_ts, s, order_id, side, abs(lots), MARKET, ZERO, ZERO, reason, NONE, qty, math.nan, math.nan
+        journal, ts, decision_ts, s, order_id, side, abs(lots), MARKET, ZERO, ZERO, reason, NONE, qty,
+        math.nan, math.nan,
     )  # fmt: skip
-    fill(account, rules, journal, s, lots, price, fee_rate, ts, decision_ts, order_id, _TAKER, reason, price)
+    fill(
+        account,
+        rules,
+        journal,
+        s,
+        lots,
+        price,
+        fee_rate,
+        ts,
+        decision_ts,
+        order_id,
+        _TAKER,
+        reason,
+        price,
+    )
     write_status(journal, ts, s, order_id, _FILLED, NONE)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _move_isolated(
     account: Account, rules: Rules, s: int, before: int, closing: int, opening: int, price: float,
     realised: float, fee: float,
@@ -255,7 +278,7 @@ def _move_isolated(
     cash[WALLET] -= fee - paid
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def pay_funding(
     account: Account, rules: Rules, journal: Journal, s: int, time_us: int, rate: float, mark: float, assumed: int
 ) -> None:  # fmt: skip
@@ -279,8 +302,10 @@ def pay_funding(
     journal.number[row, D] = amount
 
 
-@njit(cache=True)
-def move_cash(account: Account, rules: Rules, journal: Journal, time_us: int, amount: float) -> None:
+@njit(cache=True, error_model="numpy")
+def move_cash(
+    account: Account, rules: Rules, journal: Journal, time_us: int, amount: float
+) -> None:
     """Book a deposit, or a withdrawal as far as the available margin allows; returns are measured per unit."""
     cash = account.cash
     if amount < 0.0:
@@ -300,7 +325,7 @@ def move_cash(account: Account, rules: Rules, journal: Journal, time_us: int, am
     journal.number[row, A] = amount
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def available_margin(account: Account, rules: Rules, without: int, with_pending: bool) -> float:
     """Return wallet + cross unrealised PnL - initial margin of positions and of open orders, at last marks, USDT.
 
@@ -314,18 +339,18 @@ def available_margin(account: Account, rules: Rules, without: int, with_pending:
         if qty != 0.0 and rules.size[s, MARGIN_TYPE] != ISOLATED:
             mark = account.position[s, MARK]
             free += qty * (mark - account.position[s, ENTRY]) - abs(qty) * mark / leverage
-        if account.count[OPEN_ORDERS] > 0:
+        if account.counter[OPEN_ORDERS] > 0:
             free -= order_notional(account, rules, s, without, with_pending) / leverage
-    return free
+    return float(free)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def order_notional(
     account: Account, rules: Rules, s: int, without: int, with_pending: bool
 ) -> float:
     """Return by how much a symbol's open orders could enlarge its position's notional, USDT."""
     buys, sells = 0.0, 0.0
-    for k in range(account.count[OPEN_ORDERS]):
+    for k in range(account.counter[OPEN_ORDERS]):
         ticket = account.ticket[k]
         if ticket[SYMBOL] != s or k == without or not (ticket[SEEN] or with_pending):
             continue
@@ -340,19 +365,19 @@ def order_notional(
     if buys == 0.0 and sells == 0.0:
         return 0.0
     held = account.position[s, QTY] * account.position[s, MARK]
-    return max(abs(held + buys), abs(held - sells), abs(held)) - abs(held)
+    return float(max(abs(held + buys), abs(held - sells), abs(held)) - abs(held))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def position_margin(account: Account, rules: Rules, s: int, mark: float) -> float:
     """Return a position's maintenance margin at a mark, USDT."""
     notional = abs(account.position[s, QTY]) * mark
     tier = bracket_of(rules.bracket[s], notional, account.held[s, TIER])
     account.held[s, TIER] = tier
-    return notional * rules.bracket[s, tier, MAINTENANCE_RATE] - rules.bracket[s, tier, CUM]
+    return float(notional * rules.bracket[s, tier, MAINTENANCE_RATE] - rules.bracket[s, tier, CUM])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def pay_liquidation(account: Account, fee: float, insurance: float) -> None:
     """Take a liquidation fee from the wallet and add what the insurance fund covers."""
     cash = account.cash

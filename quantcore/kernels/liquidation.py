@@ -32,6 +32,7 @@ from quantcore.kernels.layout import (
     Journal,
     Market,
     Rules,
+    constant,
 )
 from quantcore.kernels.ledger import ISOLATED, event, explain, forced_fill, pay_liquidation
 from quantcore.kernels.margin import bracket_of, crossing, excess, maintenance_margin
@@ -39,17 +40,19 @@ from quantcore.kernels.orders import cancel_all
 from quantcore.kernels.rules import tick_down, tick_up
 from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage
 
-_LIQUIDATION = np.int64(FillReason.LIQUIDATION)
-_MARGIN_STAGE = np.int64(Stage.MARGIN)
-_RULE = np.int64(Rule.LIQUIDATION)
-_CLOSED = np.int64(Action.CLOSED)
+_LIQUIDATION = constant(FillReason.LIQUIDATION)
+_MARGIN_STAGE = constant(Stage.MARGIN)
+_RULE = constant(Rule.LIQUIDATION)
+_CLOSED = constant(Action.CLOSED)
 
-AT_LOWS = np.int64(0)
-AT_HIGHS = np.int64(1)
-AT_CLOSE = np.int64(2)
+AT_LOWS = constant(0)
+AT_HIGHS = constant(1)
+AT_CLOSE = constant(2)
 
 
-@njit(cache=True, inline="always")  # the hot path: a call would pass some hundred words of array descriptors
+@njit(
+    cache=True, inline="always"
+)  # the hot path: a call would pass some hundred words of array descriptors
 def value(
     account: Account, rules: Rules, market: Market, row: int
 ) -> tuple[float, float, float, float, float, bool]:
@@ -71,7 +74,11 @@ def value(
         qty = position[s, QTY]
         if qty == 0.0:
             continue
-        mark, low, high = market.mark_close[row, s], market.mark_low[row, s], market.mark_high[row, s]
+        mark, low, high = (
+            market.mark_close[row, s],
+            market.mark_low[row, s],
+            market.mark_high[row, s],
+        )
         if not mark > 0.0:  # no mark: the last price stands in
             mark, low, high = market.close[row, s], market.low[row, s], market.high[row, s]
         if not mark > 0.0:  # a hole: held at the last mark
@@ -105,7 +112,7 @@ def value(
     return isolated, pnl, maintenance, gross, net, endangered or (most > 0.0 and worst <= most)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def test_margin(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, at_close: bool
 ) -> bool:
@@ -118,7 +125,9 @@ def test_margin(
     alone = np.empty(1, dtype=np.int64)
     for s in range(len(account.held)):
         if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] == ISOLATED:
-            scenario = AT_CLOSE if at_close else (AT_LOWS if account.held[s, LOTS] > 0 else AT_HIGHS)
+            scenario = (
+                AT_CLOSE if at_close else (AT_LOWS if account.held[s, LOTS] > 0 else AT_HIGHS)
+            )
             alone[0] = s
             closed |= _liquidate(account, rules, journal, market, row, alone, scenario)
     while True:
@@ -139,7 +148,7 @@ def test_margin(
     return closed
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _cross_members(account: Account, rules: Rules) -> IntArray:
     members = np.empty(len(account.held), dtype=np.int64)
     count = 0
@@ -150,7 +159,7 @@ def _cross_members(account: Account, rules: Rules) -> IntArray:
     return members[:count]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mark_at(account: Account, market: Market, row: int, s: int, scenario: int) -> float:
     if scenario == AT_CLOSE:
         mark, last = market.mark_close[row, s], market.close[row, s]
@@ -163,9 +172,12 @@ def _mark_at(account: Account, market: Market, row: int, s: int, scenario: int) 
     return float(last) if last > 0.0 else float(account.position[s, MARK])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mark_open(account: Account, market: Market, row: int, s: int) -> float:
-    low, high = _mark_at(account, market, row, s, AT_LOWS), _mark_at(account, market, row, s, AT_HIGHS)
+    low, high = (
+        _mark_at(account, market, row, s, AT_LOWS),
+        _mark_at(account, market, row, s, AT_HIGHS),
+    )
     start = market.mark_open[row, s]
     if not start > 0.0:
         start = market.open[row, s]
@@ -174,7 +186,7 @@ def _mark_open(account: Account, market: Market, row: int, s: int) -> float:
     return inside(start, low, high)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _excess_at(
     account: Account, rules: Rules, market: Market, row: int, members: IntArray, scenario: int
 ) -> float:
@@ -186,12 +198,18 @@ def _excess_at(
         tier = bracket_of(rules.bracket[s], notional, ZERO)
         margin += qty * (mark - account.position[s, ENTRY])
         margin -= maintenance_margin(rules.bracket[s], notional, tier)
-    return margin
+    return float(margin)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _liquidate(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, members: IntArray, scenario: int
+    account: Account,
+    rules: Rules,
+    journal: Journal,
+    market: Market,
+    row: int,
+    members: IntArray,
+    scenario: int,
 ) -> bool:
     """Walk the scenario's marks from the bar's open; close by largest maintenance margin until margin suffices."""
     count = len(members)
@@ -228,7 +246,7 @@ def _liquidate(
     return closed
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _largest_margin(
     qty: FloatArray, mark: FloatArray, members: IntArray, brackets: FloatArray
 ) -> int:
@@ -242,7 +260,7 @@ def _largest_margin(
     return chosen
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _close(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, s: int, others: float,
     mark: float, start: float,
@@ -251,7 +269,10 @@ def _close(
     qty, entry = account.position[s, QTY], account.position[s, ENTRY]
     lots = account.held[s, LOTS]
     side = -1 if lots > 0 else 1
-    low, high = _mark_at(account, market, row, s, AT_LOWS), _mark_at(account, market, row, s, AT_HIGHS)
+    low, high = (
+        _mark_at(account, market, row, s, AT_LOWS),
+        _mark_at(account, market, row, s, AT_HIGHS),
+    )
     bankruptcy = inside(entry - others / qty, low, high)
     price = worse(side, mark, start)
     price = tick_up(rules, s, price) if side > 0 else tick_down(rules, s, price)
@@ -271,12 +292,12 @@ def _close(
     explain(journal, ts, s, _MARGIN_STAGE, _RULE, _CLOSED, mark, qty)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _is_isolated(rules: Rules, s: int) -> bool:
     return bool(rules.size[s, MARGIN_TYPE] == ISOLATED)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _cover_shortfall(account: Account, rules: Rules, journal: Journal) -> None:
     """Let the insurance fund pay what a cross account owes after its last position is closed."""
     wallet = account.cash[WALLET]

@@ -9,7 +9,7 @@ from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE, ZERO
 from quantcore.types import FloatArray, IntArray
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def bracket_of(brackets: FloatArray, notional: float, hint: int) -> int:
     """Return the row of a symbol's brackets ``(n_brackets, N_BRACKET)`` that holds a notional, starting at a hint."""
     tier = hint
@@ -20,15 +20,20 @@ def bracket_of(brackets: FloatArray, notional: float, hint: int) -> int:
     return tier
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def maintenance_margin(brackets: FloatArray, notional: float, tier: int) -> float:
     """Return notional times the bracket's rate less its cum, USDT."""
-    return notional * brackets[tier, MAINTENANCE_RATE] - brackets[tier, CUM]
+    return float(notional * brackets[tier, MAINTENANCE_RATE] - brackets[tier, CUM])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def liquidation_price(
-    wallet: float, other_margin: float, other_pnl: float, qty: float, entry: float, brackets: FloatArray
+    wallet: float,
+    other_margin: float,
+    other_pnl: float,
+    qty: float,
+    entry: float,
+    brackets: FloatArray,
 ) -> float:
     r"""Return the mark price at which margin balance equals maintenance margin, NaN where there is none above 0.
 
@@ -57,11 +62,11 @@ def liquidation_price(
         notional = abs(qty) * price
         # Margin is continuous at the floors, so at most one bracket holds its own solution.
         if price > 0.0 and brackets[tier, FLOOR] <= notional < brackets[tier, CAP]:
-            return price
+            return float(price)
     return np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def crossing(
     wallet: float, qty: FloatArray, entry: FloatArray, start: FloatArray, stop: FloatArray,
     members: IntArray, brackets: FloatArray,
@@ -112,9 +117,14 @@ def crossing(
     return max(at, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def excess(
-    wallet: float, qty: FloatArray, entry: FloatArray, mark: FloatArray, members: IntArray, brackets: FloatArray
+    wallet: float,
+    qty: FloatArray,
+    entry: FloatArray,
+    mark: FloatArray,
+    members: IntArray,
+    brackets: FloatArray,
 ) -> float:
     """Return margin balance less maintenance margin at given marks, USDT; <= 0 means liquidation."""
     value = wallet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
 
 from quantcore.kernels.fills import inside, reaches, taker_price, trades_through, worse
@@ -51,6 +50,7 @@ from quantcore.kernels.layout import (
     Journal,
     Market,
     Rules,
+    constant,
 )
 from quantcore.kernels.ledger import (
     available_margin,
@@ -74,69 +74,71 @@ from quantcore.types import (
     WorkingType,
 )
 
-MARKET = np.int64(OrderType.MARKET)
-LIMIT = np.int64(OrderType.LIMIT)
-STOP = np.int64(OrderType.STOP_MARKET)
-PROFIT = np.int64(OrderType.TAKE_PROFIT_MARKET)
-TRAILING = np.int64(OrderType.TRAILING_STOP_MARKET)
-IOC = np.int64(TimeInForce.IOC)
-FOK = np.int64(TimeInForce.FOK)
-GTX = np.int64(TimeInForce.GTX)
-ON_MARK = np.int64(WorkingType.MARK_PRICE)
-TAKER = np.int64(Liquidity.TAKER)
-MAKER = np.int64(Liquidity.MAKER)
-FILLED = np.int64(OrderStatus.FILLED)
-CANCELED = np.int64(OrderStatus.CANCELED)
-REJECTED = np.int64(OrderStatus.REJECTED)
-EXPIRED = np.int64(OrderStatus.EXPIRED)
-_VENUE = np.int64(Stage.VENUE)
-_REJECT = np.int64(Action.REJECTED)
-_FIRST_EXIT = np.int64(FillReason.STOP_LOSS)
-_LAST_EXIT = np.int64(FillReason.TIME_EXIT)
-_BELOW_STEP = np.int64(Rule.BELOW_STEP)
-_BRACKET = np.int64(Rule.BRACKET_NOTIONAL)
-_ENDED = np.int64(Rule.SYMBOL_ENDED)
-_FOK = np.int64(Rule.FOK_NOT_FILLABLE)
-_MARGIN = np.int64(Rule.MARGIN)
-_MARKET_MAX = np.int64(Rule.MARKET_MAX_QTY)
-_MIN_NOTIONAL = np.int64(Rule.MIN_NOTIONAL)
-_NO_PRICE = np.int64(Rule.NO_PRICE)
-_POST_ONLY = np.int64(Rule.POST_ONLY_WOULD_CROSS)
-_REDUCE_ONLY = np.int64(Rule.REDUCE_ONLY)
-_TABLE_FULL = np.int64(Rule.OPEN_ORDER_LIMIT)
-_TRIGGERS = np.int64(Rule.WOULD_TRIGGER)
+MARKET = constant(OrderType.MARKET)
+LIMIT = constant(OrderType.LIMIT)
+STOP = constant(OrderType.STOP_MARKET)
+PROFIT = constant(OrderType.TAKE_PROFIT_MARKET)
+TRAILING = constant(OrderType.TRAILING_STOP_MARKET)
+IOC = constant(TimeInForce.IOC)
+FOK = constant(TimeInForce.FOK)
+GTX = constant(TimeInForce.GTX)
+ON_MARK = constant(WorkingType.MARK_PRICE)
+TAKER = constant(Liquidity.TAKER)
+MAKER = constant(Liquidity.MAKER)
+FILLED = constant(OrderStatus.FILLED)
+CANCELED = constant(OrderStatus.CANCELED)
+REJECTED = constant(OrderStatus.REJECTED)
+EXPIRED = constant(OrderStatus.EXPIRED)
+_VENUE = constant(Stage.VENUE)
+_REJECT = constant(Action.REJECTED)
+_FIRST_EXIT = constant(FillReason.STOP_LOSS)
+_LAST_EXIT = constant(FillReason.TIME_EXIT)
+_BELOW_STEP = constant(Rule.BELOW_STEP)
+_BRACKET = constant(Rule.BRACKET_NOTIONAL)
+_ENDED = constant(Rule.SYMBOL_ENDED)
+_FOK = constant(Rule.FOK_NOT_FILLABLE)
+_MARGIN = constant(Rule.MARGIN)
+_MARKET_MAX = constant(Rule.MARKET_MAX_QTY)
+_MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
+_NO_PRICE = constant(Rule.NO_PRICE)
+_POST_ONLY = constant(Rule.POST_ONLY_WOULD_CROSS)
+_REDUCE_ONLY = constant(Rule.REDUCE_ONLY)
+_TABLE_FULL = constant(Rule.OPEN_ORDER_LIMIT)
+_TRIGGERS = constant(Rule.WOULD_TRIGGER)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def remove(account: Account, k: int) -> None:
     """Take an order out of the table; later ones move up, so that the table stays in order of sequence."""
-    count = account.count[OPEN_ORDERS]
+    count = account.counter[OPEN_ORDERS]
     account.held[account.ticket[k, SYMBOL], RESTING] -= 1
     for j in range(k, count - 1):
         account.ticket[j] = account.ticket[j + 1]
         account.order[j] = account.order[j + 1]
-    account.count[OPEN_ORDERS] = count - 1
+    account.counter[OPEN_ORDERS] = count - 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def end_order(account: Account, journal: Journal, k: int, ts: int, status: int, rule: int) -> None:
     """Remove an order and write how it ended; a refusal is also explained."""
     s = account.ticket[k, SYMBOL]
     write_status(journal, ts, s, account.ticket[k, ORDER_ID], status, rule)
-    if status == REJECTED and rule != _MARGIN and rule != _BRACKET:  # those are explained with numbers
+    if (
+        status == REJECTED and rule != _MARGIN and rule != _BRACKET
+    ):  # those are explained with numbers
         explain(journal, ts, s, _VENUE, rule, _REJECT, math.nan, math.nan)
     remove(account, k)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None:
     """Cancel every open order of a symbol, or of the account where symbol is -1."""
-    for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
+    for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
         if symbol < 0 or account.ticket[k, SYMBOL] == symbol:
             end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def place(
     account: Account, rules: Rules, journal: Journal, ts: int, delay_us: int, s: int, side: int, kind: int,
     tif: int, lots: int, flags: int, working: int, reason: int, client: int, price: float, stop: float,
@@ -149,7 +151,9 @@ def place(
     """
     order_id = next_order_id(account)
     qty = quantity(rules, s, lots)
-    write_new_order(journal, ts, ts, s, order_id, side, lots, kind, tif, flags, reason, client, qty, price, stop)
+    write_new_order(
+        journal, ts, ts, s, order_id, side, lots, kind, tif, flags, reason, client, qty, price, stop
+    )
     basis = mark if working == ON_MARK else last
     rule = _refusal(account, rules, s, side, kind, lots, flags, price, stop, basis)
     if rule >= 0:
@@ -158,8 +162,8 @@ def place(
         value = qty * price if rule == _MIN_NOTIONAL else math.nan
         explain(journal, ts, s, _VENUE, rule, _REJECT, limit, value)
         return rule
-    k = account.count[OPEN_ORDERS]
-    account.count[OPEN_ORDERS] = k + 1
+    k = account.counter[OPEN_ORDERS]
+    account.counter[OPEN_ORDERS] = k + 1
     account.held[s, RESTING] += 1
     ticket = account.ticket[k]
     ticket[ORDER_ID] = order_id
@@ -183,14 +187,14 @@ def place(
     return -1
 
 
-@njit(cache=True)
-def _refusal(  # noqa: C901, PLR0911 - one line per filter of the exchange, in its order
+@njit(cache=True, error_model="numpy")
+def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
     account: Account, rules: Rules, s: int, side: int, kind: int, lots: int, flags: int, price: float,
     stop: float, basis: float,
 ) -> int:  # fmt: skip
     if account.held[s, ENDED]:
         return _ENDED
-    if account.count[OPEN_ORDERS] >= len(account.ticket):
+    if account.counter[OPEN_ORDERS] >= len(account.ticket):
         return _TABLE_FULL
     if math.isnan(basis):
         return _NO_PRICE
@@ -213,15 +217,15 @@ def _refusal(  # noqa: C901, PLR0911 - one line per filter of the exchange, in i
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def due_cancels(account: Account, journal: Journal, open_ts: int, ts: int) -> None:
     """Cancel the orders whose cancel has reached the venue when the bar opens."""
-    for k in range(account.count[OPEN_ORDERS] - 1, -1, -1):
+    for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
         if account.ticket[k, CANCEL_TS] <= open_ts:
             end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fillable(account: Account, k: int) -> int:
     """Return the lots an order may still trade: a reducing one never more than the position it reduces."""
     ticket = account.ticket[k]
@@ -236,7 +240,7 @@ def fillable(account: Account, k: int) -> int:
     return min(int(ticket[ORDER_LOTS]), abs(int(held)))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def reduces(account: Account, k: int) -> bool:
     """Return whether an order can only make its symbol's position smaller."""
     ticket = account.ticket[k]
@@ -246,7 +250,7 @@ def reduces(account: Account, k: int) -> bool:
     return bool(held * ticket[SIDE] < 0 and ticket[ORDER_LOTS] <= abs(held))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def trade(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, price: float,
     liquidity: int, reference: float,
@@ -280,7 +284,7 @@ def trade(
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _margin_refusal(
     account: Account, rules: Rules, journal: Journal, ts: int, k: int, lots: int, opening: int, price: float,
     fee_rate: float,
@@ -306,14 +310,14 @@ def _margin_refusal(
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def arrive(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, open_ts: int
 ) -> None:
     """Let the orders that became active meet the bar's open: reducing ones first, then by symbol, then by sequence."""
     while True:
         chosen, best = NONE, NEVER
-        for k in range(account.count[OPEN_ORDERS]):
+        for k in range(account.counter[OPEN_ORDERS]):
             ticket = account.ticket[k]
             if ticket[SEEN] == 0 and ticket[ACTIVE_TS] <= open_ts:
                 key = ticket[SYMBOL] if reduces(account, k) else ticket[SYMBOL] + len(account.held)
@@ -324,7 +328,7 @@ def arrive(
         _meet_open(account, rules, journal, market, row, chosen)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _meet_open(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int
 ) -> None:
@@ -342,9 +346,15 @@ def _meet_open(
         _meet_open_limit(account, rules, journal, market, row, k, reference)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _meet_open_limit(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, reference: float
+    account: Account,
+    rules: Rules,
+    journal: Journal,
+    market: Market,
+    row: int,
+    k: int,
+    reference: float,
 ) -> None:
     ticket = account.ticket[k]
     s, side, tif, ts = ticket[SYMBOL], ticket[SIDE], ticket[TIME_IN_FORCE], market.ts_us[row]
@@ -371,10 +381,8 @@ def _meet_open_limit(
             end_order(account, journal, k, ts, REJECTED, rule)
 
 
-@njit(cache=True)
-def _level(
-    account: Account, market: Market, row: int, k: int, exits: bool
-) -> float:
+@njit(cache=True, error_model="numpy")
+def _level(account: Account, market: Market, row: int, k: int, exits: bool) -> float:
     # The price at which an order trades or triggers in this bar; NaN where it does not, or not in this stage.
     ticket = account.ticket[k]
     s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
@@ -399,7 +407,7 @@ def _level(
     return stop if reaches(side, stop, low, high) else math.nan
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def trade_inside(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, exits: bool
 ) -> bool:
@@ -412,7 +420,7 @@ def trade_inside(
     for s in range(len(account.held)):
         while account.held[s, RESTING] > 0 and not math.isnan(market.open[row, s]):
             chosen, nearest, level = NONE, math.inf, math.nan
-            for k in range(account.count[OPEN_ORDERS]):
+            for k in range(account.counter[OPEN_ORDERS]):
                 if account.ticket[k, SYMBOL] != s or account.ticket[k, SEEN] == 0:
                     continue
                 at = _level(account, market, row, k, exits)
@@ -424,7 +432,7 @@ def trade_inside(
     return filled
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _trade_at(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, level: float
 ) -> bool:
@@ -438,18 +446,16 @@ def _trade_at(
         if done and entering:
             account.held[s, INTRABAR_TS] = market.ts_us[row]
         return done
-    if kind == PROFIT:
-        reference = inside(level, low, high)
-    else:
-        reference = worse(side, level, market.open[row, s])
+    first = market.open[row, s]
+    reference = inside(level, low, high) if kind == PROFIT else worse(side, level, first)
     price = taker_price(rules, s, side, reference)
     return trade(account, rules, journal, market, row, k, price, TAKER, reference)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def follow(account: Account, market: Market, row: int) -> None:
     """Move trailing stops with the bar's extremes, for the bars that follow."""
-    for k in range(account.count[OPEN_ORDERS]):
+    for k in range(account.counter[OPEN_ORDERS]):
         ticket = account.ticket[k]
         if ticket[TYPE] != TRAILING:
             continue
@@ -458,14 +464,18 @@ def follow(account: Account, market: Market, row: int) -> None:
         if ticket[WORKING] == ON_MARK and not math.isnan(market.mark_low[row, s]):
             low, high = market.mark_low[row, s], market.mark_high[row, s]
         best = low if side > 0 else high
-        if not math.isnan(best) and (account.order[k, EXTREME] - best) * side > 0.0 and ticket[SEEN]:
+        if (
+            not math.isnan(best)
+            and (account.order[k, EXTREME] - best) * side > 0.0
+            and ticket[SEEN]
+        ):
             account.order[k, EXTREME] = best
             account.order[k, STOP_PRICE] = best * (1.0 + side * account.order[k, CALLBACK])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def request_cancel(account: Account, client: int, cancel_ts: int) -> None:
     """Ask for the cancel of the open order with a client number."""
-    for k in range(account.count[OPEN_ORDERS]):
+    for k in range(account.counter[OPEN_ORDERS]):
         if account.ticket[k, CLIENT] == client:
             account.ticket[k, CANCEL_TS] = cancel_ts

@@ -25,6 +25,7 @@ from quantcore.kernels.layout import (
     NO_TRADE_BAND,
     NONE,
     NOTIONAL_MAX,
+    ONE,
     OPEN_ORDERS,
     ORDER_LOTS,
     REASON,
@@ -41,27 +42,28 @@ from quantcore.kernels.layout import (
     Journal,
     Market,
     Rules,
+    constant,
 )
 from quantcore.kernels.ledger import available_margin, explain, opening_lots
 from quantcore.kernels.orders import MARKET, place
 from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
 
-_REDUCING = np.int64(REDUCE_ONLY)
-_PLANNER = np.int64(Stage.PLANNER)
-_REFUSED = np.int64(Action.REFUSED)
-_CUT = np.int64(Action.CUT)
-_ONE = np.int64(1)
-_TARGET = np.int64(FillReason.TARGET)
-_ON_LAST = np.int64(WorkingType.CONTRACT_PRICE)
-_BELOW_STEP = np.int64(Rule.BELOW_STEP)
-_BRACKET = np.int64(Rule.BRACKET_NOTIONAL)
-_MARGIN = np.int64(Rule.MARGIN)
-_MARKET_MAX = np.int64(Rule.MARKET_MAX_QTY)
-_MIN_NOTIONAL = np.int64(Rule.MIN_NOTIONAL)
+_REDUCING = constant(REDUCE_ONLY)
+_PLANNER = constant(Stage.PLANNER)
+_REFUSED = constant(Action.REFUSED)
+_CUT = constant(Action.CUT)
+
+_TARGET = constant(FillReason.TARGET)
+_ON_LAST = constant(WorkingType.CONTRACT_PRICE)
+_BELOW_STEP = constant(Rule.BELOW_STEP)
+_BRACKET = constant(Rule.BRACKET_NOTIONAL)
+_MARGIN = constant(Rule.MARGIN)
+_MARKET_MAX = constant(Rule.MARKET_MAX_QTY)
+_MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def plan_targets(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray
 ) -> None:  # fmt: skip
@@ -99,25 +101,25 @@ def plan_targets(
                 )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _price(market: Market, row: int, s: int) -> float:
     mark = market.mark_close[row, s]
     return float(mark) if mark > 0.0 else float(market.close[row, s])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _expected_lots(account: Account, s: int) -> int:
     # What will be held once orders on their way have traded; with one bar's latency there are none.
     lots = account.held[s, LOTS]
     if account.held[s, RESTING] > 0:
-        for k in range(account.count[OPEN_ORDERS]):
+        for k in range(account.counter[OPEN_ORDERS]):
             ticket = account.ticket[k]
             if ticket[SYMBOL] == s and ticket[SEEN] == 0 and ticket[REASON] == _TARGET:
                 lots += ticket[SIDE] * ticket[ORDER_LOTS]
     return int(lots)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _wanted_lots(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
     weight: float,
@@ -134,7 +136,7 @@ def _wanted_lots(
         return -held
     equity = account.cash[EQUITY]
     price = _price(market, row, s)
-    lot_value = quantity(rules, s, _ONE) * price
+    lot_value = quantity(rules, s, ONE) * price
     change = weight * equity - held * lot_value
     if abs(change) < config[NO_TRADE_BAND] * equity or equity <= 0.0:
         return 0
@@ -142,33 +144,55 @@ def _wanted_lots(
     ts = market.ts_us[row]
     opening = opening_lots(held, lots)
     if lots == 0 or (opening > 0 and abs(lots) < rules.size[s, MIN_LOTS]):
-        explain(journal, ts, s, _PLANNER, _BELOW_STEP, _REFUSED, quantity(rules, s, _ONE), abs(change) / price)
+        explain(
+            journal,
+            ts,
+            s,
+            _PLANNER,
+            _BELOW_STEP,
+            _REFUSED,
+            quantity(rules, s, ONE),
+            abs(change) / price,
+        )
         return 0
     most = rules.size[s, MARKET_MAX_LOTS]
     if abs(lots) > most:
-        explain(journal, ts, s, _PLANNER, _MARKET_MAX, _CUT, most * lot_value, abs(lots) * lot_value)
+        explain(
+            journal, ts, s, _PLANNER, _MARKET_MAX, _CUT, most * lot_value, abs(lots) * lot_value
+        )
         lots = most if lots > 0 else -most
     ceiling = whole_lots(rules, s, rules.rate[s, NOTIONAL_MAX] / price)
     if abs(held + lots) > max(ceiling, abs(held)):
-        explain(journal, ts, s, _PLANNER, _BRACKET, _CUT, ceiling * lot_value, abs(held + lots) * lot_value)
+        explain(
+            journal,
+            ts,
+            s,
+            _PLANNER,
+            _BRACKET,
+            _CUT,
+            ceiling * lot_value,
+            abs(held + lots) * lot_value,
+        )
         lots = (ceiling if lots > 0 else -ceiling) - held
     return _above_minimum(rules, journal, ts, s, held, lots, lot_value)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _above_minimum(
     rules: Rules, journal: Journal, ts: int, s: int, held: int, lots: int, lot_value: float
 ) -> int:
     """Return the lots if the exchange takes an order of that size, else what of them only reduces."""
     opening = opening_lots(held, lots)
     value = abs(lots) * lot_value
-    if opening == 0 or (value >= rules.rate[s, MIN_NOTIONAL] and abs(lots) >= rules.size[s, MIN_LOTS]):
+    if opening == 0 or (
+        value >= rules.rate[s, MIN_NOTIONAL] and abs(lots) >= rules.size[s, MIN_LOTS]
+    ):
         return lots
     explain(journal, ts, s, _PLANNER, _MIN_NOTIONAL, _REFUSED, rules.rate[s, MIN_NOTIONAL], value)
     return -held if opening < abs(lots) else 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fit_margin(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, lots: IntArray
 ) -> None:  # fmt: skip
@@ -181,7 +205,11 @@ def _fit_margin(
         opening = opening_lots(held, lots[s])
         price = _price(market, row, s)
         leverage = rules.rate[s, LEVERAGE]
-        cost = quantity(rules, s, abs(lots[s])) * price * (rules.rate[s, TAKER_FEE] + rules.rate[s, TAKER_COST])
+        cost = (
+            quantity(rules, s, abs(lots[s]))
+            * price
+            * (rules.rate[s, TAKER_FEE] + rules.rate[s, TAKER_COST])
+        )
         needed += quantity(rules, s, opening) * price / leverage + (cost if opening > 0 else 0.0)
         freed += quantity(rules, s, abs(lots[s]) - opening) * price / leverage
         freed -= cost if opening == 0 else 0.0
@@ -198,8 +226,8 @@ def _fit_margin(
         if opening == 0:
             continue
         price = _price(market, row, s)
-        lot_value = quantity(rules, s, _ONE) * price
-        kept = int(math.floor(opening * share))
+        lot_value = quantity(rules, s, ONE) * price
+        kept = math.floor(opening * share)
         explain(journal, ts, s, _PLANNER, _MARGIN, _CUT, kept * lot_value, opening * lot_value)
         closing = abs(lots[s]) - opening
         cut = closing + kept if lots[s] > 0 else -closing - kept

@@ -27,9 +27,7 @@ def _psr(x: Case) -> dict[str, float]:
 def _record(x: Case) -> dict[str, float]:
     q = x.get("periods_per_year", 1)
     ratio = x["sr"] if "sr" in x else x["sr_annual"] / math.sqrt(q)
-    benchmark = (
-        x["sr_benchmark"] if "sr" in x else x["sr_benchmark_annual"] / math.sqrt(q)
-    )
+    benchmark = x["sr_benchmark"] if "sr" in x else x["sr_benchmark_annual"] / math.sqrt(q)
     length = performance.min_track_record(
         ratio,
         skew=x["skew"],
