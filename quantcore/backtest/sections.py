@@ -53,8 +53,8 @@ _PART_NAMES = {
     "liquidation": "Liquidation",
 }
 _SHARE_NAMES = {
-    "assumed_funding_share": "of funding charges are assumed, because the settlement history is missing there",
-    "fallback_mark_share": "of marks are last prices, because the mark price is missing there",
+    "assumed_funding_share": "of the notional charged with funding had an assumed rate: no settlement history there",
+    "fallback_mark_share": "of the notional held was valued at last prices: no mark prices there",
 }
 _LIMITS = (
     "Partial liquidation by tiers is not modelled: a position that is liquidated closes whole.",

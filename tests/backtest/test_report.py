@@ -127,7 +127,7 @@ def test_parts_of_a_symbol_s_profit_add_up_on_the_page(run: Run, page: str) -> N
 
 def test_data_notes_and_limits_are_told_apart(run: Run, page: str) -> None:
     data, limits = page.index("<h2>Data</h2>"), page.index("<h2>What the model does not cover</h2>")
-    assert data < page.index("3.40 % of funding charges are assumed") < limits
+    assert data < page.index("3.40 % of the notional charged with funding") < limits
     assert data < page.index(run.notes[1]) < limits < page.index(run.notes[2])
     assert page.count("Partial liquidation by tiers") == 1
 
