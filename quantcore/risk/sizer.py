@@ -99,6 +99,7 @@ def plan_targets(
                     account, rules, journal, ts, delay, s, side, MARKET, ZERO, abs(lots[s]), flags, _ON_LAST,
                     _TARGET, NONE, price, math.nan, math.nan, price, market.close[row, s],
                 )  # fmt: skip
+                lots[s] = 0  # sent: the second round must not see it as still wanted
 
 
 @njit(cache=True, error_model="numpy")
