@@ -57,6 +57,7 @@ def compared(reference: ReferenceAccount, state: FoldState, events: Events) -> l
         *_lists("fill", _engine_fills(events), _reference_fills(reference)),
         *_lists("liquidation", _engine_liquidations(events), _reference_liquidations(reference)),
         *_lists("funding", _engine_funding(events), reference.books.funding),
+        *_lists("flow", _engine_flows(events), reference.books.flows),
         *_lists("order", _engine_orders(events), _reference_orders(reference)),
         *_curve(reference, state, events),
     ]
@@ -143,6 +144,11 @@ def _engine_funding(events: Events) -> list[tuple[object, ...]]:
         (int(w[at.TS]), int(w[at.EVENT_SYMBOL]), float(n[at.D]))
         for w, n in zip(whole, number, strict=True)
     ]
+
+
+def _engine_flows(events: Events) -> list[tuple[object, ...]]:
+    whole, number = events.of(at.EVENT_FLOW)
+    return [(int(w[at.TS]), float(n[at.A])) for w, n in zip(whole, number, strict=True)]
 
 
 def _engine_orders(events: Events) -> list[tuple[object, ...]]:

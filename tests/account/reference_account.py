@@ -343,9 +343,13 @@ class ReferenceAccount:
                 free += self._pnl(s) - abs(signed) / rules.leverage
             buys = sells = 0.0
             for order in self.orders:
-                counts = order.type == OrderType.LIMIT and not order.reduce and order is not without
-                if order.symbol == s and counts and (order.seen or unseen):
-                    notional = rules.qty(order.lots) * order.price
+                if order.symbol != s or order.reduce or order is without:
+                    continue
+                price = order.price if order.type == OrderType.LIMIT else NAN
+                if order.type == OrderType.MARKET:
+                    price = position.mark
+                if not math.isnan(price) and (order.seen or unseen):
+                    notional = rules.qty(order.lots) * price
                     buys += notional if order.side > 0 else 0.0
                     sells += notional if order.side < 0 else 0.0
             exposure = max(abs(signed + buys), abs(signed - sells), abs(signed))
@@ -359,8 +363,6 @@ class ReferenceAccount:
         rules = self.contracts[order.symbol]
         position = self.positions[order.symbol]
         notional = rules.qty(lots) * price
-        if notional < rules.min_notional:
-            return Rule.MIN_NOTIONAL
         closing = min(lots, max(-order.side * position.lots, 0))
         opening = lots - closing
         if opening == 0:
@@ -431,21 +433,27 @@ class ReferenceAccount:
         )
 
     def _refusal_when_sent(self, order: Order) -> Rule | None:
-        rules = self.contracts[order.symbol]
+        """Return the rule by which an order is refused when it is sent, the most fundamental one first."""
+        rules, bar = self.contracts[order.symbol], self.prices[order.symbol]
         position = self.positions[order.symbol]
         if position.ended:
             return Rule.SYMBOL_ENDED
+        if bar.hole:
+            return Rule.NO_PRICE
+        if order.reduce and position.lots * order.side >= 0:
+            return Rule.REDUCE_ONLY
         if not order.close and order.lots < max(rules.min_lots, 1):
             return Rule.BELOW_STEP
         most = rules.limit_max_lots if order.type == OrderType.LIMIT else rules.market_max_lots
         if not order.close and order.lots > most:
             return Rule.MARKET_MAX_QTY
-        if order.reduce and position.lots * order.side >= 0:
-            return Rule.REDUCE_ONLY
-        price = self.prices[order.symbol].close_of(order.working)
-        rising = order.side if order.type == OrderType.STOP_MARKET else -order.side
+        own = [p for p in (order.price, order.stop) if not math.isnan(p)]
+        price = own[0] if own else bar.close
+        if not order.reduce and rules.qty(order.lots) * price < rules.min_notional:
+            return Rule.MIN_NOTIONAL
         conditional = order.type in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET)
-        if conditional and rising * (price - order.stop) >= 0.0:
+        rising = order.side if order.type == OrderType.STOP_MARKET else -order.side
+        if conditional and rising * (bar.close_of(order.working) - order.stop) >= 0.0:
             return Rule.WOULD_TRIGGER
         return None
 
@@ -655,24 +663,26 @@ class ReferenceAccount:
             for p, stop in zip(self.prices, end, strict=True)
         ]
 
-    def _first_crossing(self, end: Sequence[float]) -> list[float]:
-        """Return the marks at which the straight path from the opens first meets the maintenance margin."""
-        if self._excess(self._along(end, 0.0)) <= 0.0:
-            return self._along(end, 0.0)
-        safe, due = 0.0, 1.0
+    def _first_crossing(self, end: Sequence[float], safe: float) -> float:
+        """Return how far from the opens to the end the account, not due before `safe`, meets its maintenance margin."""
+        if self._excess(self._along(end, safe)) <= 0.0:
+            return safe
+        due = 1.0
         for _ in range(200):
             middle = 0.5 * (safe + due)
             if self._excess(self._along(end, middle)) <= 0.0:
                 due = middle
             else:
                 safe = middle
-        return self._along(end, due)
+        return due
 
     def _liquidate_cross(self, end: Sequence[float]) -> None:
         for order in list(self.orders):
             self._finish(order, OrderStatus.CANCELED, Rule.LIQUIDATION)
+        part = 0.0
         while self._held() and self._excess(end) <= 0.0:
-            trigger = self._first_crossing(end)
+            part = self._first_crossing(end, part)  # time does not run backwards
+            trigger = self._along(end, part)
             symbol = max(self._held(), key=lambda s: (self._need(s, trigger[s]), -s))
             others = self.wallet + sum(
                 self._pnl(s, trigger[s]) for s in self._held() if s != symbol

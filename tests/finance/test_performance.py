@@ -37,7 +37,7 @@ def test_a_row_at_midnight_belongs_to_the_day_that_ends() -> None:
     stamps = DAY_US + HOUR_US * np.array([12, 24, 36, 48])
     daily = performance.daily_returns(stamps, np.array([1.1, 1.21, 1.3, 1.331]), start=1.0)
     np.testing.assert_allclose(daily, [0.21, 0.1])
-    assert list(daily.index.strftime("%Y-%m-%d")) == ["1970-01-02", "1970-01-03"]
+    assert [str(day)[:10] for day in daily.index] == ["1970-01-02", "1970-01-03"]
 
 
 def test_daily_returns_agree_with_a_pandas_grouping(rng: np.random.Generator) -> None:
@@ -175,7 +175,7 @@ def test_months_compound_and_years_add_up() -> None:
     table = performance.monthly_returns(daily)
     assert table.loc[2023, 12] == pytest.approx(1.01**2 - 1.0)
     assert table.loc[2024, 1] == pytest.approx(1.01**31 - 1.0)
-    assert math.isnan(table.loc[2024, 3])
+    assert math.isnan(table.to_numpy()[1, 2])
     assert table.loc[2024, "year"] == pytest.approx(1.01**32 - 1.0)
 
 
@@ -209,5 +209,6 @@ def test_expected_shortfall_is_at_least_value_at_risk(returns: np.ndarray, tail:
 
 @given(RETURNS)
 def test_a_drawdown_lies_between_ruin_and_none(returns: np.ndarray) -> None:
-    depth = performance.drawdowns(np.cumprod(1.0 + returns), start=1.0)
+    curve = np.cumprod(1.0 + returns, dtype=np.float64)
+    depth = performance.drawdowns(curve, start=1.0)
     assert ((depth <= 0.0) & (depth >= -1.0)).all()

@@ -158,7 +158,7 @@ def _swap_times(bars: pd.DataFrame) -> None:
 
 
 def _double_time(bars: pd.DataFrame) -> None:
-    bars.loc[6, "open_time"] = bars.loc[5, "open_time"]
+    bars["open_time"] = bars["open_time"].where(bars.index != 6, bars["open_time"].iloc[5])
 
 
 def _infinite_price(bars: pd.DataFrame) -> None:

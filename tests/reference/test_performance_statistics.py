@@ -48,10 +48,11 @@ def _error(x: Case) -> dict[str, float]:
 
 
 def _basic(x: Case) -> dict[str, float]:
-    returns, q = np.array(x["returns"]), x["periods_per_year"]
+    returns, q = np.array(x["returns"], dtype=np.float64), x["periods_per_year"]
+    curve = np.cumprod(1.0 + returns, dtype=np.float64)
     return {
         "cum_return": performance.compound(returns),
-        "max_drawdown": performance.max_drawdown(np.cumprod(1.0 + returns), start=1.0),
+        "max_drawdown": performance.max_drawdown(curve, start=1.0),
         "annual_vol": performance.annual_volatility(returns, periods_per_year=q),
         "sharpe": performance.sharpe(returns, periods_per_year=q),
         "sortino": performance.sortino(returns, periods_per_year=q),
@@ -60,7 +61,7 @@ def _basic(x: Case) -> dict[str, float]:
 
 
 def _drawdown(x: Case) -> dict[str, float]:
-    curve = np.cumprod(1.0 + np.array(x["returns"]))
+    curve = np.cumprod(1.0 + np.array(x["returns"], dtype=np.float64), dtype=np.float64)
     return {"max_drawdown": performance.max_drawdown(curve, start=1.0)}
 
 
@@ -112,7 +113,7 @@ def cases(shared: Path) -> dict[str, Case]:
 
 def _tolerance(case: Case, expected: float) -> float:
     given = case["tolerance"]
-    return max(given.get("abs", 0.0), given.get("rel", 0.0) * abs(expected))
+    return float(max(given.get("abs", 0.0), given.get("rel", 0.0) * abs(expected)))
 
 
 @pytest.mark.parametrize("name", NAMES)
