@@ -401,12 +401,13 @@ def _decision_rows(
 def _events_per_bar(
     account: Account, settlement_row: IntArray, flow_row: IntArray, script: OrderScript
 ) -> int:
-    # More rows than any bar can fill: an order ends once with two notes, a symbol plans and guards once.
+    # More rows than any bar can fill: an order ends once, with notes; a symbol is liquidated at most twice, plans
+    # one order and guards itself with three.
     due = sum(
         int(np.bincount(rows).max()) if len(rows) else 0
         for rows in (settlement_row, flow_row, script.whole[:, at.SCRIPT_ROW])
     )
-    return 8 * len(account.ticket) + 16 * len(account.held) + 4 * due + 64
+    return 8 * len(account.ticket) + 40 * len(account.held) + 6 * due + 64
 
 
 def _new_journal(room: int, n_decisions: int, full_curve: bool) -> Journal:

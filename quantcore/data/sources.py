@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Protocol
 
 from quantcore.data.assemble import assemble_bars, without_ended
 from quantcore.data.coverage import coverage_notes
@@ -48,6 +49,14 @@ class MarketData:
     def decision_bars(self) -> Bars:
         """Return the bars resampled to the decision interval."""
         return resample_bars(self.bars, self.interval)
+
+
+class DataSource(Protocol):
+    """Settings of the config group `data`: whatever can load market data."""
+
+    def load(self) -> MarketData:
+        """Return the data; raises as `FolderData.load`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -56,6 +56,7 @@ class Case:
     latency_bars: int = 1
     small_maximum: bool = False
     bracket_scale: float = 1.0
+    limits_meet_holes: bool = False
     orders: tuple[int, ...] = ()
     flows: tuple[int, ...] = ()
     exits: ExitSettings = field(default=NO_EXITS)
@@ -280,7 +281,12 @@ def case_requests(case: Case, bars: Bars) -> list[OrderRequest]:
     )
     requests: list[OrderRequest] = []
     for number, (row, _, draw) in enumerate(rows):
-        requests.append(_request(case, bars, row, number, draw))
+        request = _request(case, bars, row, number, draw)
+        first = min(row + case.latency_bars, case.n_bars - 1)
+        lost = np.isnan(bars.array("open")[first, SYMBOLS.index(request.symbol)])
+        if request.type == OrderType.LIMIT and lost and not case.limits_meet_holes:
+            request = replace(request, type=OrderType.MARKET, price=None)
+        requests.append(request)
     return requests
 
 

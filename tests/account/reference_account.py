@@ -80,6 +80,10 @@ class Prices:
     mark_high: float
     mark_low: float
     mark_close: float
+    marked: bool
+
+    def priced(self, working: WorkingType) -> bool:
+        return not self.hole or (self.marked and working == WorkingType.MARK_PRICE)
 
     @property
     def hole(self) -> bool:
@@ -232,8 +236,8 @@ class ReferenceAccount:
             self.now = int(bars.ts_us[row])
             self.prices = [self._prices(bars, row, s) for s in range(bars.n_symbols)]
             self.entered = set()
-            self._pay_funding(bars)
             self._move_cash()
+            self._pay_funding(bars)
             self._cancel_due()
             self._orders_at_open()
             self._inside_bar(self._is_early)
@@ -263,7 +267,7 @@ class ReferenceAccount:
             value = read(mark_name)
             value = last[name] if math.isnan(value) else value
             marks[f"mark_{name}"] = before if math.isnan(value) else value
-        return Prices(**last, **marks)
+        return Prices(**last, **marks, marked=not math.isnan(read("mark_price")))
 
     def _record(self) -> None:
         self.books.wallet.append(self.wallet + sum(p.margin for p in self.positions))
@@ -321,7 +325,7 @@ class ReferenceAccount:
         self.wallet -= amount - from_margin
 
     def _move_cash(self) -> None:
-        """Move cash after the bar's funding; the text leaves the order of the two open."""
+        """Move cash before the bar's funding; the text leaves the order of the two open."""
         for time_us, wanted in self.cash_flows:
             if self.now - self.bar_us <= time_us < self.now:
                 amount = wanted
@@ -329,8 +333,7 @@ class ReferenceAccount:
                     free = min(self._available(unseen=True), self.wallet)
                     amount = -min(-amount, max(free, 0.0))
                 self.wallet += amount
-                if amount != 0.0:
-                    self.books.flows.append((time_us, amount))
+                self.books.flows.append((time_us, amount))
 
     # ------------------------------------------------------------------ margin
 
@@ -438,7 +441,9 @@ class ReferenceAccount:
         position = self.positions[order.symbol]
         if position.ended:
             return Rule.SYMBOL_ENDED
-        if bar.hole:
+        at_close = bar.close_of(order.working)
+        # The last mark stands in for a hole's mark, but it is no price of this bar.
+        if math.isnan(at_close) or not bar.priced(order.working):
             return Rule.NO_PRICE
         if order.reduce and position.lots * order.side >= 0:
             return Rule.REDUCE_ONLY
@@ -448,25 +453,30 @@ class ReferenceAccount:
         if not order.close and order.lots > most:
             return Rule.MARKET_MAX_QTY
         own = [p for p in (order.price, order.stop) if not math.isnan(p)]
-        price = own[0] if own else bar.close
+        price = own[0] if own else at_close
         if not order.reduce and rules.qty(order.lots) * price < rules.min_notional:
             return Rule.MIN_NOTIONAL
         conditional = order.type in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET)
         rising = order.side if order.type == OrderType.STOP_MARKET else -order.side
-        if conditional and rising * (bar.close_of(order.working) - order.stop) >= 0.0:
+        if conditional and rising * (at_close - order.stop) >= 0.0:
             return Rule.WOULD_TRIGGER
         return None
 
     def _orders_at_open(self) -> None:
-        """Show the venue its new orders: reducing ones (by flag) first, then by symbol, then by sequence."""
+        """Show the venue its new orders: reducing ones first, then by symbol, then by sequence."""
         due = [o for o in self.orders if not o.seen and o.active_us <= self.now - self.bar_us]
-        due.sort(key=lambda o: (not o.reduce, o.symbol, o.sequence))
+        due.sort(key=lambda o: (not self._reduces(o), o.symbol, o.sequence))
         for order in due:
             if not self.prices[order.symbol].hole:
                 order.seen = True
                 self._activate(order)
             elif order.type == OrderType.MARKET:
                 self._finish(order, OrderStatus.REJECTED, Rule.NO_PRICE)
+
+    def _reduces(self, order: Order) -> bool:
+        """Return whether an order can only make the position held at the bar's open smaller."""
+        against = -order.side * self.positions[order.symbol].lots
+        return order.reduce or order.lots <= against
 
     def _activate(self, order: Order) -> None:
         rules = self.contracts[order.symbol]
@@ -678,7 +688,7 @@ class ReferenceAccount:
 
     def _liquidate_cross(self, end: Sequence[float]) -> None:
         for order in list(self.orders):
-            self._finish(order, OrderStatus.CANCELED, Rule.LIQUIDATION)
+            self._finish(order, OrderStatus.CANCELED)
         part = 0.0
         while self._held() and self._excess(end) <= 0.0:
             part = self._first_crossing(end, part)  # time does not run backwards
@@ -703,7 +713,7 @@ class ReferenceAccount:
         if excess(end) > 0.0:
             return
         for order in [o for o in self.orders if o.symbol == symbol]:
-            self._finish(order, OrderStatus.CANCELED, Rule.LIQUIDATION)
+            self._finish(order, OrderStatus.CANCELED)
         safe, due = 0.0, 1.0
         if excess(bar.mark_open) <= 0.0:
             due = 0.0

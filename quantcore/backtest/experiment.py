@@ -1,0 +1,87 @@
+"""A configured backtest: from Hydra's settings to a `Run`, for the command and for notebooks alike."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantcore.account_plane import AccountSettings, ExecutionSettings
+from quantcore.backtest.engine import run_backtest
+from quantcore.backtest.result import Run
+from quantcore.config import build, compose, config_hash, resolved_yaml
+from quantcore.data.sources import DataSource
+from quantcore.signal_plane import SignalSettings
+from quantcore.signals.generator import PortfolioSettings
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_PACKAGES = ("numba", "numpy", "pandas", "pyarrow", "quantcore")
+
+
+def run_experiment(experiment: str, overrides: Sequence[str] = ()) -> Run:
+    """Run an experiment by name, as ``python -m quantcore.backtest +experiment=NAME`` does, and write nothing.
+
+    Parameters
+    ----------
+    experiment : str
+        A file in ``conf/experiment``.
+    overrides : sequence of str
+        As on the command line, such as ``"account.capital=770"``.
+
+    Raises
+    ------
+    ConfigError
+        If the experiment or a setting is unknown or out of its range.
+    """
+    return run_configured(compose("backtest", [f"+experiment={experiment}", *overrides]))
+
+
+def run_configured(cfg: DictConfig) -> Run:
+    """Build every setting, load the data and run the backtest; raises as `run_backtest` and the sources do."""
+    account = build(cfg.account, AccountSettings)
+    execution = build(cfg.execution, ExecutionSettings)
+    portfolio = build(cfg.portfolio, PortfolioSettings)
+    source: DataSource = build(cfg.data)
+    return run_backtest(
+        source.load(),
+        signal=SignalSettings(strategy=build(cfg.strategy), portfolio=portfolio),
+        account=account,
+        execution=execution,
+        config_yaml=resolved_yaml(cfg),
+        manifest=manifest(cfg),
+    )
+
+
+def manifest(cfg: DictConfig) -> dict[str, Any]:
+    """Return what, beside the data, a run's results follow from."""
+    return {
+        "command": "quantcore.backtest",
+        "experiment": cfg.name,
+        "config_hash": config_hash(cfg),
+        "seed": cfg.seed,
+        "git_commit": _git_commit(),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the working tree, with ``+`` where it was changed; None outside a repository."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
