@@ -22,6 +22,7 @@ from quantcore.kernels.layout import (
     ENDS_US,
     ENTRY,
     EQUITY,
+    FORMER_MARK,
     LAST_TS,
     LATENCY_US,
     LOTS,
@@ -126,6 +127,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             due_cancels(account, journal, open_ts, market.ts_us[row])
             arrive(account, rules, journal, market, row, open_ts)
             trade_inside(account, rules, journal, market, row, NO)
+            account.position[:, FORMER_MARK] = account.position[:, MARK]
         # Valued once, and again only after something was closed: first within the bar, then at its close.
         at_close = False
         while True:
@@ -176,8 +178,11 @@ def _trade_on(
     """Do what follows the entries within a bar: liquidation, exits, settlement; return whether positions changed."""
     changed = endangered and test_margin(account, rules, journal, market, row, NO)
     if account.counter[OPEN_ORDERS] > 0:
-        changed |= trade_inside(account, rules, journal, market, row, YES)
+        # Orders inside the bar do not know its closing marks yet; the positions are valued once more after them.
+        account.position[:, MARK] = account.position[:, FORMER_MARK]
+        trade_inside(account, rules, journal, market, row, YES)
         follow(account, market, row)
+        changed = True
     if endings:
         changed |= _settle_ended(account, rules, journal, market, row)
     return changed

@@ -113,8 +113,9 @@ ENTRY = 1
 MARGIN = 2  # isolated wallet
 MARK = 3  # last known mark
 BEST = 4  # best mark since entry, for trailing stops
-GUARDED = 5  # entry price for which protective orders stand
-N_POSITION = 6
+GUARDED = 5  # entry price for which protective orders stand, signed
+FORMER_MARK = 6  # the mark that orders inside a bar know
+N_POSITION = 7
 
 # Account.held
 LOTS = 0  # signed whole steps

@@ -18,6 +18,7 @@ from quantcore.kernels.layout import (
     EVENT_FLAGS,
     EVENT_FLOW,
     EVENT_FUNDING,
+    EVENT_LIQUIDATION,
     EVENT_LOTS,
     EVENT_NEW_ORDER,
     EVENT_ORDER,
@@ -74,7 +75,16 @@ from quantcore.kernels.layout import (
 )
 from quantcore.kernels.margin import bracket_of
 from quantcore.kernels.rules import quantity
-from quantcore.types import Action, Liquidity, MarginType, OrderStatus, OrderType, Rule, Stage
+from quantcore.types import (
+    Action,
+    FillReason,
+    Liquidity,
+    MarginType,
+    OrderStatus,
+    OrderType,
+    Rule,
+    Stage,
+)
 
 ISOLATED = constant(MarginType.ISOLATED)
 MARKET = constant(OrderType.MARKET)
@@ -83,6 +93,10 @@ _TAKER = constant(Liquidity.TAKER)
 _FILLED = constant(OrderStatus.FILLED)
 _ACCOUNT = constant(Stage.ACCOUNT)
 _WITHDRAWAL = constant(Rule.WITHDRAWAL)
+_LIQUIDATION = constant(FillReason.LIQUIDATION)
+_LIQUIDATED = constant(Rule.LIQUIDATION)
+_MARGIN_STAGE = constant(Stage.MARGIN)
+_CLOSED = constant(Action.CLOSED)
 _CUT = constant(Action.CUT)
 
 
@@ -252,6 +266,38 @@ def forced_fill(
 
 
 @njit(cache=True, error_model="numpy")
+def take_over(
+    account: Account, rules: Rules, journal: Journal, s: int, price: float, ts: int
+) -> None:
+    """Let the exchange close a position that would end below zero at a price; insurance pays what is missing."""
+    qty = account.position[s, QTY]
+    left = account.cash[WALLET]
+    if rules.size[s, MARGIN_TYPE] == ISOLATED:
+        left = account.position[s, MARGIN]
+    left += qty * (price - account.position[s, ENTRY])
+    forced_fill(account, rules, journal, s, price, 0.0, ts, _LIQUIDATION)
+    write_liquidation(account, journal, s, qty, price, 0.0, max(-left, 0.0), price, ts)
+
+
+@njit(cache=True, error_model="numpy")
+def write_liquidation(
+    account: Account, journal: Journal, s: int, qty: float, price: float, fee: float, insurance: float,
+    trigger: float, ts: int,
+) -> None:  # fmt: skip
+    """Book a liquidation's fee and insurance, and write it with its cause: the mark that triggered it."""
+    cash = account.cash
+    cash[WALLET] += insurance - fee
+    cash[LIQUIDATION_FEES] += fee
+    cash[INSURANCE] += insurance
+    row = event(journal, EVENT_LIQUIDATION, ts, s)
+    journal.number[row, A] = qty
+    journal.number[row, B] = price
+    journal.number[row, C] = fee
+    journal.number[row, D] = insurance
+    explain(journal, ts, s, _MARGIN_STAGE, _LIQUIDATED, _CLOSED, trigger, qty)
+
+
+@njit(cache=True, error_model="numpy")
 def _move_isolated(
     account: Account, rules: Rules, s: int, before: int, closing: int, opening: int, price: float,
     realised: float, fee: float,
@@ -375,12 +421,3 @@ def position_margin(account: Account, rules: Rules, s: int, mark: float) -> floa
     tier = bracket_of(rules.bracket[s], notional, account.held[s, TIER])
     account.held[s, TIER] = tier
     return float(notional * rules.bracket[s, tier, MAINTENANCE_RATE] - rules.bracket[s, tier, CUM])
-
-
-@njit(cache=True, error_model="numpy")
-def pay_liquidation(account: Account, fee: float, insurance: float) -> None:
-    """Take a liquidation fee from the wallet and add what the insurance fund covers."""
-    cash = account.cash
-    cash[WALLET] += insurance - fee
-    cash[LIQUIDATION_FEES] += fee
-    cash[INSURANCE] += insurance

@@ -12,6 +12,7 @@ from quantcore.kernels.layout import (
     ENTRY,
     EVENT_LIQUIDATION,
     FLOOR,
+    INSURANCE,
     KIND,
     LIQUIDATION_FEE,
     LOTS,
@@ -24,17 +25,14 @@ from quantcore.kernels.layout import (
     TIER,
     WALLET,
     ZERO,
-    A,
     Account,
-    B,
-    C,
     D,
     Journal,
     Market,
     Rules,
     constant,
 )
-from quantcore.kernels.ledger import ISOLATED, event, explain, forced_fill, pay_liquidation
+from quantcore.kernels.ledger import ISOLATED, forced_fill, write_liquidation
 from quantcore.kernels.margin import bracket_of, crossing, excess, maintenance_margin
 from quantcore.kernels.orders import cancel_all
 from quantcore.kernels.rules import tick_down, tick_up
@@ -283,13 +281,7 @@ def _close(
     forced_fill(account, rules, journal, s, price, 0.0, ts, _LIQUIDATION)
     # The loss of an isolated position ends with its own margin.
     insurance = max(-(others + qty * (price - entry)), 0.0) if _is_isolated(rules, s) else 0.0
-    pay_liquidation(account, fee, insurance)
-    record = event(journal, EVENT_LIQUIDATION, ts, s)
-    journal.number[record, A] = qty
-    journal.number[record, B] = price
-    journal.number[record, C] = fee
-    journal.number[record, D] = insurance
-    explain(journal, ts, s, _MARGIN_STAGE, _RULE, _CLOSED, mark, qty)
+    write_liquidation(account, journal, s, qty, price, fee, insurance, mark, ts)
 
 
 @njit(cache=True, error_model="numpy")
@@ -306,5 +298,6 @@ def _cover_shortfall(account: Account, rules: Rules, journal: Journal) -> None:
     for row in range(journal.filled[0] - 1, -1, -1):
         if journal.whole[row, KIND] == EVENT_LIQUIDATION:
             journal.number[row, D] += -wallet
-            pay_liquidation(account, 0.0, -wallet)
+            account.cash[WALLET] = 0.0
+            account.cash[INSURANCE] += -wallet
             return

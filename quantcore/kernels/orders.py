@@ -15,8 +15,10 @@ from quantcore.kernels.layout import (
     CLOSE_POSITION,
     DECISION_TS,
     ENDED,
+    ENTRY,
     EXTREME,
     FLAGS,
+    GUARDED,
     INTRABAR_TS,
     LEVERAGE,
     LIMIT_MAX_LOTS,
@@ -24,6 +26,8 @@ from quantcore.kernels.layout import (
     LOCK,
     LOTS,
     MAKER_FEE,
+    MARGIN,
+    MARGIN_TYPE,
     MARK,
     MARKET_MAX_LOTS,
     MIN_LOTS,
@@ -45,6 +49,7 @@ from quantcore.kernels.layout import (
     TAKER_FEE,
     TIME_IN_FORCE,
     TYPE,
+    WALLET,
     WORKING,
     Account,
     Journal,
@@ -53,11 +58,13 @@ from quantcore.kernels.layout import (
     constant,
 )
 from quantcore.kernels.ledger import (
+    ISOLATED,
     available_margin,
     explain,
     fill,
     next_order_id,
     opening_lots,
+    take_over,
     write_new_order,
     write_status,
 )
@@ -105,6 +112,7 @@ _POST_ONLY = constant(Rule.POST_ONLY_WOULD_CROSS)
 _REDUCE_ONLY = constant(Rule.REDUCE_ONLY)
 _TABLE_FULL = constant(Rule.OPEN_ORDER_LIMIT)
 _TRIGGERS = constant(Rule.WOULD_TRIGGER)
+_LIQUIDATED = constant(Rule.LIQUIDATION)
 
 
 @njit(cache=True, error_model="numpy")
@@ -131,10 +139,18 @@ def end_order(account: Account, journal: Journal, k: int, ts: int, status: int, 
 
 
 @njit(cache=True, error_model="numpy")
+def unguard(account: Account, k: int) -> None:
+    """Forget that a position is guarded when the exchange ends its protective order: it is placed anew."""
+    if _FIRST_EXIT <= account.ticket[k, REASON] <= _LAST_EXIT:
+        account.position[account.ticket[k, SYMBOL], GUARDED] = 0.0
+
+
+@njit(cache=True, error_model="numpy")
 def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None:
-    """Cancel every open order of a symbol, or of the account where symbol is -1."""
+    """Cancel every open order of a symbol, or of the account where symbol is -1, for the exchange."""
     for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
         if symbol < 0 or account.ticket[k, SYMBOL] == symbol:
+            unguard(account, k)
             end_order(account, journal, k, ts, CANCELED, NONE)
 
 
@@ -265,6 +281,10 @@ def trade(
     held = account.held[s, LOTS]
     opening = opening_lots(held, lots * side)
     fee_rate = rules.rate[s, MAKER_FEE if liquidity == MAKER else TAKER_FEE]
+    if opening < lots and _ruinous(account, rules, s, lots - opening, price, fee_rate):
+        end_order(account, journal, k, ts, EXPIRED, _LIQUIDATED)
+        take_over(account, rules, journal, s, price, ts)
+        return True
     if opening > 0:
         rule = _margin_refusal(account, rules, journal, ts, k, lots, opening, price, fee_rate)
         if rule >= 0:
@@ -285,6 +305,25 @@ def trade(
 
 
 @njit(cache=True, error_model="numpy")
+def _ruinous(
+    account: Account, rules: Rules, s: int, closing: int, price: float, fee_rate: float
+) -> bool:
+    """Return whether closing lots at a price, as after a gap, loses more than the margin behind the position."""
+    position = account.position
+    qty = position[s, QTY]
+    profit = qty * (price - position[s, ENTRY])
+    if rules.size[s, MARGIN_TYPE] == ISOLATED:
+        return bool(position[s, MARGIN] + profit < 0.0)
+    if closing < abs(account.held[s, LOTS]):
+        return False  # what stays is tested with the bar's marks
+    for other in range(len(position)):
+        cross = rules.size[other, MARGIN_TYPE] != ISOLATED
+        if other != s and cross and account.held[other, LOTS] != 0:
+            return False
+    return bool(account.cash[WALLET] + profit - abs(qty) * price * fee_rate < 0.0)
+
+
+@njit(cache=True, error_model="numpy")
 def _margin_refusal(
     account: Account, rules: Rules, journal: Journal, ts: int, k: int, lots: int, opening: int, price: float,
     fee_rate: float,
@@ -300,8 +339,12 @@ def _margin_refusal(
     free = available_margin(account, rules, k, NO)
     qty = account.position[s, QTY]
     if lots > opening:  # a flip frees the closing part first
-        mark = account.position[s, MARK]
-        free += abs(qty) * mark / leverage + qty * (price - mark)
+        if rules.size[s, MARGIN_TYPE] == ISOLATED:
+            proceeds = account.position[s, MARGIN] + qty * (price - account.position[s, ENTRY])
+            free += max(proceeds, 0.0)
+        else:
+            mark = account.position[s, MARK]
+            free += abs(qty) * mark / leverage + qty * (price - mark)
     needed = quantity(rules, s, opening) * price / leverage
     needed += quantity(rules, s, lots) * price * fee_rate
     if needed > free:
@@ -319,7 +362,8 @@ def arrive(
         chosen, best = NONE, NEVER
         for k in range(account.counter[OPEN_ORDERS]):
             ticket = account.ticket[k]
-            if ticket[SEEN] == 0 and ticket[ACTIVE_TS] <= open_ts:
+            waits = ticket[TYPE] == LIMIT and math.isnan(market.open[row, ticket[SYMBOL]])
+            if ticket[SEEN] == 0 and ticket[ACTIVE_TS] <= open_ts and not waits:
                 key = ticket[SYMBOL] if reduces(account, k) else ticket[SYMBOL] + len(account.held)
                 if key < best:
                     chosen, best = k, key
@@ -338,6 +382,7 @@ def _meet_open(
     reference, ts = market.open[row, s], market.ts_us[row]
     if kind == MARKET:
         if math.isnan(reference):
+            unguard(account, k)
             end_order(account, journal, k, ts, REJECTED, _NO_PRICE)
         else:
             price = taker_price(rules, s, side, reference)
@@ -478,4 +523,4 @@ def request_cancel(account: Account, client: int, cancel_ts: int) -> None:
     """Ask for the cancel of the open order with a client number."""
     for k in range(account.counter[OPEN_ORDERS]):
         if account.ticket[k, CLIENT] == client:
-            account.ticket[k, CANCEL_TS] = cancel_ts
+            account.ticket[k, CANCEL_TS] = min(account.ticket[k, CANCEL_TS], cancel_ts)

@@ -13,12 +13,15 @@ from numba import njit
 
 from quantcore.kernels.layout import (
     ENDED,
+    ENTRY,
     EQUITY,
     LATENCY_US,
     LEVERAGE,
     LOCK,
     LOTS,
+    MARGIN,
     MARGIN_BUFFER,
+    MARGIN_TYPE,
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
@@ -28,6 +31,7 @@ from quantcore.kernels.layout import (
     ONE,
     OPEN_ORDERS,
     ORDER_LOTS,
+    QTY,
     REASON,
     REDUCE_ONLY,
     RESTING,
@@ -44,7 +48,7 @@ from quantcore.kernels.layout import (
     Rules,
     constant,
 )
-from quantcore.kernels.ledger import available_margin, explain, opening_lots
+from quantcore.kernels.ledger import ISOLATED, available_margin, explain, opening_lots
 from quantcore.kernels.orders import MARKET, place
 from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
@@ -174,7 +178,8 @@ def _wanted_lots(
             ceiling * lot_value,
             abs(held + lots) * lot_value,
         )
-        lots = (ceiling if lots > 0 else -ceiling) - held
+        reach = max(ceiling, abs(held))
+        lots = (reach if lots > 0 else -reach) - held
     return _above_minimum(rules, journal, ts, s, held, lots, lot_value)
 
 
@@ -191,6 +196,19 @@ def _above_minimum(
         return lots
     explain(journal, ts, s, _PLANNER, _MIN_NOTIONAL, _REFUSED, rules.rate[s, MIN_NOTIONAL], value)
     return -held if opening < abs(lots) else 0
+
+
+@njit(cache=True, error_model="numpy")
+def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -> float:
+    """Return the margin that closing lots at a price makes available, USDT."""
+    if closing == 0:
+        return 0.0
+    if rules.size[s, MARGIN_TYPE] != ISOLATED:
+        return quantity(rules, s, closing) * price / rules.rate[s, LEVERAGE]
+    position = account.position
+    proceeds = position[s, MARGIN] + position[s, QTY] * (price - position[s, ENTRY])
+    share = min(closing / max(abs(account.held[s, LOTS]), 1), 1.0)
+    return float(max(proceeds, 0.0) * share)
 
 
 @njit(cache=True, error_model="numpy")
@@ -212,7 +230,7 @@ def _fit_margin(
             * (rules.rate[s, TAKER_FEE] + rules.rate[s, TAKER_COST])
         )
         needed += quantity(rules, s, opening) * price / leverage + (cost if opening > 0 else 0.0)
-        freed += quantity(rules, s, abs(lots[s]) - opening) * price / leverage
+        freed += _freed(account, rules, s, abs(lots[s]) - opening, price)
         freed -= cost if opening == 0 else 0.0
     if needed == 0.0:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -56,7 +56,6 @@ class Case:
     latency_bars: int = 1
     small_maximum: bool = False
     bracket_scale: float = 1.0
-    limits_meet_holes: bool = False
     orders: tuple[int, ...] = ()
     flows: tuple[int, ...] = ()
     exits: ExitSettings = field(default=NO_EXITS)
@@ -154,14 +153,14 @@ def _walk(
     v = case.volatility
     price = START_PRICES[s]
     out: dict[str, list[float]] = {name: [] for name in (*PRICES, *MARKS)}
-    crash_bar = int(rng.integers(0, case.n_bars))
+    crashes = rng.random(case.n_bars) < 0.05
     for k in range(case.n_bars):
         gap = rng.normal(0.0, v) if rng.random() < 0.2 else 0.0
         open_ = price * math.exp(gap)
         close = open_ * math.exp(common[k] * (1.0 if s < 2 else -0.5) + rng.normal(0.0, v))
-        if case.crash and k == crash_bar:
+        if case.crash and crashes[k]:
             moved = 1.0 - case.crash * rng.random() if rng.random() < 0.6 else 1.0 + case.crash
-            if rng.random() < 0.4:
+            if rng.random() < 0.6:
                 open_ *= moved
             close *= moved
         high = max(open_, close) * math.exp(abs(rng.normal(0.0, v)) * 0.7)
@@ -281,12 +280,7 @@ def case_requests(case: Case, bars: Bars) -> list[OrderRequest]:
     )
     requests: list[OrderRequest] = []
     for number, (row, _, draw) in enumerate(rows):
-        request = _request(case, bars, row, number, draw)
-        first = min(row + case.latency_bars, case.n_bars - 1)
-        lost = np.isnan(bars.array("open")[first, SYMBOLS.index(request.symbol)])
-        if request.type == OrderType.LIMIT and lost and not case.limits_meet_holes:
-            request = replace(request, type=OrderType.MARKET, price=None)
-        requests.append(request)
+        requests.append(_request(case, bars, row, number, draw))
     return requests
 
 
@@ -357,3 +351,17 @@ def random_case(draw: random.Random) -> Case:
         orders=tuple(draw.randrange(2**31) for _ in range(draw.choice([5, 15, 30, 60]))),
         flows=tuple(draw.randrange(2**31) for _ in range(draw.choice([0, 0, 1, 3]))),
     )
+
+
+def case_targets(case: Case, gross: float) -> FloatArray:
+    """Return target weights that persist, turn, vanish and say nothing; gross exposure about `gross`."""
+    rng = np.random.default_rng(case.seed + 1)
+    shape = (case.n_bars, len(SYMBOLS))
+    fresh = rng.normal(0.0, gross / len(SYMBOLS), shape)
+    form = rng.random(shape)
+    weights = np.zeros(shape)
+    for k in range(case.n_bars):
+        before = weights[k - 1] if k else np.zeros(len(SYMBOLS))
+        weights[k] = np.where(form[k] < 0.2, fresh[k], np.where(form[k] < 0.26, 0.0, before))
+    weights[form > 0.85] = np.nan
+    return weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from quantcore.account_plane import AccountSettings, ExecutionSettings
@@ -81,6 +81,7 @@ class Prices:
     mark_low: float
     mark_close: float
     marked: bool
+    mark_of_open: float
 
     def priced(self, working: WorkingType) -> bool:
         return not self.hole or (self.marked and working == WorkingType.MARK_PRICE)
@@ -176,6 +177,7 @@ class Books:
     realised: float = 0.0
     fees: float = 0.0
     insurance: float = 0.0
+    insured_trades: int = 0
 
 
 def contract(
@@ -240,13 +242,13 @@ class ReferenceAccount:
             self._pay_funding(bars)
             self._cancel_due()
             self._orders_at_open()
-            self._inside_bar(self._is_early)
+            self._inside_bar(early=True)
             self._liquidate_inside()
-            self._inside_bar(lambda order: not self._is_early(order))
-            self._liquidate_at_close()
-            self._mark()
+            self._inside_bar(early=False)
             self._trail()
+            self._mark()
             self._settle_ended()
+            self._liquidate_at_close()
             self._send(bars.symbols, requests)
             self._record()
         return self.books
@@ -267,7 +269,10 @@ class ReferenceAccount:
             value = read(mark_name)
             value = last[name] if math.isnan(value) else value
             marks[f"mark_{name}"] = before if math.isnan(value) else value
-        return Prices(**last, **marks, marked=not math.isnan(read("mark_price")))
+        return Prices(**last, **marks, 
+            marked=not math.isnan(read("mark_price")),
+            mark_of_open=read("mark_open") if bars.has("mark_open") else last["open"],
+        )
 
     def _record(self) -> None:
         self.books.wallet.append(self.wallet + sum(p.margin for p in self.positions))
@@ -348,11 +353,8 @@ class ReferenceAccount:
             for order in self.orders:
                 if order.symbol != s or order.reduce or order is without:
                     continue
-                price = order.price if order.type == OrderType.LIMIT else NAN
-                if order.type == OrderType.MARKET:
-                    price = position.mark
-                if not math.isnan(price) and (order.seen or unseen):
-                    notional = rules.qty(order.lots) * price
+                if order.type in (OrderType.LIMIT, OrderType.MARKET) and (order.seen or unseen):
+                    notional = rules.qty(order.lots) * order.price
                     buys += notional if order.side > 0 else 0.0
                     sells += notional if order.side < 0 else 0.0
             exposure = max(abs(signed + buys), abs(signed - sells), abs(signed))
@@ -411,7 +413,9 @@ class ReferenceAccount:
 
     def _new(self, number: int, symbol: int, request: OrderRequest) -> Order:
         rules = self.contracts[symbol]
-        price = stop = NAN
+        price, stop = NAN, NAN
+        if request.type == OrderType.MARKET:
+            price = self.prices[symbol].mark_close  # what it is expected to cost
         if request.price is not None:
             better = rules.down if request.side == Side.BUY else rules.up
             price = better(request.price)
@@ -452,8 +456,7 @@ class ReferenceAccount:
         most = rules.limit_max_lots if order.type == OrderType.LIMIT else rules.market_max_lots
         if not order.close and order.lots > most:
             return Rule.MARKET_MAX_QTY
-        own = [p for p in (order.price, order.stop) if not math.isnan(p)]
-        price = own[0] if own else at_close
+        price = bar.mark_close if order.type == OrderType.MARKET else order.level()
         if not order.reduce and rules.qty(order.lots) * price < rules.min_notional:
             return Rule.MIN_NOTIONAL
         conditional = order.type in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET)
@@ -465,16 +468,18 @@ class ReferenceAccount:
     def _orders_at_open(self) -> None:
         """Show the venue its new orders: reducing ones first, then by symbol, then by sequence."""
         due = [o for o in self.orders if not o.seen and o.active_us <= self.now - self.bar_us]
-        due.sort(key=lambda o: (not self._reduces(o), o.symbol, o.sequence))
-        for order in due:
-            if not self.prices[order.symbol].hole:
+        while due:
+            order = min(due, key=lambda o: (not self._reduces(o), o.symbol, o.sequence))
+            due.remove(order)
+            hole = self.prices[order.symbol].hole
+            if hole and order.type == OrderType.MARKET:
+                self._finish(order, OrderStatus.REJECTED, Rule.NO_PRICE)
+            elif not (hole and order.type == OrderType.LIMIT):  # a limit waits for its first open
                 order.seen = True
                 self._activate(order)
-            elif order.type == OrderType.MARKET:
-                self._finish(order, OrderStatus.REJECTED, Rule.NO_PRICE)
 
     def _reduces(self, order: Order) -> bool:
-        """Return whether an order can only make the position held at the bar's open smaller."""
+        """Return whether an order can only make its symbol's position smaller: by its flag, or by side and size."""
         against = -order.side * self.positions[order.symbol].lots
         return order.reduce or order.lots <= against
 
@@ -495,6 +500,8 @@ class ReferenceAccount:
                 self._finish(order, OrderStatus.EXPIRED)
             elif order.time_in_force == TimeInForce.FOK:
                 self._finish(order, OrderStatus.EXPIRED, Rule.FOK_NOT_FILLABLE)
+            elif order.reduce and order.side * self.positions[order.symbol].lots >= 0:
+                self._finish(order, OrderStatus.EXPIRED, Rule.REDUCE_ONLY)
             else:
                 rule = self._refusal(order, order.lots, order.price, rules.maker_fee)
                 if rule is not None:
@@ -504,45 +511,47 @@ class ReferenceAccount:
         rules = self.contracts[order.symbol]
         return rules.worse(reference * (1.0 + order.side * self.cost), order.side)
 
-    @staticmethod
-    def _is_early(order: Order) -> bool:
+    def _is_early(self, order: Order) -> bool:
         """Return whether an order belongs to stage 3: stops, trailing stops, limits that do not reduce."""
         if order.type == OrderType.LIMIT:
-            return not order.reduce
+            return not self._reduces(order)
         return order.type != OrderType.TAKE_PROFIT_MARKET
 
-    def _inside_bar(self, mine: object) -> None:
-        assert callable(mine)
+    def _inside_bar(self, *, early: bool) -> None:
         for s in range(len(self.positions)):
             if self.prices[s].hole:
                 continue
-            at = self.prices[s].open
-            resting = [o for o in self.orders if o.symbol == s and o.seen and mine(o)]
-            resting.sort(key=lambda o: (abs(o.level() - at), o.sequence))
-            for order in resting:
-                self._try_inside(order)
+            while True:
+                at = self.prices[s].open
+                reached = [
+                    o for o in self.orders
+                    if o.symbol == s and o.seen and self._is_early(o) == early and self._reached(o)
+                ]  # fmt: skip
+                if not reached:
+                    break
+                order = min(reached, key=lambda o: (abs(o.level() - at), o.sequence))
+                self._trade_inside(order, entering=early and order.type == OrderType.LIMIT)
 
-    def _try_inside(self, order: Order) -> None:
-        bar, side, level = self.prices[order.symbol], order.side, order.level()
-        waits = order.symbol in self.entered and not self._is_early(order)
-        if waits or order not in self.orders:
-            return
+    def _reached(self, order: Order) -> bool:
+        bar, level = self.prices[order.symbol], order.level()
+        if order.symbol in self.entered and not self._is_early(order):
+            return False
+        if order.type == OrderType.LIMIT:
+            return bar.low < level if order.side > 0 else bar.high > level
+        if (order.side > 0) != (order.type == OrderType.TAKE_PROFIT_MARKET):
+            return bar.high_of(order.working) >= level
+        return bar.low_of(order.working) <= level
+
+    def _trade_inside(self, order: Order, *, entering: bool) -> None:
+        bar, level = self.prices[order.symbol], order.level()
         clamped = min(max(level, bar.low), bar.high)
         if order.type == OrderType.LIMIT:
-            if (bar.low < level) if side > 0 else (bar.high > level):
-                filled = self._execute(order, clamped, maker=True)
-                if filled and not order.reduce:
-                    self.entered.add(order.symbol)
+            if self._execute(order, clamped, maker=True) and entering:
+                self.entered.add(order.symbol)
             return
-        takes_profit = order.type == OrderType.TAKE_PROFIT_MARKET
-        upwards = (side > 0) != takes_profit
-        extreme = bar.high_of(order.working) if upwards else bar.low_of(order.working)
-        if not ((extreme >= level) if upwards else (extreme <= level)):
-            return
-        if takes_profit:
+        reference = max(level, bar.open) if order.side > 0 else min(level, bar.open)
+        if order.type == OrderType.TAKE_PROFIT_MARKET:
             reference = clamped
-        else:
-            reference = max(level, bar.open) if side > 0 else min(level, bar.open)
         self._execute(order, self._taker_price(order, reference), maker=False)
 
     def _execute(self, order: Order, price: float, *, maker: bool) -> bool:
@@ -555,8 +564,7 @@ class ReferenceAccount:
                 return False
             lots = against if order.close else min(lots, against)
         rate = rules.maker_fee if maker else rules.taker_fee
-        # A resting order was tested when the venue first saw it.
-        rule = None if maker else self._refusal(order, lots, price, rate)
+        rule = self._refusal(order, lots, price, rate)
         if rule is not None:
             self._finish(order, OrderStatus.REJECTED, rule)
             return False
@@ -564,21 +572,25 @@ class ReferenceAccount:
         self.books.fills.append(
             Fill(self.now, order.symbol, order.side, lots, price, fee, maker, "SCRIPT", order.number)
         )
+        fresh = position.lots == 0
         self._trade(order.symbol, order.side * lots, price, fee)
+        if fresh:
+            marked = self.prices[order.symbol].mark_of_open
+            position.mark = price if math.isnan(marked) else marked
         self._finish(order, OrderStatus.FILLED)
         return True
 
     def _trail(self) -> None:
         for order in self.orders:
             bar = self.prices[order.symbol]
-            if order.type != OrderType.TRAILING_STOP_MARKET or not order.seen or bar.hole:
+            if order.type != OrderType.TRAILING_STOP_MARKET or not order.seen:
+                continue
+            if not bar.priced(order.working):
                 continue
             if order.side < 0:
-                best = bar.high_of(order.working)
-                order.extreme = best if math.isnan(order.extreme) else max(order.extreme, best)
+                order.extreme = max(order.extreme, bar.high_of(order.working))
             else:
-                best = bar.low_of(order.working)
-                order.extreme = best if math.isnan(order.extreme) else min(order.extreme, best)
+                order.extreme = min(order.extreme, bar.low_of(order.working))
 
     # ------------------------------------------------------------------ trades
 
@@ -605,7 +617,7 @@ class ReferenceAccount:
         else:
             self.wallet -= fee
         if not position.lots:
-            self._insure()
+            self.books.insured_trades += self._insure() > 0.0
 
     def _reduce(self, symbol: int, closing: int, price: float) -> None:
         position, rules = self.positions[symbol], self.contracts[symbol]
@@ -620,6 +632,7 @@ class ReferenceAccount:
             from_margin = min(-freed, position.margin)
             position.margin -= from_margin
             self.books.insurance += -freed - from_margin
+            self.books.insured_trades += -freed > from_margin
             freed = 0.0
         self.wallet += freed
         if not position.lots:
@@ -653,6 +666,8 @@ class ReferenceAccount:
             self._liquidate_cross(worst)
 
     def _liquidate_at_close(self) -> None:
+        """Test the closing marks, which did happen: trigger and start of the path are both there."""
+        self.prices = [replace(p, mark_open=p.mark_close) for p in self.prices]
         closes = [p.mark_close for p in self.prices]
         if self.isolated:
             for s in self._held():
