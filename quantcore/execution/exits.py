@@ -9,6 +9,7 @@ from numba import njit
 from quantcore.kernels.layout import (
     CANCEL_TS,
     CLOSE_POSITION,
+    DECISION_TS,
     ENTRY,
     ENTRY_TS,
     GUARDED,
@@ -17,9 +18,12 @@ from quantcore.kernels.layout import (
     MARK,
     NONE,
     OFF,
+    ONE,
     OPEN_ORDERS,
+    ORDER_LOTS,
     REASON,
     RESTING,
+    SIDE,
     STOP_LOSS,
     SYMBOL,
     TAKE_PROFIT,
@@ -43,6 +47,7 @@ _STOP_LOSS = constant(FillReason.STOP_LOSS)
 _TAKE_PROFIT = constant(FillReason.TAKE_PROFIT)
 _TRAILING = constant(FillReason.TRAILING_STOP)
 _TIME_EXIT = constant(FillReason.TIME_EXIT)
+_TARGET = constant(FillReason.TARGET)
 _WOULD_TRIGGER = constant(Rule.WOULD_TRIGGER)
 
 
@@ -147,10 +152,29 @@ def _send(
         math.nan, stop, callback, mark, last,
     )  # fmt: skip
     if rule == _WOULD_TRIGGER:
-        place(
-            account, rules, journal, ts, delay, s, side, MARKET, ZERO, ZERO, _CLOSE, working, reason, NONE,
-            mark, math.nan, math.nan, mark, last,
-        )  # fmt: skip
+        _leave(account, rules, journal, ts, delay, s, reason)
+
+
+@njit(cache=True, error_model="numpy")
+def _leave(
+    account: Account, rules: Rules, journal: Journal, ts: int, delay: int, s: int, reason: int
+) -> None:  # fmt: skip
+    """Close a position at the next open, whatever more the target wanted at the same close."""
+    lots = account.held[s, LOTS]
+    side = NONE if lots > 0 else ONE
+    for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
+        ticket = account.ticket[k]
+        if ticket[SYMBOL] != s or ticket[REASON] != _TARGET or ticket[DECISION_TS] != ts:
+            continue
+        if ticket[SIDE] != side:
+            end_order(account, journal, k, ts, CANCELED, NONE)
+        elif ticket[ORDER_LOTS] >= abs(lots):
+            return  # the target itself leaves the position, or turns it
+    mark = account.position[s, MARK]
+    place(
+        account, rules, journal, ts, delay, s, side, MARKET, ZERO, ZERO, _CLOSE, _ON_MARK, reason, NONE,
+        mark, math.nan, math.nan, mark, mark,
+    )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
@@ -169,9 +193,4 @@ def _leave_on_time(
     for k in range(account.counter[OPEN_ORDERS]):
         if account.ticket[k, SYMBOL] == s and account.ticket[k, REASON] == _TIME_EXIT:
             return
-    side = -1 if account.held[s, LOTS] > 0 else 1
-    mark = account.position[s, MARK]
-    place(
-        account, rules, journal, ts, int(config[LATENCY_US]), s, side, MARKET, ZERO, ZERO, _CLOSE, _ON_MARK,
-        _TIME_EXIT, NONE, mark, math.nan, math.nan, mark, mark,
-    )  # fmt: skip
+    _leave(account, rules, journal, ts, int(config[LATENCY_US]), s, _TIME_EXIT)

@@ -125,7 +125,8 @@ LOCK = 3  # side that an exit rule closed: no new entry on it until the target l
 RESTING = 4  # open orders of the symbol
 INTRABAR_TS = 5  # bar in which an entry limit filled: take-profits wait for the next one
 ENDED = 6
-N_HELD = 7
+LAST_REFUSAL = 7  # the rule, plus one, that refused the last plan: written when it begins
+N_HELD = 8
 
 # Account.order
 LIMIT_PRICE = 0

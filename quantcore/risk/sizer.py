@@ -15,6 +15,7 @@ from quantcore.kernels.layout import (
     ENDED,
     ENTRY,
     EQUITY,
+    LAST_REFUSAL,
     LATENCY_US,
     LEVERAGE,
     LOCK,
@@ -51,7 +52,16 @@ from quantcore.kernels.layout import (
 from quantcore.kernels.ledger import ISOLATED, available_margin, explain, opening_lots
 from quantcore.kernels.orders import MARKET, place
 from quantcore.kernels.rules import quantity, whole_lots
-from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
+from quantcore.types import (
+    Action,
+    BoolArray,
+    FillReason,
+    FloatArray,
+    IntArray,
+    Rule,
+    Stage,
+    WorkingType,
+)
 
 _REDUCING = constant(REDUCE_ONLY)
 _PLANNER = constant(Stage.PLANNER)
@@ -81,6 +91,7 @@ def plan_targets(
     ts = market.ts_us[row]
     symbols = len(weights)
     lots = np.zeros(symbols, dtype=np.int64)
+    cut = np.zeros(symbols, dtype=np.bool_)
     wanted = False
     for s in range(symbols):
         if not math.isnan(weights[s]) and not math.isnan(market.close[row, s]):
@@ -88,7 +99,7 @@ def plan_targets(
             wanted |= lots[s] != 0
     if not wanted:
         return
-    _fit_margin(account, rules, journal, market, row, config, lots)
+    _fit_margin(account, rules, journal, market, row, config, lots, cut)
     delay = int(config[LATENCY_US])
     for reducing in (True, False):
         for s in range(symbols):
@@ -104,6 +115,8 @@ def plan_targets(
                     _TARGET, NONE, price, math.nan, math.nan, price, market.close[row, s],
                 )  # fmt: skip
                 lots[s] = 0  # sent: the second round must not see it as still wanted
+                if not cut[s]:
+                    account.held[s, LAST_REFUSAL] = 0
 
 
 @njit(cache=True, error_model="numpy")
@@ -125,6 +138,16 @@ def _expected_lots(account: Account, s: int) -> int:
 
 
 @njit(cache=True, error_model="numpy")
+def _refuse(
+    account: Account, journal: Journal, ts: int, s: int, rule: int, action: int, limit: float, value: float
+) -> None:  # fmt: skip
+    """Write a refusal when it begins: a target out of reach would else be written again at every decision."""
+    if account.held[s, LAST_REFUSAL] != rule + 1:
+        account.held[s, LAST_REFUSAL] = rule + 1
+        explain(journal, ts, s, _PLANNER, rule, action, limit, value)
+
+
+@njit(cache=True, error_model="numpy")
 def _wanted_lots(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
     weight: float,
@@ -137,55 +160,49 @@ def _wanted_lots(
             weight = 0.0
         else:
             account.held[s, LOCK] = 0
-    if weight == 0.0 or account.held[s, ENDED]:
-        return -held
-    equity = account.cash[EQUITY]
     price = _price(market, row, s)
     lot_value = quantity(rules, s, ONE) * price
+    most = rules.size[s, MARKET_MAX_LOTS]
+    if weight == 0.0 or account.held[s, ENDED]:
+        account.held[s, LAST_REFUSAL] = 0
+        return -int(min(max(held, -most), most))
+    equity = account.cash[EQUITY]
     change = weight * equity - held * lot_value
     if abs(change) < config[NO_TRADE_BAND] * equity or equity <= 0.0:
+        account.held[s, LAST_REFUSAL] = 0
         return 0
     lots = whole_lots(rules, s, change / price)
     ts = market.ts_us[row]
     opening = opening_lots(held, lots)
     if lots == 0 or (opening > 0 and abs(lots) < rules.size[s, MIN_LOTS]):
-        explain(
-            journal,
-            ts,
-            s,
-            _PLANNER,
-            _BELOW_STEP,
-            _REFUSED,
-            quantity(rules, s, ONE),
-            abs(change) / price,
-        )
+        step, wanted = quantity(rules, s, ONE), abs(change) / price
+        _refuse(account, journal, ts, s, _BELOW_STEP, _REFUSED, step, wanted)
         return 0
-    most = rules.size[s, MARKET_MAX_LOTS]
     if abs(lots) > most:
-        explain(
-            journal, ts, s, _PLANNER, _MARKET_MAX, _CUT, most * lot_value, abs(lots) * lot_value
-        )
+        value = abs(lots) * lot_value
+        explain(journal, ts, s, _PLANNER, _MARKET_MAX, _CUT, most * lot_value, value)
         lots = most if lots > 0 else -most
     ceiling = whole_lots(rules, s, rules.rate[s, NOTIONAL_MAX] / price)
-    if abs(held + lots) > max(ceiling, abs(held)):
-        explain(
-            journal,
-            ts,
-            s,
-            _PLANNER,
-            _BRACKET,
-            _CUT,
-            ceiling * lot_value,
-            abs(held + lots) * lot_value,
-        )
-        reach = max(ceiling, abs(held))
+    reach = max(ceiling, abs(held))
+    if abs(held + lots) > reach:
+        value = abs(held + lots) * lot_value
+        _refuse(account, journal, ts, s, _BRACKET, _CUT, ceiling * lot_value, value)
         lots = (reach if lots > 0 else -reach) - held
-    return _above_minimum(rules, journal, ts, s, held, lots, lot_value)
+        if lots == 0:
+            return 0
+    return _above_minimum(account, rules, journal, ts, s, held, lots, lot_value)
 
 
 @njit(cache=True, error_model="numpy")
 def _above_minimum(
-    rules: Rules, journal: Journal, ts: int, s: int, held: int, lots: int, lot_value: float
+    account: Account,
+    rules: Rules,
+    journal: Journal,
+    ts: int,
+    s: int,
+    held: int,
+    lots: int,
+    lot_value: float,
 ) -> int:
     """Return the lots if the exchange takes an order of that size, else what of them only reduces."""
     opening = opening_lots(held, lots)
@@ -194,7 +211,7 @@ def _above_minimum(
         value >= rules.rate[s, MIN_NOTIONAL] and abs(lots) >= rules.size[s, MIN_LOTS]
     ):
         return lots
-    explain(journal, ts, s, _PLANNER, _MIN_NOTIONAL, _REFUSED, rules.rate[s, MIN_NOTIONAL], value)
+    _refuse(account, journal, ts, s, _MIN_NOTIONAL, _REFUSED, rules.rate[s, MIN_NOTIONAL], value)
     return -held if opening < abs(lots) else 0
 
 
@@ -204,7 +221,7 @@ def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -
     if closing == 0:
         return 0.0
     if rules.size[s, MARGIN_TYPE] != ISOLATED:
-        return quantity(rules, s, closing) * price / rules.rate[s, LEVERAGE]
+        return float(quantity(rules, s, closing) * price / rules.rate[s, LEVERAGE])
     position = account.position
     proceeds = position[s, MARGIN] + position[s, QTY] * (price - position[s, ENTRY])
     share = min(closing / max(abs(account.held[s, LOTS]), 1), 1.0)
@@ -213,7 +230,8 @@ def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -
 
 @njit(cache=True, error_model="numpy")
 def _fit_margin(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, lots: IntArray
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, lots: IntArray,
+    was_cut: BoolArray,
 ) -> None:  # fmt: skip
     """Cut what enlarges positions, in proportion, to the margin available once the reductions have traded."""
     needed = freed = 0.0
@@ -247,7 +265,8 @@ def _fit_margin(
         price = _price(market, row, s)
         lot_value = quantity(rules, s, ONE) * price
         kept = math.floor(opening * share)
-        explain(journal, ts, s, _PLANNER, _MARGIN, _CUT, kept * lot_value, opening * lot_value)
+        _refuse(account, journal, ts, s, _MARGIN, _CUT, kept * lot_value, opening * lot_value)
+        was_cut[s] = True
         closing = abs(lots[s]) - opening
         cut = closing + kept if lots[s] > 0 else -closing - kept
-        lots[s] = _above_minimum(rules, journal, ts, s, held, cut, lot_value)
+        lots[s] = _above_minimum(account, rules, journal, ts, s, held, cut, lot_value) if cut else 0

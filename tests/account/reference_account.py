@@ -564,6 +564,11 @@ class ReferenceAccount:
                 return False
             lots = against if order.close else min(lots, against)
         rate = rules.maker_fee if maker else rules.taker_fee
+        closing = min(lots, max(-order.side * position.lots, 0))
+        if closing and self._ruinous(order.symbol, closing, price, rate):
+            self._finish(order, OrderStatus.EXPIRED, Rule.LIQUIDATION)
+            self._take_over(order.symbol, price)
+            return True
         rule = self._refusal(order, lots, price, rate)
         if rule is not None:
             self._finish(order, OrderStatus.REJECTED, rule)
@@ -579,6 +584,28 @@ class ReferenceAccount:
             position.mark = price if math.isnan(marked) else marked
         self._finish(order, OrderStatus.FILLED)
         return True
+
+    def _ruinous(self, symbol: int, closing: int, price: float, rate: float) -> bool:
+        """Return whether closing at a price, as after a gap, loses more than the margin behind the position."""
+        position = self.positions[symbol]
+        profit = self._pnl(symbol, price)
+        if self.isolated:
+            return position.margin + profit < 0.0
+        if closing < abs(position.lots) or len(self._held()) > 1:
+            return False
+        return self.wallet + profit - rate * abs(self._qty(symbol)) * price < 0.0
+
+    def _take_over(self, symbol: int, price: float) -> None:
+        """Let the exchange close the whole position at a price at which nothing is left; insurance pays the rest."""
+        position = self.positions[symbol]
+        margin = position.margin
+        left = (margin if self.isolated else self.wallet) + self._pnl(symbol, price)
+        fee = self._close_at(symbol, price, left)
+        insurance = max(-left, 0.0)
+        position.margin = 0.0
+        self.wallet += margin + insurance - fee
+        self.books.insurance += insurance
+        self._note_liquidation(symbol, price, fee, insurance)
 
     def _trail(self) -> None:
         for order in self.orders:

@@ -425,7 +425,7 @@ ALWAYS_STOPPED = st.builds(
 def test_every_position_has_its_stop_from_the_bar_after_the_fill(case: Case) -> None:
     run = Run(case)
     for row, state, _ in run.steps():
-        tickets = state["ticket"][: state["count"][at.OPEN_ORDERS]]
+        tickets = state["ticket"][: state["counter"][at.OPEN_ORDERS]]
         for s in range(len(SYMBOLS)):
             lots = int(state["held"][s, at.LOTS])
             if lots == 0:

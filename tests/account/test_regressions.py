@@ -138,6 +138,14 @@ def endings(events: Events) -> list[tuple[int, str, str]]:
     return sorted(rows)
 
 
+def trades(events: Events) -> list[tuple[int, str]]:
+    """Return signed lots and reason of each fill."""
+    return [
+        (int(w[at.EVENT_SIDE] * w[at.EVENT_LOTS]), FillReason(int(w[at.EVENT_REASON])).name)
+        for w in events.of(at.EVENT_FILL)[0]
+    ]
+
+
 def test_a_gap_takes_no_more_than_the_isolated_margin() -> None:
     # Long 10 at 100, 10x: margin 100. The bar opens at 50 and the close order trades there: -500.
     _, state, events = run(
@@ -289,3 +297,36 @@ def test_a_flip_of_an_isolated_position_uses_no_margin_that_its_loss_has_eaten()
     )
     assert state["cash"][at.WALLET] >= 0.0
     assert endings(events)[1] == (1, "REJECTED", "MARGIN")
+
+
+TIME_EXIT = ExitSettings(stop_loss=None, take_profit=None, trailing_stop=None, time_exit=2)
+
+
+def test_a_time_exit_is_not_undone_by_a_target_decided_at_the_same_close() -> None:
+    # Long 10 fills in bar 1; at the close of bar 3 two bars have passed, and the target there asks for 20.
+    _, _, events = run(
+        [flat(100.0)] * 6,
+        targets=[[1.0], [1.0], [1.0], [2.0], [2.0], [2.0]],
+        exits=TIME_EXIT,
+    )
+    assert trades(events) == [(10, "TARGET"), (-10, "TIME_EXIT")]
+
+
+def test_a_time_exit_and_a_turned_target_do_not_both_close_the_position() -> None:
+    # At the close of bar 3 the target turns to short 10 while the time exit closes the long 10.
+    _, state, _ = run(
+        [flat(100.0)] * 5,
+        targets=[[1.0], [1.0], [1.0], [-1.0], [math.nan]],
+        exits=TIME_EXIT,
+    )
+    assert int(state["held"][0, at.LOTS]) == -10
+
+
+def test_a_refused_stop_and_a_target_at_the_same_close_leave_the_position_closed() -> None:
+    # The fill's bar closes below the stop at 95: the position leaves at the next open, whatever more the target wants.
+    _, _, events = run(
+        [flat(100.0), (100.0, 100.0, 90.0, 90.0), flat(90.0), flat(90.0)],
+        targets=[[1.0], [2.0], [2.0], [2.0]],
+        exits=STOP_LOSS,
+    )
+    assert trades(events) == [(10, "TARGET"), (-10, "STOP_LOSS")]

@@ -160,3 +160,16 @@ def test_orders_do_not_exceed_the_market_maximum() -> None:
     sent, reasons, _ = orders([[2.0, NAN]], prices=(1.0, 1.0), leverage=4)
     assert list(sent.qty) == [1000.0]
     assert "market_max_qty" in set(reasons.rule)
+
+
+def test_a_refusal_is_written_when_it_begins_and_again_after_it_ended() -> None:
+    _, reasons, _ = orders([[0.019, NAN]] * 5 + [[0.0, NAN]] + [[0.019, NAN]] * 2, band=0.0)
+    assert list(reasons.rule) == ["min_notional", "min_notional"]
+
+
+def test_an_exit_above_the_market_maximum_leaves_in_pieces() -> None:
+    sent, _, _ = orders(
+        [[1.0, NAN], [1.5, NAN], [0.0, NAN], [0.0, NAN]], prices=(1.0, 1.0), leverage=4
+    )
+    assert list(sent.qty) == [1000.0, 500.0, -1000.0, -500.0]
+    assert list(sent.status) == ["filled"] * 4
