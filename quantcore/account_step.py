@@ -71,16 +71,15 @@ from quantcore.kernels.ledger import (
     position_margin,
 )
 from quantcore.kernels.liquidation import test_margin, value
+from quantcore.kernels.matching import arrive, trade_inside
 from quantcore.kernels.orders import (
     ON_MARK,
     TRAILING,
-    arrive,
     cancel_all,
     due_cancels,
     follow,
     place,
     request_cancel,
-    trade_inside,
 )
 from quantcore.risk.sizer import plan_targets
 from quantcore.types import FillReason, FloatArray, IntArray

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import traceback
+import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -28,10 +29,14 @@ from quantcore.settings import TARGET, build_settings, nearest, one_line, unknow
 
 BAD_INPUT = 2
 """Exit code of a command whose settings or data were refused."""
+DEFECT = 1
+"""Exit code of a command that failed otherwise, in code of ours or of a strategy."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 _OWN_CODE = ("quantcore", "strategies", "live", "__main__")
+_CALLERS = ("quantcore.signal_plane", "quantcore.signals.plain", "quantcore.settings")
+"""Modules that call a strategy's code."""
 _MISSING_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _FOREIGN = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 _REPORTED = (QuantcoreError, ValueError, TypeError, *_FOREIGN, *_MISSING_FILE)
@@ -129,6 +134,23 @@ def check_known(cfg: DictConfig) -> None:
     _refuse_added(_plain(cfg, resolve=False), "", _origins(cfg))
 
 
+def writable_folder(path: str, *, key: str) -> Path:
+    """Return a setting as the folder that results can be written to, before anything is computed; makes nothing.
+
+    Raises
+    ------
+    ConfigError
+        If the folder cannot be written to or made; the message names `key`.
+    """
+    folder = Path(path)
+    standing = next(f for f in (folder, *folder.absolute().parents) if os.path.lexists(f))
+    try:
+        tempfile.TemporaryDirectory(prefix=".quantcore-", dir=standing).cleanup()
+    except OSError as error:
+        raise ConfigError(f"{key} must be a writable folder, was {path}") from error
+    return folder
+
+
 def resolved_yaml(cfg: DictConfig) -> str:
     """Return the resolved settings as YAML with sorted keys: the text of a results folder's `config.yaml`.
 
@@ -150,7 +172,8 @@ def run_command(
     ``raise SystemExit(run_command("backtest", main))`` gives ``--help``, ``--cfg job``, overrides and multirun
     (``-m``, every job runs, the worst code counts). Refused settings and data end in one line on stderr and code 2,
     Ctrl-C in code 130. An error that no check of ours raised is a defect: it keeps its traceback and ends in
-    code 1, as does every error where the environment variable ``QUANTCORE_TRACEBACK`` is 1.
+    code 1; where it happened inside a strategy, only the strategy's own frames are shown. With the environment
+    variable ``QUANTCORE_TRACEBACK`` at 1 every error shows its whole traceback, with the same code.
 
     Parameters
     ----------
@@ -169,10 +192,11 @@ def run_command(
     os.environ["HYDRA_FULL_ERROR"] = "1"
     flags = [a for a in sys.argv[1:] if not _is_override(a)]
     argv = [sys.argv[0], *flags, *(a for a in sys.argv[1:] if _is_override(a))]
-    refused = _refused_flags(argv[1:])
+    refused = _refused_arguments(argv[1:])
     if refused:
         return _report(refused)
-    job = _Job(task)
+    sys.excepthook = _show_defect
+    job = _Job(task, tuple(argv[1:]))
     start = hydra.main(
         version_base="1.3", config_path=str(folder or conf_folder()), config_name=primary
     )(job)
@@ -187,7 +211,7 @@ def run_command(
     except _REPORTED as error:
         if error is job.defect:
             raise
-        return _report(_explain(error))
+        return _report_error(error)
     return max(job.codes, default=0)
 
 
@@ -202,8 +226,11 @@ class _RemoteFailure(Exception):
 class _Job:
     """The task as Hydra calls it, once per job; a launcher may send it to another process."""
 
-    def __init__(self, task: Callable[[DictConfig], int | None]) -> None:
+    def __init__(
+        self, task: Callable[[DictConfig], int | None], arguments: tuple[str, ...]
+    ) -> None:
         self.task = task
+        self.arguments = arguments
         self.process = os.getpid()
         self.codes: list[int] = []
         self.defect: BaseException | None = None
@@ -213,25 +240,37 @@ class _Job:
             check_known(cfg)
             code = self.task(cfg) or 0
         except _REPORTED as error:
-            if os.environ.get("QUANTCORE_TRACEBACK") == "1" or not _is_deliberate(error):
+            if not _is_deliberate(error):
                 self.defect = error
                 raise
-            code = _report(_explain(error))
+            code = _report_error(error, job=self.swept())
         self.codes.append(code)
         if code and os.getpid() != self.process:
             raise _RemoteFailure(code)
         return code
 
 
+    def swept(self) -> str:
+        """Return the values by which a job of a multirun differs from its command line."""
+        if not HydraConfig.initialized():
+            return ""
+        given = HydraConfig.get().overrides.task
+        return " ".join(str(text) for text in given if text not in self.arguments)
+
+
 def _is_override(argument: str) -> bool:
     return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
-def _refused_flags(arguments: list[str]) -> str:
-    """Return what Hydra's parser says of flags that it does not know, without its usage text."""
+def _refused_arguments(arguments: list[str]) -> str:
+    """Return what is wrong with arguments that are neither flags of Hydra's nor overrides, else ``""``."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
+            parsed, rest = get_args_parser().parse_known_args(arguments)
+            bare = [a for a in (*parsed.overrides, *rest) if not _is_override(a)]
+            if bare and not bare[0].startswith("-"):
+                return f"{bare[0]!r} must be key=value"
             get_args_parser().parse_args(arguments)
     except SystemExit as end:
         if end.code:
@@ -263,6 +302,33 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 def _report(text: str) -> int:
     print(text, file=sys.stderr)
     return BAD_INPUT
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("QUANTCORE_TRACEBACK") == "1"
+
+
+def _report_error(error: BaseException, *, job: str = "") -> int:
+    if _wants_traceback():
+        traceback.print_exception(error)
+    text = _explain(error)
+    return _report(f"{text} [job {job}]" if job else text)
+
+
+def _show_defect(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    """Print an uncaught error as Python does, from the first frame of the user's strategy on where it has one."""
+    if not _wants_traceback():
+        frames = [frame for frame, _ in traceback.walk_tb(trace)]
+        owners = [str(frame.f_globals.get("__name__", "")) for frame in frames]
+        calls = [k for k, owner in enumerate(owners) if owner in _CALLERS]
+        start = calls[-1] + 1 if calls else 0
+        while start < len(owners) and owners[start].startswith("importlib."):
+            start += 1
+        for _ in range(start if calls and start < len(owners) else 0):
+            trace = trace.tb_next if trace else None
+    traceback.print_exception(kind, error, trace)
 
 
 def _is_deliberate(error: BaseException) -> bool:
@@ -350,11 +416,25 @@ def _origins(config: Any) -> Origins:
         if option is not None and not str(key).startswith("hydra/"):
             choices[str(key)] = [option] if isinstance(option, str) else [str(o) for o in option]
     return Origins.of_run(
-        folders=[Path(s.path) for s in node.runtime.config_sources if s.schema == "file"],
+        folders={
+            Path(s.path): _folder_label(Path(s.path), own=s.provider != "command-line")
+            for s in node.runtime.config_sources
+            if s.schema == "file"
+        },
         primary=str(node.job.config_name),
         choices=choices,
         overrides=[str(text) for text in node.overrides.task],
     )
+
+
+def _folder_label(folder: Path, *, own: bool) -> str:
+    """Return how messages name a folder of option files: ours by its name, another as seen from here."""
+    if own:
+        return folder.name.lstrip("_")
+    try:
+        return folder.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(folder)
 
 
 def _refuse_added(plain: Any, path: str, origins: Origins) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quantcore.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExitSettings:
@@ -38,3 +40,23 @@ class ExitSettings:
             raise ValueError(f"take_profit must be > 0 or null, was {self.take_profit}")
         if self.time_exit is not None and self.time_exit < 1:
             raise ValueError(f"time_exit must be >= 1 or null, was {self.time_exit}")
+
+
+NO_EXITS = ExitSettings(stop_loss=None, take_profit=None, trailing_stop=None, time_exit=None)
+"""Every rule off."""
+
+
+def exits_of(strategy: object) -> ExitSettings:
+    """Return the exits that a strategy's settings carry as `exits`; `NO_EXITS` if they have none.
+
+    Raises
+    ------
+    ConfigError
+        If `exits` is something else.
+    """
+    exits = getattr(strategy, "exits", None)
+    if exits is None:
+        return NO_EXITS
+    if not isinstance(exits, ExitSettings):
+        raise ConfigError(f"strategy.exits must be ExitSettings or null, was {exits!r}")
+    return exits

@@ -46,7 +46,7 @@ class Origins:
     def of_run(
         cls,
         *,
-        folders: Sequence[Path],
+        folders: Mapping[Path, str],
         primary: str,
         choices: Mapping[str, Sequence[str]],
         overrides: Sequence[str],
@@ -55,8 +55,8 @@ class Origins:
 
         Parameters
         ----------
-        folders : sequence of Path
-            The folders of option files; the first that holds a file counts.
+        folders : mapping of Path to str
+            The folders of option files, and how messages name them; the first that holds a file counts.
         primary : str
             The primary option file, such as ``"backtest"``.
         choices : mapping of str to sequence of str
@@ -126,7 +126,9 @@ def _holds(tree: Mapping[str, Any], path: str) -> bool:
     return isinstance(node, Mapping) and key in node
 
 
-def _read(folders: Sequence[Path], name: str, package: str, *, diff: bool) -> Iterator[OptionFile]:
+def _read(
+    folders: Mapping[Path, str], name: str, package: str, *, diff: bool
+) -> Iterator[OptionFile]:
     """Yield an option file after the files that its defaults list names without a group."""
     folder = next((f for f in folders if (f / f"{name}.yaml").is_file()), None)
     if folder is None:
@@ -144,4 +146,4 @@ def _read(folders: Sequence[Path], name: str, package: str, *, diff: bool) -> It
         package = "" if header[1] == "_global_" else header[1]
     for key in reversed(package.split(".") if package else ()):
         tree = {key: tree}
-    yield OptionFile(f"{folder.name.lstrip('_')}/{name}.yaml", tree, diff)
+    yield OptionFile(f"{folders[folder]}/{name}.yaml", tree, diff)

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
@@ -180,7 +180,9 @@ class _Builder:
         try:
             found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise self.refusal(path, f"must be importable, was {name}: {error}") from error
+            absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+            hint = "; put its folder on PYTHONPATH" if absent else ""
+            raise self.refusal(path, f"must be importable, was {name}: {error}{hint}") from error
         if not callable(found):
             raise self.refusal(path, f"must be a dataclass or a function, was {name}")
         return found  # type: ignore[no-any-return]  # callable() narrows Any to itself
@@ -206,16 +208,29 @@ class _Builder:
         try:
             return target(**values)
         except (ValueError, TypeError, ConfigError) as error:
-            raise self.prefixed(error, path, parameters.kinds) from error
+            raise self.prefixed(error, path, values) from error
 
-    def prefixed(self, error: Exception, path: str, names: Collection[str]) -> ConfigError:
+    def prefixed(self, error: Exception, path: str, values: Mapping[str, Any]) -> ConfigError:
+        """Return what a dataclass says of its values, with the key that it means and the place of that key.
+
+        A check shared by many settings, such as that of a time, does not know the key: then it is the one that
+        holds the value in the message.
+        """
         text = one_line(error)
         if path:
             text = text.removeprefix(f"{path}.")
         key = re.split(r"\W", text, maxsplit=1)[0]
-        if key in names:
+        refused = text.rpartition(", was ")[2]
+        leaves = {k: str(v) for k, v in _leaves(values, "")}
+        holders = [k for k, v in leaves.items() if refused in (v, repr(v))]
+        if holders and key not in (*holders, *(k.partition(".")[0] for k in holders)):
+            key, _, rule = holders[0], *text.partition(" must ")[1:]
+            text = f"{key} must {rule}" if rule else f"{key}: {text}"
+        if key in leaves or key in values:
             return ConfigError(_join(path, text) + _place(self.locate(_join(path, key))))
-        return ConfigError((f"{path}: {text}" if path else text) + _place(self.locate(path)))
+        said = [k for k, v in leaves.items() if re.search(rf"(?<!\w){re.escape(v)}(?!\w)", refused)]
+        places = dict.fromkeys(self.locate(_join(path, k)) for k in said) or [self.locate(path)]
+        return ConfigError((f"{path}: {text}" if path else text) + _place(", ".join(places)))
 
     def mapping(self, node: object, path: str, kind: Any) -> Mapping[str, Any]:
         if not isinstance(node, Mapping):
@@ -291,6 +306,18 @@ class _Builder:
 def one_line(error: BaseException) -> str:
     """Return an error's message with all white space, line breaks too, as single blanks."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """Yield the scalars in built values with their paths, other than null and what dataclasses hold."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, _join(path, str(key)))
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{i}]")
+    elif isinstance(value, str | int | float | Path) and str(value):
+        yield path, value
 
 
 def _place(place: str) -> str:

@@ -23,7 +23,7 @@ from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.signals import generator
 from quantcore.signals.generator import PortfolioSettings, portfolio_weights
-from quantcore.signals.plain import plain_forecast
+from quantcore.signals.plain import Progress, plain_forecast
 from quantcore.timegrid import interval_name, interval_us, to_index
 from quantcore.types import Array, Panel
 
@@ -59,7 +59,12 @@ class SignalSettings:
 
 
 def target_weights(
-    bars: Bars, settings: SignalSettings, state: FoldState | None = None
+    bars: Bars,
+    settings: SignalSettings,
+    state: FoldState | None = None,
+    *,
+    first: int = 0,
+    progress: Progress = iter,
 ) -> tuple[Panel, FoldState]:
     """Return the target weight of each symbol in each row, and the state after the last row.
 
@@ -73,11 +78,16 @@ def target_weights(
         The same for all calls that share a state.
     state : FoldState, optional
         From an earlier call; None starts empty.
+    first : int
+        Row from which on weights are wanted; it spares a plain strategy, whose rows do not depend on one another, the
+        earlier ones. No weight from there on and no state depends on it: closes are all that the portfolio remembers.
+    progress : callable
+        Shows how far a plain strategy's rows are.
 
     Returns
     -------
     Panel, shape (n_bars, n_symbols)
-        Signed notional as a fraction of equity. NaN is "no decision, keep what is held" (no price in the row),
+        Signed notional as a fraction of equity, to be used from row `first` on. NaN is "no decision, keep what is held" (no price in the row),
         0 is "be flat".
     FoldState
         To hand to the next call.
@@ -93,7 +103,9 @@ def target_weights(
     if state is not None:
         last_us = _check(bars, state.expect(KIND, VERSION))
         strategy_state, portfolio_state = (_extract(state, k) for k in range(len(_STAGES)))
-    forecasts, strategy_state = forecast(bars, settings.strategy, strategy_state)
+    forecasts, strategy_state = forecast(
+        bars, settings.strategy, strategy_state, first=first, progress=progress
+    )
     weights, portfolio_state = portfolio_weights(
         bars, forecasts, settings.portfolio, portfolio_state
     )
@@ -101,8 +113,17 @@ def target_weights(
     return weights, _combine(bars, last_us, strategy_state, portfolio_state)
 
 
-def forecast(bars: Bars, strategy: Any, state: FoldState | None = None) -> tuple[Panel, FoldState]:
+def forecast(
+    bars: Bars,
+    strategy: Any,
+    state: FoldState | None = None,
+    *,
+    first: int = 0,
+    progress: Progress = iter,
+) -> tuple[Panel, FoldState]:
     """Return the forecasts of the strategy that belongs to some settings, compiled or plain, and its state.
+
+    Those before row `first` may be NaN; `progress` shows how far a plain strategy's rows are.
 
     Raises
     ------
@@ -113,7 +134,15 @@ def forecast(bars: Bars, strategy: Any, state: FoldState | None = None) -> tuple
     if hasattr(module, "warm_up"):
         panel, after = module.forecast(bars, strategy, state)
         return panel, after
-    return plain_forecast(module.forecast, bars, strategy, strategy.lookback, state)
+    return plain_forecast(
+        module.forecast,
+        bars,
+        strategy,
+        strategy.lookback,
+        state,
+        first=first,
+        progress=progress,
+    )
 
 
 def warm_up(settings: SignalSettings) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
-
-from quantcore.config import run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,13 +15,22 @@ def main(cfg: DictConfig) -> int:
     from quantcore.backtest.metrics import compute_metrics
     from quantcore.backtest.report import write_run
     from quantcore.backtest.summary import print_summary
+    from quantcore.config import writable_folder
 
+    runs = writable_folder(cfg.runs, key="runs")
     run = run_configured(cfg)
     metrics = compute_metrics(run)
-    folder = write_run(run, Path(cfg.runs), "backtest", cfg.name, metrics=metrics)
+    folder = write_run(run, runs, "backtest", cfg.name, metrics=metrics)
     print_summary(run, metrics, folder, experiment=cfg.name)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_command("backtest", main))
+    try:
+        from quantcore.config import run_command
+
+        code = run_command("backtest", main)
+    except KeyboardInterrupt:  # also while the imports above take their time
+        print("interrupted", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)

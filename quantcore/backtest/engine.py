@@ -21,13 +21,15 @@ from quantcore.backtest.result import Run
 from quantcore.backtest.tables import run_tables
 from quantcore.data.instruments import Instrument, load_instruments
 from quantcore.data.sources import MarketData
-from quantcore.errors import DataGap, QuantcoreError
+from quantcore.errors import ConfigError, DataGap, QuantcoreError
+from quantcore.exits import exits_of
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel
 from quantcore.kernels import layout as at
-from quantcore.signal_plane import SignalSettings, target_weights
+from quantcore.signal_plane import SignalSettings, target_weights, warm_up
+from quantcore.signals.plain import Progress
 from quantcore.timegrid import to_index
-from quantcore.types import IntArray
+from quantcore.types import IntArray, Panel, Rule
 
 MODEL_LIMITS = (
     "Liquidation closes whole positions, largest maintenance margin first; the exchange's partial liquidation by "
@@ -47,26 +49,30 @@ def run_backtest(
     execution: ExecutionSettings,
     config_yaml: str = "",
     manifest: Mapping[str, Any] | None = None,
+    progress: Progress = iter,
 ) -> Run:
     """Run one backtest: bars to target weights to fills to equity.
 
-    Signals are computed on all decision bars; the account trades from the first decision at or after the data's
-    start. A decision at a bar's close is executed in the next execution bar at the earliest.
+    Signals are computed on all decision bars (a plain strategy only on the traded ones, which do not depend on the
+    others); the account trades from the first decision at or after the data's start. A decision at a bar's close is
+    executed in the next execution bar at the earliest. `progress` shows how far a plain strategy's rows are.
 
     Raises
     ------
     DataGap
         If no decision falls into the traded span.
     ConfigError
-        If a setting does not fit the instruments, such as leverage above a bracket's maximum.
+        If a setting does not fit the instruments, such as leverage above a bracket's maximum, or nothing could be
+        decided because the data is shorter than the warm-up.
     """
     decision_bars = data.decision_bars()
-    weights, _ = target_weights(decision_bars, signal)
     start_us = decision_bars.ts_us[:1] if data.start_us is None else np.array([data.start_us])
     first = int(np.searchsorted(decision_bars.ts_us, start_us[0])) if len(start_us) else 0
     if first >= decision_bars.n_bars:
         raise DataGap(f"data must hold a decision bar of {data.interval} from {data.start_us} on")
+    weights, _ = target_weights(decision_bars, signal, first=first, progress=progress)
     targets = weights.iloc[first:]
+    idle = _idle_notes(targets, decision_bars, signal)
     begin = int(np.searchsorted(data.bars.ts_us, decision_bars.ts_us[first]))
     bars = data.bars.rows(begin, data.bars.n_bars)
     instruments = traded_instruments(data)
@@ -75,7 +81,7 @@ def run_backtest(
         interval=bars.interval,
         account=account,
         execution=execution,
-        exits=signal.strategy.exits,
+        exits=exits_of(signal.strategy),
     )
     state, events = plane.advance(
         plane.start(),
@@ -94,6 +100,7 @@ def run_backtest(
             *data.notes,
             *_instrument_notes(instruments),
             *_event_notes(plane, events),
+            *idle,
             *MODEL_LIMITS,
         ),
         quality=_quality(tables, bars),
@@ -173,7 +180,28 @@ def _instrument_notes(instruments: Sequence[Instrument]) -> list[str]:
 
 def _event_notes(plane: AccountPlane, events: Events) -> list[str]:
     unpaid = plane.flow_time_us.size - len(events.of(at.EVENT_FLOW)[0])
-    return [f"{unpaid} cash flows lie outside the traded span and were left out."] if unpaid else []
+    notes = [f"{unpaid} cash flows lie outside the traded span and were left out."] if unpaid else []
+    whole, number = events.of(at.EVENT_WHY)
+    cut = np.flatnonzero(whole[:, at.EVENT_REASON] == Rule.WITHDRAWAL)
+    dates = to_index(whole[cut, at.TS])
+    return notes + [
+        f"The withdrawal of {number[row, at.B]:,.2f} USDT due on {date:%Y-%m-%d} exceeded what the account had free: "
+        f"{number[row, at.A]:,.2f} USDT were paid."
+        for row, date in zip(cut, dates, strict=True)
+    ]
+
+
+def _idle_notes(targets: Panel, decision_bars: Bars, signal: SignalSettings) -> list[str]:
+    """Say that no position was ever wanted, or refuse where that is only because the data is too short."""
+    if np.any(np.nan_to_num(targets.to_numpy()) != 0.0):
+        return []
+    needed = warm_up(signal)
+    if needed > decision_bars.n_bars:
+        raise ConfigError(
+            f"strategy and portfolio need {needed:,} bars to warm up, the data holds "
+            f"{decision_bars.n_bars:,}: no decision could be taken"
+        )
+    return ["No position was ever wanted: every target weight is 0 or missing."]
 
 
 def _quality(tables: Mapping[str, pd.DataFrame], bars: Bars) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from quantcore.account_plane import AccountSettings, ExecutionSettings
 from quantcore.backtest.engine import run_backtest
 from quantcore.backtest.result import Run
 from quantcore.config import build, compose, config_hash, resolved_yaml
+from quantcore.data.instruments import FACTS
 from quantcore.data.sources import DataSource
 from quantcore.signal_plane import SignalSettings
 from quantcore.signals.generator import PortfolioSettings
@@ -20,6 +22,7 @@ from quantcore.signals.generator import PortfolioSettings
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_SOURCES = ("quantcore", "strategies")
 _PACKAGES = ("numba", "numpy", "pandas", "pyarrow", "quantcore")
 
 
@@ -47,27 +50,61 @@ def run_configured(cfg: DictConfig) -> Run:
     execution = build(cfg.execution, ExecutionSettings)
     portfolio = build(cfg.portfolio, PortfolioSettings)
     source: DataSource = build(cfg.data)
+    signal = SignalSettings(strategy=build(cfg.strategy), portfolio=portfolio)
     return run_backtest(
         source.load(),
-        signal=SignalSettings(strategy=build(cfg.strategy), portfolio=portfolio),
+        signal=signal,
         account=account,
         execution=execution,
         config_yaml=resolved_yaml(cfg),
-        manifest=manifest(cfg),
+        manifest=manifest(cfg, signal.strategy),
+        progress=_show_rows,
     )
 
 
-def manifest(cfg: DictConfig) -> dict[str, Any]:
-    """Return what, beside the data, a run's results follow from."""
+def manifest(cfg: DictConfig, strategy: object) -> dict[str, Any]:
+    """Return what, beside the data, a run's results follow from.
+
+    ``git_commit`` says little about a changed tree and nothing about a strategy outside of it, so ``source_hash`` is
+    the SHA-256 of quantcore's and strategies' sources and the exchange's facts, and ``strategy_source`` that of the
+    strategy's own module (not of what it imports).
+    """
     return {
         "command": "quantcore.backtest",
         "experiment": cfg.name,
         "config_hash": config_hash(cfg),
         "seed": cfg.seed,
         "git_commit": _git_commit(),
+        "source_hash": _source_hash(),
+        "strategy_source": _module_hash(type(strategy).__module__),
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: version(name) for name in _PACKAGES},
     }
+
+
+def _show_rows(rows: range) -> Iterable[int]:
+    """Show a bar on a terminal once the rows take longer than two seconds."""
+    if not sys.stderr.isatty():
+        return rows
+    from tqdm import tqdm
+
+    return tqdm(rows, desc="forecasts", unit="bar", delay=2.0, leave=False)
+
+
+def _source_hash() -> str:
+    root = Path(__file__).resolve().parents[2]
+    files = [file for name in _SOURCES for file in (root / name).rglob("*.py")]
+    digest = hashlib.sha256()
+    for file in sorted([*files, *FACTS.glob("*.json")]):
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _module_hash(name: str) -> str | None:
+    """Return the SHA-256 of a loaded module's source; None where there is no file, as in a notebook."""
+    file = getattr(sys.modules[name], "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
 
 
 def _git_commit() -> str | None:

@@ -13,7 +13,7 @@ import pandas as pd
 from quantcore.backtest.result import METRIC_KEYS, Run
 from quantcore.backtest.trades import OPEN, round_trips
 from quantcore.errors import SchemaMismatch
-from quantcore.finance import performance
+from quantcore.finance import performance, sharpe
 from quantcore.timegrid import (
     DAY_US,
     DAYS_PER_YEAR,
@@ -21,6 +21,7 @@ from quantcore.timegrid import (
     index_us,
     interval_us,
     periods_per_year,
+    to_timestamp,
     to_us,
 )
 from quantcore.types import BoolArray, FloatArray, IntArray
@@ -57,7 +58,7 @@ class Curves:
     drawdown : float64 array, shape (n_rows,)
         Fraction <= 0: the deeper of the one at the row and the one the account recorded since the row before.
     benchmark : float64 array, shape (n_rows,)
-        BTC held, 1.0 at the first row; NaN without BTC bars.
+        BTC held, 1.0 at the first row with a BTC bar; NaN before it, and without BTC bars.
     daily, benchmark_daily : Series, shape (n_days,)
         Daily UTC returns.
     first : int
@@ -82,6 +83,17 @@ class Curves:
     def days(self) -> float:
         """Length of the span in days."""
         return float(self.ts_us[-1] - self.ts_us[0]) / DAY_US
+
+    @property
+    def returns(self) -> int:
+        """Number of daily returns."""
+        return int(self.daily.notna().sum())
+
+    @property
+    def benchmark_from(self) -> pd.Timestamp | None:
+        """First row at which BTC can be held; None without BTC bars."""
+        held = np.flatnonzero(np.isfinite(self.benchmark))
+        return to_timestamp(int(self.ts_us[held[0]])) if len(held) else None
 
     @property
     def years(self) -> float:
@@ -324,17 +336,17 @@ def _returns(curve: Curves) -> dict[str, float]:
 def _belief(curve: Curves) -> dict[str, float]:
     daily, q = curve.daily, curve.days_per_year
     ratio = performance.sharpe(daily, periods_per_year=1.0)
-    low, high = performance.sharpe_interval(daily, periods_per_year=q, confidence=CONFIDENCE)
+    low, high = sharpe.sharpe_interval(daily, periods_per_year=q, confidence=CONFIDENCE)
     skew, kurtosis = performance.skewness(daily), performance.raw_kurtosis(daily)
-    record = performance.min_track_record(
+    record = sharpe.min_track_record(
         ratio, skew=skew, kurtosis=kurtosis, benchmark=0.0, confidence=CONFIDENCE
     )
     return {
         "sharpe": ratio * math.sqrt(q),
         "sharpe_ci_low": low,
         "sharpe_ci_high": high,
-        "psr": performance.probabilistic_sharpe(
-            ratio, int(daily.notna().sum()), skew=skew, kurtosis=kurtosis, benchmark=0.0
+        "psr": sharpe.probabilistic_sharpe(
+            ratio, curve.returns, skew=skew, kurtosis=kurtosis, benchmark=0.0
         ),
         "min_track_record_days": record * DAYS_PER_YEAR / q,
     }

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from quantcore.backtest.markup import MINUS, MISSING
+import pandas as pd
+
+from quantcore.backtest.markup import MINUS, MISSING, plural, ratio, share
 from quantcore.timegrid import MINUTE_US, interval_us
 
 Verdict = Literal["met", "not met", "not measurable"]
+
+RETURNS_MIN = 90
+"""Daily returns below which nothing is said about return, Sharpe ratio and drawdown: a quarter of a year."""
+
+_Z_95 = 1.959964
+_UNCERTAIN = frozenset({"sharpe", "max_drawdown", "annual_return"})
+_LATER = frozenset({"ruin_probability", "liquidation_probability_24h"})
+"""Targets that runs will measure with later work."""
 
 _LIVE_ONLY = "A backtest has no {what}: measured live."
 
@@ -28,6 +39,8 @@ class Score:
         ``"met"``, ``"not met"`` or ``"not measurable"``.
     reason : str
         The sentence that says why.
+    elsewhere : bool
+        Whether runs of this kind cannot measure it at all, whatever they trade.
     """
 
     name: str
@@ -35,6 +48,7 @@ class Score:
     result: str
     verdict: Verdict
     reason: str
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,9 @@ _LIVE_TARGETS = (
 )
 
 
-def scorecard(metrics: Mapping[str, Any], *, execution_interval: str) -> list[Score]:
+def scorecard(
+    metrics: Mapping[str, Any], *, execution_interval: str, returns: int
+) -> list[Score]:
     """Return every target of the design with a run's result.
 
     Parameters
@@ -146,16 +162,20 @@ def scorecard(metrics: Mapping[str, Any], *, execution_interval: str) -> list[Sc
         `metrics.json`.
     execution_interval : str
         Interval of the execution bars, such as ``"1h"``.
+    returns : int
+        Number of daily returns; below `RETURNS_MIN` nothing is said about return, Sharpe ratio and drawdown.
 
     Returns
     -------
     list of Score
-        In the order of DESIGN.md 7; targets of the live system are listed as not measurable.
+        In the order of DESIGN.md 7; targets of the live system are listed as not measurable, and so is everything
+        where nothing was traded.
     """
-    coarse = interval_us(execution_interval) > 5 * MINUTE_US
-    scores = [_score(target, metrics, execution_interval, coarse=coarse) for target in _TARGETS]
+    scores = [_score(target, metrics, execution_interval, returns) for target in _TARGETS]
     scores += [
-        Score(name, target, MISSING, "not measurable", _LIVE_ONLY.format(what=what))
+        Score(
+            name, target, MISSING, "not measurable", _LIVE_ONLY.format(what=what), elsewhere=True
+        )
         for name, target, what in _LIVE_TARGETS
     ]
     return scores
@@ -163,48 +183,64 @@ def scorecard(metrics: Mapping[str, Any], *, execution_interval: str) -> list[Sc
 
 def verdict_line(scores: list[Score]) -> str:
     """Return how many targets are met, not met and not measurable, as one sentence."""
-    counts = {v: sum(s.verdict == v for s in scores) for v in ("met", "not met", "not measurable")}
+    met = sum(s.verdict == "met" for s in scores)
     missed = [inline(s.name) for s in scores if s.verdict == "not met"]
-    measured = counts["met"] + counts["not met"]
-    line = f"{counts['met']} of {measured} measurable targets met"
+    if not met + len(missed):
+        return "No target is measurable in this run."
+    line = f"{met} of {plural(met + len(missed), 'measurable target')} met"
     return f"{line}; missed: {', '.join(missed)}." if missed else f"{line}."
 
 
-def _score(target: _Target, metrics: Mapping[str, Any], interval: str, *, coarse: bool) -> Score:
+def _score(target: _Target, metrics: Mapping[str, Any], interval: str, returns: int) -> Score:
+    value = metrics.get(target.key)
+    shown = MISSING if value is None else _show(float(value), target.unit)
+    coarse = interval_us(interval) > 5 * MINUTE_US
+
+    def unknown(reason: str, *, result: str = MISSING, elsewhere: bool = False) -> Score:
+        text = target.text()
+        return Score(target.name, text, result, "not measurable", reason, elsewhere=elsewhere)
+
     if coarse and target.key in ("fill_rate", "post_only_success"):
         reason = (
             f"Execution bars of {interval} trade through almost any resting order, which flatters it; "
             "bars of 5 minutes or finer are needed."
         )
-        return Score(target.name, target.text(), MISSING, "not measurable", reason)
-    value = metrics.get(target.key)
+        return unknown(reason, elsewhere=True)
+    if value is None and target.key in _LATER:
+        return unknown(target.unknown, elsewhere=True)
+    if metrics.get("trades") == 0:
+        return unknown("Nothing was traded.")
+    if target.key in _UNCERTAIN and returns < RETURNS_MIN:
+        return unknown(
+            f"{plural(returns, 'daily return')} cannot carry a verdict: {RETURNS_MIN} are needed.",
+            result=shown,
+        )
     if value is None:
-        return Score(target.name, target.text(), MISSING, "not measurable", target.unknown)
+        return unknown(target.unknown)
     met = target.holds(value)
-    return Score(
-        target.name,
-        target.text(),
-        _show(value, target.unit),
-        "met" if met else "not met",
-        _reason(target, float(value), metrics, met=met),
-    )
+    reason = _reason(target, float(value), metrics, met=met)
+    return Score(target.name, target.text(), shown, "met" if met else "not met", reason)
 
 
 def _reason(target: _Target, value: float, metrics: Mapping[str, Any], *, met: bool) -> str:
     if target.key == "sharpe":
         low, high = metrics.get("sharpe_ci_low"), metrics.get("sharpe_ci_high")
-        if low is not None and high is not None:
-            span = f"The 95 % interval runs from {_show(low, 'ratio')} to {_show(high, 'ratio')}"
-            doubt = (
-                "so the span is too short to be sure" if low < 1.5 < high else "clear of the target"
-            )
-            return f"{span}, {doubt}."
+        if low is not None and high is not None and target.low is not None:
+            span = f"The 95 % interval runs from {ratio(low)} to {ratio(high)}"
+            return f"{span}, which {_excluded(target.low, low, high, met=met)}."
     if target.key == "max_drawdown":
-        return (
+        water = (
             f"The longest time under water was {metrics.get('max_drawdown_days') or 0.0:.0f} days."
         )
-    if target.key == "annual_return" and target.high is not None and value > target.high:
-        return "Above the range: check risk and costs before believing it."
+        doubt = "It is one path's: the same returns in another order could miss it. "
+        return f"{doubt}{water}" if met else water
+    if target.key == "annual_return" and target.low is not None:
+        found = _return_interval(value, metrics)
+        if found is not None:
+            span = f"By its volatility the 95 % interval runs from {share(found[0])} to {share(found[1])}"
+            text = f"{span}, which {_excluded(target.low, *found, met=met)}."
+            above = target.high is not None and value > target.high
+            return f"{text} Above the range: check risk and costs." if above else text
     if target.key == "mean_slippage_bps":
         return "By the slippage model at taker fills, not by a real book."
     bound = target.low if target.low is not None else target.high
@@ -212,6 +248,24 @@ def _reason(target: _Target, value: float, metrics: Mapping[str, Any], *, met: b
     off = abs(value - bound)
     gap = f"{100.0 * off:.1f} points" if target.unit == "share" else _show(off, target.unit)
     return f"{gap} {'inside' if met else 'short of'} the target."
+
+
+def _excluded(bound: float, low: float, high: float, *, met: bool) -> str:
+    """Return whether an interval rules out that a lower bound's verdict is the other one."""
+    sure = low >= bound if met else high < bound
+    return f"{'excludes' if sure else 'does not exclude'} {'missing' if met else 'meeting'} it"
+
+
+def _return_interval(annual: float, metrics: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the annual return times exp(± z σ / √years): the standard error of the mean growth rate."""
+    volatility, start, end = (metrics.get(k) for k in ("annual_volatility", "start", "end"))
+    if volatility is None or start is None or end is None:
+        return None
+    years = (pd.Timestamp(end) - pd.Timestamp(start)) / pd.Timedelta(days=365)
+    half = _Z_95 * volatility / math.sqrt(years) if years > 0.0 else math.inf
+    if half > 10.0:
+        return None
+    return (1.0 + annual) * math.exp(-half) - 1.0, (1.0 + annual) * math.exp(half) - 1.0
 
 
 def inline(name: str) -> str:
@@ -236,9 +290,5 @@ def _bound(value: float, unit: str) -> str:
 
 def _show(value: float, unit: str) -> str:
     if unit == "share":
-        return f"{value * 100:.{1 if abs(value) >= 0.01 or value == 0 else 2}f} %".replace(
-            "-", MINUS
-        )
-    if unit == "bps":
-        return f"{value:.1f} bps".replace("-", MINUS)
-    return f"{value:.2f}".replace("-", MINUS)
+        return share(value)
+    return f"{ratio(value, decimals=1)} bps" if unit == "bps" else ratio(value)

@@ -121,12 +121,15 @@ class Outcome:
         Stored: already there. Missing: the archive does not have it.
     detail : str
         Why it failed.
+    reached : bool
+        False: it failed because no connection to the host could be made.
     """
 
     job: MonthJob
     path: str
     status: Status
     detail: str = ""
+    reached: bool = True
 
 
 def month_jobs(
@@ -164,7 +167,10 @@ def month_jobs(
 def fetch_all(
     settings: ArchiveSettings, jobs: Sequence[MonthJob], *, progress: bool
 ) -> list[Outcome]:
-    """Load what is not yet stored and return what became of each file, in the order of the jobs."""
+    """Load what is not yet stored and return what became of each file, in the order of the jobs.
+
+    If the first files that need the host cannot reach it, in any attempt, it is not asked for the others.
+    """
     from tqdm import tqdm
 
     outcomes: dict[int, list[Outcome]] = {}
@@ -172,10 +178,19 @@ def fetch_all(
         ThreadPoolExecutor(settings.workers) as pool,
         tqdm(total=len(jobs), desc="download", unit="month", disable=not progress) as bar,
     ):
+        reached = False
         running = {pool.submit(fetch_month, settings, job): at for at, job in enumerate(jobs)}
         try:
             for done in as_completed(running):
-                outcomes[running[done]] = done.result()
+                at = running[done]
+                if done.cancelled():
+                    outcomes[at] = _not_tried(settings, jobs[at])
+                else:
+                    outcomes[at] = done.result()
+                    reached |= any(o.reached and o.status != "stored" for o in outcomes[at])
+                    if not reached and not all(o.reached for o in outcomes[at]):
+                        for waiting in running:
+                            waiting.cancel()
                 bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -198,7 +213,7 @@ def fetch_file(settings: ArchiveSettings, job: MonthJob, path: str) -> Outcome:
     """Load one zip unless it is stored; it is kept only if its SHA-256 is the published one."""
     if _is_stored(settings, path) and not settings.check_replaced:
         return Outcome(job=job, path=path, status="stored")
-    detail = ""
+    detail, reached = "", True
     for attempt in range(settings.retries + 1):
         if attempt:
             time.sleep(settings.backoff_s * 2 ** (attempt - 1))
@@ -206,18 +221,36 @@ def fetch_file(settings: ArchiveSettings, job: MonthJob, path: str) -> Outcome:
             return Outcome(job=job, path=path, status=_load(settings, path))
         except urllib.error.HTTPError as error:
             error.close()
-            detail = f"HTTP {error.code}"
+            detail, reached = f"HTTP {error.code}", True
             if error.code < 500 and error.code not in (408, 429):
                 break
+        except urllib.error.URLError as error:
+            # Only what went wrong before an answer began is wrapped in this.
+            detail, reached = _connection_error(error), False
         except (http.client.HTTPException, OSError, VenueError) as error:
-            detail = (str(error) or type(error).__name__).splitlines()[0]
-    return Outcome(job=job, path=path, status="failed", detail=detail)
+            detail, reached = (str(error) or type(error).__name__).splitlines()[0], True
+    return Outcome(job=job, path=path, status="failed", detail=detail, reached=reached)
 
 
 def stored_checksum(settings: ArchiveSettings, path: str) -> str:
     """Return the SHA-256 that was published with a stored zip."""
     text = (Path(settings.raw) / f"{path}.CHECKSUM").read_text(encoding="ascii")
     return _parse_checksum(text, path)
+
+
+def _not_tried(settings: ArchiveSettings, job: MonthJob) -> list[Outcome]:
+    """Return what is stored of a month's files, and the others as failed."""
+    for paths in ([job.monthly], job.dailies):
+        if paths and all(_is_stored(settings, path) for path in paths):
+            return [Outcome(job=job, path=path, status="stored") for path in paths]
+    detail = "not tried, the host cannot be reached"
+    return [Outcome(job=job, path=job.monthly, status="failed", detail=detail, reached=False)]
+
+
+def _connection_error(error: urllib.error.URLError) -> str:
+    reason = error.reason
+    text = reason.strerror if isinstance(reason, OSError) else None
+    return (text or str(reason) or type(reason).__name__).splitlines()[0]
 
 
 def _load(settings: ArchiveSettings, path: str) -> Status:

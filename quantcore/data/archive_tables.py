@@ -124,7 +124,7 @@ def import_outcomes(
         for outcome, checksum in parts:
             content = (Path(settings.raw) / outcome.path).read_bytes()
             try:
-                tables.append(read_zip(content, outcome.job, outcome.path))
+                tables.append(read_zip(content, outcome.job, f"{settings.raw}/{outcome.path}"))
             except SchemaMismatch as error:
                 failed.append(
                     Outcome(job=outcome.job, path=outcome.path, status="failed", detail=str(error))

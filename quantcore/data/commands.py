@@ -20,15 +20,16 @@ from quantcore.data import display
 from quantcore.data.archive import ARCHIVE_KINDS, ArchiveSettings, fetch_all, month_jobs, yesterday
 from quantcore.data.archive_tables import find_gaps, import_outcomes, job_series
 from quantcore.data.assemble import disassemble_bars
+from quantcore.data.checks import check_rows
 from quantcore.data.findings import Finding, findings_table, summarize
 from quantcore.data.folder import Folder
 from quantcore.data.quality import QualitySettings, series_of, validate_series
-from quantcore.data.repair import REPAIRS_SCHEMA, clean_table
+from quantcore.data.repair import DROP_SERIES, REPAIRS_SCHEMA, clean_table, drop_record
 from quantcore.data.rest import RestClient, RestSettings, backfill
 from quantcore.data.schema import BAR_KINDS, EVENT, KINDS
 from quantcore.data.sources import MarketData
-from quantcore.data.store import Store, copy_tables
-from quantcore.data.tables import TableReader, nearest_text
+from quantcore.data.store import Changes, Store, copy_tables
+from quantcore.data.tables import TableReader, full_name, nearest_text
 from quantcore.errors import ConfigError, DataGap, SchemaMismatch
 from quantcore.settings import build_settings
 from quantcore.timegrid import interval_us, to_us
@@ -72,7 +73,12 @@ class DataOptions:
             if kind not in KINDS:
                 raise ConfigError(f"kinds must be among {', '.join(KINDS)}, was {kind}")
         for interval in self.intervals or []:
-            interval_us(interval)
+            try:
+                interval_us(interval)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"intervals must each be a whole number and one of s m h d w, was {interval!r}"
+                ) from error
 
     def quality(self) -> QualitySettings:
         """Return the thresholds of ``validate``."""
@@ -122,38 +128,38 @@ def read_options(cfg: DictConfig) -> DataOptions:
 
 
 def synth(market: MarketData, options: DataOptions, console: Console) -> int:
-    """Write a market's tables to the store, at the interval of its bars."""
-    store = Store.open(options.to or _STORE, create=True)
+    """Write a market's tables to the store, at the interval of its bars; all appear together."""
+    store = _target(options)
     tables = disassemble_bars(market.bars)
     interval = market.bars.interval
     added: dict[str, int] = {}
     parts = [("klines", interval, tables.klines), ("funding", EVENT, tables.funding)]
     parts += [("mark", name, series) for name, series in tables.marks.items()]
     parts += [("open_interest", name, series) for name, series in tables.open_interest.items()]
-    for kind, name, series in parts:
-        for symbol, table in series.items():
-            added[store.name(kind, name, symbol)] = store.write(table, kind, name, symbol)
+    with store.changes() as changes:
+        for kind, name, series in parts:
+            for symbol, table in series.items():
+                added[store.name(kind, name, symbol)] = changes.write(table, kind, name, symbol)
     display.show_added(console, store.place, added)
     return 0
 
 
 def copy(options: DataOptions, console: Console) -> int:
-    """Read a folder or another store into the store."""
+    """Read a folder or another store into the store: all of it once every file has passed, else nothing."""
     from tqdm import tqdm
 
     if options.source is None:
         raise ConfigError("action=import must be given from=FOLDER, was null")
     reader = open_reader(options.source)
     parts = _chosen(reader, options)
-    store = Store.open(options.to or _STORE, create=True)
-    bar = tqdm(copy_tables(reader, store, parts), total=len(parts), desc="import", unit="series")
-    try:
-        added = dict(bar)
-    except SchemaMismatch as error:
-        bar.close()
-        raise SchemaMismatch(
-            f"{error}; action=validate from={reader.place} writes a cleaned copy"
-        ) from error
+    store = _target(options)
+    with tqdm(parts, desc="check", unit="series") as checking:
+        for part in checking:
+            _check_part(reader, *part)
+    with store.changes() as changes:
+        copied = copy_tables(reader, changes, parts)
+        with tqdm(copied, total=len(parts), desc="import", unit="series") as copying:
+            added = dict(copying)
     display.show_added(console, store.place, added)
     return 0
 
@@ -172,7 +178,12 @@ def download(options: DataOptions, console: Console) -> int:
         end=end,
     )
     outcomes = fetch_all(settings, jobs, progress=True)
-    store = Store.open(options.to or _STORE, create=True)
+    unreached = [o for o in outcomes if not o.reached]
+    if unreached:
+        display.show_unreached(settings.base_url, unreached)
+        if len(unreached) == len(outcomes):
+            return 1
+    store = _target(options)
     report = import_outcomes(settings, outcomes, store, progress=True)
     series = sorted({job_series(job) for job in jobs})
     if options.backfill:
@@ -181,44 +192,61 @@ def download(options: DataOptions, console: Console) -> int:
             display.show_added(console, store.place, dict(rows))
     gaps = find_gaps(store, series, start=options.start, end=end)
     display.show_download(console, outcomes, report, gaps)
+    display.show_failures(outcomes, report)
     return int(bool(report.failed) or any(o.status == "failed" for o in outcomes))
 
 
 def validate(options: DataOptions, console: Console) -> int:
-    """Report faults as table and JSON, and write a cleaned copy with a record of each repair."""
+    """Report faults as table and JSON, and write a cleaned copy with a record of each repair.
+
+    What cannot be read is left out of the copy: the record and the last lines printed name it.
+
+    Raises
+    ------
+    DataGap
+        If nothing would be left; then nothing is written.
+    """
     from tqdm import tqdm
 
-    reader = open_reader(options.source or _STORE)
+    reader = open_reader(options.source)
     target = options.to or _CLEAN
     if _same_place(reader.place, target):
         raise ConfigError(f"to must not be the data that is validated, was {target}")
     settings = options.quality()
     parts = _chosen(reader, options)
-    store = Store.open(target, create=True)
+    store = Store.open(target, create=True, key="to")
     findings: list[Finding] = []
     repairs: list[pa.Table] = [REPAIRS_SCHEMA.empty_table()]
-    for part in tqdm(parts, desc="validate", unit="series"):
-        findings += validate_series(reader, part, settings)
-        repairs += _write_clean(reader, store, part)
-    recorded = pa.concat_tables(repairs)
-    summary = {
-        "place": reader.place,
-        "series": len(parts),
-        **summarize(findings),
-        "settings": asdict(settings),
-        "repairs": len(recorded),
-        "repairs_by_rule": _counts(recorded.column("rule").to_pylist()),
-    }
-    store.write_bytes("findings.parquet", _parquet(findings_table(findings)))
-    store.write_bytes("repairs.parquet", _parquet(recorded))
-    store.write_bytes("summary.json", json.dumps(summary, indent=2).encode() + b"\n")
-    display.show_findings(console, findings, len(recorded), store.place)
+    with store.changes() as changes:
+        for part in tqdm(parts, desc="validate", unit="series"):
+            findings += validate_series(reader, part, settings)
+            repairs += _write_clean(reader, changes, part)
+        recorded = pa.concat_tables(repairs)
+        by_rule = _counts(recorded.column("rule").to_pylist())
+        display.show_findings(console, findings)
+        if by_rule.get(DROP_SERIES, 0) == len(parts):
+            raise DataGap(
+                f"{reader.place} must hold at least one series with a usable row, held none of "
+                f"{len(parts)}: no cleaned copy was written"
+            )
+        summary = {
+            "place": reader.place,
+            "series": len(parts),
+            **summarize(findings),
+            "settings": asdict(settings),
+            "repairs": len(recorded),
+            "repairs_by_rule": by_rule,
+        }
+        changes.write_bytes("findings.parquet", _parquet(findings_table(findings)))
+        changes.write_bytes("repairs.parquet", _parquet(recorded))
+        changes.write_bytes("summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+    display.show_repairs(console, recorded, store.place)
     return 0
 
 
 def info(options: DataOptions, console: Console) -> int:
     """List first, last, rows and gaps of every series."""
-    reader = open_reader(options.source or _STORE)
+    reader = open_reader(options.source)
     found = []
     for kind, interval, symbol in _chosen(reader, options):
         table = reader.read(kind, interval, symbol)
@@ -228,19 +256,34 @@ def info(options: DataOptions, console: Console) -> int:
     return 0
 
 
-def open_reader(place: str) -> TableReader:
+def open_reader(source: str | None) -> TableReader:
     """Return the store or the folder at a path or URL; a store is known by its ``kind=`` folders.
+
+    Parameters
+    ----------
+    source : str or None
+        The option ``from``; None is the default store.
 
     Raises
     ------
     ConfigError
         If there is nothing at the place.
     """
+    place = _STORE if source is None else source
     if "://" in place or any(Path(place).glob("kind=*")):
-        return Store.open(place)
-    if not Path(place).is_dir():
-        raise ConfigError(f"data must be in an existing folder, was {place}")
-    return Folder(place)
+        return Store.open(place, key="from")
+    if Path(place).is_dir():
+        return Folder(place)
+    if source is None:
+        raise ConfigError(
+            f"there is no store {place} yet: action=synth, download or import makes it, "
+            "from=PATH reads another place"
+        )
+    raise ConfigError(f"from must be an existing folder or store, was {place}")
+
+
+def _target(options: DataOptions) -> Store:
+    return Store.open(options.to or _STORE, create=True, key="to")
 
 
 def _chosen(reader: TableReader, options: DataOptions) -> list[tuple[str, str, str]]:
@@ -266,15 +309,27 @@ def _chosen(reader: TableReader, options: DataOptions) -> list[tuple[str, str, s
     return chosen
 
 
-def _write_clean(reader: TableReader, store: Store, part: tuple[str, str, str]) -> list[pa.Table]:
+def _check_part(reader: TableReader, kind: str, interval: str, symbol: str) -> None:
+    """Refuse a series that a store must not hold; where its rows are at fault, say what repairs them."""
+    table = reader.read(kind, interval, symbol)
+    name = full_name(reader, kind, interval, symbol)
+    if kind == "klines" and len(table) == 0:
+        raise SchemaMismatch(f"{name} must have at least one row, had none")
     try:
-        table = reader.read(*part)
-    except SchemaMismatch:
-        # Reported as unreadable; a file that cannot be read has no cleaned copy.
-        return []
+        check_rows(table, kind=kind, interval=interval, name=name)
+    except SchemaMismatch as error:
+        raise SchemaMismatch(
+            f"{error}; action=validate from={reader.place} writes a cleaned copy"
+        ) from error
+
+
+def _write_clean(
+    reader: TableReader, changes: Changes, part: tuple[str, str, str]
+) -> list[pa.Table]:
+    table, damaged = reader.salvage(*part)
     cleaned, repairs = clean_table(table, *part)
-    store.replace(cleaned, *part)
-    return [repairs]
+    changes.replace(cleaned, *part)
+    return [repairs, drop_record(*part, files=list(damaged), whole=len(cleaned) == 0)]
 
 
 def _same_place(source: str, target: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from quantcore.data.checks import at_text
+from quantcore.data.schema import interval_order
 from quantcore.frames import Bars
 from quantcore.timegrid import HOUR_US, MINUTE_US, interval_us
 from quantcore.types import IntArray
@@ -17,7 +19,11 @@ _REGULAR_US = 8 * HOUR_US
 
 
 def coverage_notes(
-    bars: Bars, *, start_us: int | None, ends_us: Mapping[str, int]
+    bars: Bars,
+    *,
+    start_us: int | None,
+    ends_us: Mapping[str, int],
+    coarse_marks: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """Return sentences on late listings, early ends, holes, and missing funding and mark series.
 
@@ -31,15 +37,21 @@ def coverage_notes(
         Start of the traded span, microseconds since 1970.
     ends_us : mapping of str to int
         Declared ends, which are no early ends.
+    coarse_marks : mapping of str to str
+        Symbols whose mark bars are held only in an interval that the bars' own cannot use, and that interval.
     """
     first_us = int(bars.ts_us[0]) - interval_us(bars.interval) if start_us is None else start_us
     spans = _spans(bars, first_us)
+    marks = _mark_missing(bars, spans)
+    coarse = {s: coarse_marks[s] for s, share in marks.items() if share >= 1 and s in coarse_marks}
+    unknown = {s: share for s, share in marks.items() if s not in coarse}
     notes = [
         _listing_note(bars, spans, first_us),
         _end_note(bars, spans, ends_us),
         _hole_note(bars, spans),
         _share_note("funding history", _funding_missing(bars, spans), len(spans)),
-        _share_note("mark price series", _mark_missing(bars, spans), len(spans)),
+        *_coarse_notes(bars, coarse, len(spans)),
+        _share_note("mark price series", unknown, len(spans)),
     ]
     return tuple(note for note in notes if note)
 
@@ -90,6 +102,18 @@ def _hole_note(bars: Bars, spans: Mapping[str, tuple[int, int]]) -> str:
     return f"Missing {bars.interval} bars between first and last: {', '.join(holes)}."
 
 
+def _coarse_notes(bars: Bars, coarse: Mapping[str, str], n_symbols: int) -> list[str]:
+    notes = []
+    for interval in interval_order(set(coarse.values())):
+        symbols = [s for s, held in coarse.items() if held == interval]
+        names = "all symbols" if len(symbols) == n_symbols else ", ".join(symbols)
+        notes.append(
+            f"Mark prices only as {interval} bars for {names}: used for funding, "
+            f"not inside {bars.interval} bars."
+        )
+    return notes
+
+
 def _share_note(what: str, missing: Mapping[str, float], n_symbols: int) -> str:
     whole = [s for s, share in missing.items() if share >= 1.0]
     part = [f"{s} {share:.1%}" for s, share in missing.items() if 0.0 < share < 1.0]
@@ -115,10 +139,13 @@ def _funding_missing(bars: Bars, spans: Mapping[str, tuple[int, int]]) -> dict[s
 
 
 def _uncovered(time_us: IntArray, begin: int, end: int) -> float:
-    """Return the share of ``[begin, end)`` that no settlement accounts for; each covers the 8 h before it."""
+    """Return the share of ``[begin, end)`` that no settlement accounts for; each covers the 8 h before it.
+
+    A span without a regular settlement time (00:00, 08:00, 16:00 UTC) lacks nothing.
+    """
     time_us = time_us[(time_us >= begin) & (time_us < end)]
     if len(time_us) == 0:
-        return 1.0
+        return 1.0 if -(-begin // _REGULAR_US) * _REGULAR_US < end else 0.0
     gaps = np.diff(time_us)
     lost = int((gaps[gaps > FUNDING_GAP_US] - _REGULAR_US).sum())
     lost += max(int(time_us[0]) - begin - FUNDING_GAP_US, 0)

@@ -16,6 +16,7 @@ from quantcore.data.archive_tables import Gap, ImportReport
 from quantcore.data.checks import at_text
 from quantcore.data.coverage import FUNDING_GAP_US
 from quantcore.data.findings import BLOCKING, Finding
+from quantcore.data.repair import DROP_FILE, DROP_SERIES
 from quantcore.data.schema import BAR_KINDS, times
 from quantcore.timegrid import interval_us
 
@@ -99,10 +100,21 @@ def show_added(console: Console, place: str, added: Mapping[str, int]) -> None:
     console.print(table)
 
 
+def show_unreached(base_url: str, unreached: Sequence[Outcome]) -> None:
+    """Print on stderr, in one line, that and why no connection to the archive could be made."""
+    _errors().print(f"base_url {base_url} cannot be reached: {unreached[0].detail}")
+
+
+def show_failures(outcomes: Sequence[Outcome], report: ImportReport) -> None:
+    """Print on stderr which files could not be loaded or read, and why."""
+    lines = [f"{o.path}: {o.detail}" for o in outcomes if o.status == "failed"]
+    _show_list(_errors(), "failed", lines + [o.detail for o in report.failed])
+
+
 def show_download(
     console: Console, outcomes: Sequence[Outcome], report: ImportReport, gaps: Sequence[Gap]
 ) -> None:
-    """Print what became of the files and which gaps remain."""
+    """Print what became of the files and which gaps remain; failures go to `show_failures`."""
     counts = {
         status: sum(o.status == status for o in outcomes)
         for status in ("downloaded", "stored", "missing", "failed")
@@ -112,8 +124,6 @@ def show_download(
         f"{report.files} files imported, {report.rows:,} new rows, "
         f"{report.duplicates} duplicate rows left out"
     )
-    problems = [o for o in outcomes if o.status == "failed"] + list(report.failed)
-    _show_list(console, "failed", [f"{o.path}: {o.detail}" for o in problems])
     missing = [o.path for o in outcomes if o.status == "missing"]
     _show_list(console, "not in the archive", missing)
     named = [
@@ -124,8 +134,8 @@ def show_download(
     _show_list(console, "gaps (never filled)", named)
 
 
-def show_findings(console: Console, findings: Sequence[Finding], repairs: int, place: str) -> None:
-    """Print the findings counted by kind and check, and where the cleaned copy is."""
+def show_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print the findings counted by kind and check."""
     grouped: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         grouped.setdefault((finding.kind, finding.check), []).append(finding)
@@ -143,7 +153,27 @@ def show_findings(console: Console, findings: Sequence[Finding], repairs: int, p
         total = sum(f.count for f in group)
         table.add_row(kind, check, blocking, shown, first, str(len(group)), f"{total:,}")
     console.print(table if grouped else "nothing found")
-    console.print(f"{repairs:,} repairs recorded; cleaned copy and report in {place}")
+
+
+def show_repairs(console: Console, repairs: pa.Table, place: str) -> None:
+    """Print how much was repaired, where the cleaned copy is, and last what it lacks altogether."""
+    console.print(
+        f"{len(repairs):,} repairs recorded; cleaned copy and report in {place}", soft_wrap=True
+    )
+    for rule, what in ((DROP_FILE, "file"), (DROP_SERIES, "series")):
+        rows = [row for row in repairs.to_pylist() if row["rule"] == rule]
+        names = [
+            row["field"] if what == "file" else f"{row['kind']} {row['symbol']}" for row in rows
+        ]
+        if names:
+            plural = "s" if what == "file" and len(names) > 1 else ""
+            more = f" and {len(names) - _LISTED_MAX} more" if names[_LISTED_MAX:] else ""
+            text = f"{len(names)} {what}{plural} dropped: {', '.join(names[:_LISTED_MAX])}{more}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _errors() -> Console:
+    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(title: str) -> Table:
@@ -155,6 +185,6 @@ def _show_list(console: Console, title: str, lines: Sequence[str]) -> None:
         return
     console.print(f"{title}:")
     for line in lines[:_LISTED_MAX]:
-        console.print(f"  {line}", highlight=False)
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     if len(lines) > _LISTED_MAX:
         console.print(f"  and {len(lines) - _LISTED_MAX} more")

@@ -33,7 +33,7 @@ BLOCKING = (
     "bad_flow",
     "bad_value",
 )
-"""Checks whose findings refuse to load; cleaning repairs all of them but an unreadable file."""
+"""Checks whose findings refuse to load; cleaning repairs all of them but an unreadable file, which it leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)

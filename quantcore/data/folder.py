@@ -14,6 +14,7 @@ from quantcore.data.schema import (
     FLOW_COLUMNS,
     PRICE_COLUMNS,
     TS,
+    empty_table,
     interval_order,
     long_table,
 )
@@ -86,8 +87,9 @@ class Folder:
         SchemaMismatch
             If the file is no Parquet, lacks a column, or a column has the wrong type.
         """
-        name = self.name(kind, interval, symbol)
-        raw = _read_parquet(self._folder(kind, interval) / f"{symbol}.parquet", name)
+        path = self._folder(kind, interval) / f"{symbol}.parquet"
+        name = str(path)
+        raw = _read_parquet(path)
         ts_us = _times(raw, _TIME_COLUMNS[kind], name)
         if kind in BAR_KINDS:
             ts_us = ts_us + interval_us(interval)
@@ -104,20 +106,27 @@ class Folder:
             values = {"open_interest": values["sum_open_interest"]}
         return long_table(kind, symbol, ts_us, values)
 
+    def salvage(self, kind: str, interval: str, symbol: str) -> tuple[pa.Table, dict[str, str]]:
+        """Return a file's table, or none of its rows with its name and why it cannot be read."""
+        try:
+            return self.read(kind, interval, symbol), {}
+        except SchemaMismatch as error:
+            return empty_table(kind), {self.name(kind, interval, symbol): str(error)}
+
     def _folder(self, kind: str, interval: str) -> Path:
         return self._root / (kind if kind == "funding" else f"{kind}_{interval}")
 
 
-def _read_parquet(path: Path, name: str) -> pa.Table:
+def _read_parquet(path: Path) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
             return file.read()
     except FileNotFoundError as error:
-        raise SchemaMismatch(f"{name} must exist, was not there") from error
+        raise SchemaMismatch(f"{path} must exist, was not there") from error
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise SchemaMismatch(
-            f"{name} must be a readable Parquet file, was not: {reason}"
+            f"{path} must be a readable Parquet file, was not: {reason}"
         ) from error
 
 

@@ -12,10 +12,9 @@ import pyarrow as pa
 from quantcore.data.checks import bad_prices
 from quantcore.data.coverage import FUNDING_GAP_US
 from quantcore.data.findings import Finding
-from quantcore.data.repair import time_faults
+from quantcore.data.repair import series_label, time_faults
 from quantcore.data.schema import (
     BAR_KINDS,
-    EVENT,
     FLOW_COLUMNS,
     KINDS,
     PRICE_COLUMNS,
@@ -23,8 +22,8 @@ from quantcore.data.schema import (
     column,
     times,
 )
-from quantcore.data.tables import TableReader
-from quantcore.errors import ConfigError, SchemaMismatch
+from quantcore.data.tables import TableReader, full_name
+from quantcore.errors import ConfigError
 from quantcore.timegrid import HOUR_US, MINUTE_US, interval_us
 from quantcore.types import BoolArray, FloatArray, IntArray
 
@@ -97,31 +96,28 @@ def series_of(
 def validate_series(
     reader: TableReader, series: tuple[str, str, str], settings: QualitySettings
 ) -> list[Finding]:
-    """Return what is found in one series; a file that cannot be read is a finding too.
+    """Return what is found in one series; a file that cannot be read, and a series without rows, are findings too.
 
     Klines are also compared with the mark series of their own interval and symbol.
     """
     kind, interval, symbol = series
-    label = kind if interval == EVENT else f"{kind}_{interval}"
-    try:
-        table = reader.read(kind, interval, symbol)
-        mark = None
-        if kind == "klines" and symbol in reader.symbols("mark", interval):
-            mark = reader.read("mark", interval, symbol)
-    except SchemaMismatch as error:
-        return [
-            Finding(
-                symbol=symbol,
-                kind=label,
-                check="unreadable",
-                ts_us=None,
-                count=1,
-                value=None,
-                detail=str(error),
-            )
-        ]
-    found = validate_table(table, kind, interval, settings, mark=mark)
-    return [Finding(symbol=symbol, kind=label, **asdict(item)) for item in found]
+    label = series_label(kind, interval)
+    table, damaged = reader.salvage(kind, interval, symbol)
+
+    def whole(check: str, detail: str) -> Finding:
+        return Finding(
+            symbol=symbol, kind=label, check=check, ts_us=None, count=1, value=None, detail=detail
+        )
+
+    found = [whole("unreadable", reason) for reason in damaged.values()]
+    if len(table) == 0:
+        name = full_name(reader, kind, interval, symbol)
+        return found or [whole("empty", f"{name} has no rows")]
+    mark = None
+    if kind == "klines" and symbol in reader.symbols("mark", interval):
+        mark, _ = reader.salvage("mark", interval, symbol)
+    inside = validate_table(table, kind, interval, settings, mark=mark)
+    return found + [Finding(symbol=symbol, kind=label, **asdict(item)) for item in inside]
 
 
 def validate_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from quantcore.data.checks import bad_prices
 from quantcore.data.schema import (
     BAR_KINDS,
+    EVENT,
     FLOW_COLUMNS,
     PRICE_COLUMNS,
     SCHEMAS,
@@ -26,14 +28,21 @@ REPAIRS_SCHEMA = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
-        pa.field("ts", TS, nullable=False),
+        pa.field("ts", TS),
         pa.field("field", pa.string(), nullable=False),
         pa.field("before", pa.float64()),
         pa.field("after", pa.float64()),
         pa.field("rule", pa.string(), nullable=False),
     ]
 )
-"""One row per value changed or row dropped; `after` is null where a row or a value was dropped."""
+"""One row per value changed, or per row, file or whole series dropped.
+
+`after` is null where something was dropped, `ts` where that is a file or a series; `field` is then the file's name
+or ``series``.
+"""
+
+DROP_FILE = "drop_file"
+DROP_SERIES = "drop_series"
 
 
 @dataclass
@@ -140,8 +149,7 @@ def clean_table(
     """
     check_table(table, kind)
     names = SCHEMAS[kind].names[2:]
-    label = f"{kind}_{interval}" if kind != "funding" else kind
-    log = _Log(symbol, label)
+    log = _Log(symbol, series_label(kind, interval))
     ts_us, values = _in_order(table, names, log)
     length = interval_us(interval) if kind in BAR_KINDS else 1
     keep = ts_us % length == 0
@@ -161,6 +169,29 @@ def clean_table(
         return table, repairs
     kept = {name: array[keep] for name, array in values.items() if not np.isnan(array).all()}
     return long_table(kind, symbol, ts_us[keep], kept), repairs
+
+
+def drop_record(
+    kind: str, interval: str, symbol: str, *, files: Sequence[str], whole: bool
+) -> pa.Table:
+    """Return the record of files that cannot be read, and of their series if nothing of it is left."""
+    names = [*files, *(["series"] if whole else [])]
+    n = len(names)
+    columns: dict[str, list[object]] = {
+        "symbol": [symbol] * n,
+        "kind": [series_label(kind, interval)] * n,
+        "ts": [None] * n,
+        "field": list(names),
+        "before": [None] * n,
+        "after": [None] * n,
+        "rule": [*[DROP_FILE] * len(files), *([DROP_SERIES] if whole else [])],
+    }
+    return pa.Table.from_pydict(columns, schema=REPAIRS_SCHEMA)
+
+
+def series_label(kind: str, interval: str) -> str:
+    """Return what reports call a kind and its interval, such as ``klines_1h`` or ``funding``."""
+    return kind if interval == EVENT else f"{kind}_{interval}"
 
 
 def _in_order(

@@ -10,11 +10,18 @@ from typing import Protocol
 from quantcore.data.assemble import assemble_bars, without_ended
 from quantcore.data.coverage import coverage_notes
 from quantcore.data.folder import Folder
+from quantcore.data.schema import interval_order, times
 from quantcore.data.store import Store
-from quantcore.data.tables import SYMBOLS_MAX, TableReader, nearest_text, read_tables
+from quantcore.data.tables import (
+    SYMBOLS_MAX,
+    MarketTables,
+    TableReader,
+    nearest_text,
+    read_tables,
+)
 from quantcore.errors import ConfigError, DataGap
 from quantcore.frames import Bars, resample_bars
-from quantcore.timegrid import check_grids, to_timestamp, to_us
+from quantcore.timegrid import check_grids, interval_us, to_timestamp, to_us
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +165,28 @@ def load_market(reader: TableReader, settings: SourceSettings) -> MarketData:
         bars=bars,
         interval=settings.interval,
         start_us=start_us,
-        notes=(*notes, *coverage_notes(bars, start_us=start_us, ends_us=ends_us)),
+        notes=(
+            *notes,
+            *coverage_notes(
+                bars,
+                start_us=start_us,
+                ends_us=ends_us,
+                coarse_marks=_coarse_marks(tables, interval, start_us),
+            ),
+        ),
         ends_us=ends_us,
     )
+
+
+def _coarse_marks(tables: MarketTables, interval: str, start_us: int | None) -> dict[str, str]:
+    """Return the finest mark interval that the bars' own cannot use, of symbols whose rows of it reach the span."""
+    coarse: dict[str, str] = {}
+    for name in reversed(interval_order(set(tables.marks))):
+        for symbol, table in tables.marks[name].items():
+            reaches = len(table) > 0 and (start_us is None or times(table)[-1] > start_us)
+            if reaches and interval_us(interval) % interval_us(name):
+                coarse[symbol] = name
+    return coarse
 
 
 def _ends(settings: SourceSettings, chosen: list[str], held: list[str]) -> dict[str, int]:

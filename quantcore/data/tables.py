@@ -44,6 +44,10 @@ class TableReader(Protocol):
         """Return one table in the schema of its kind; its rows are not checked."""
         ...
 
+    def salvage(self, kind: str, interval: str, symbol: str) -> tuple[pa.Table, dict[str, str]]:
+        """Return what can be read of one table, and for each file that cannot its name and why."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class MarketTables:
@@ -68,7 +72,13 @@ class MarketTables:
 def read_checked(reader: TableReader, kind: str, interval: str, symbol: str) -> pa.Table:
     """Return one table with its rows checked; raises `SchemaMismatch` as `check_rows`."""
     table = reader.read(kind, interval, symbol)
-    return check_rows(table, kind=kind, interval=interval, name=reader.name(kind, interval, symbol))
+    name = full_name(reader, kind, interval, symbol)
+    return check_rows(table, kind=kind, interval=interval, name=name)
+
+
+def full_name(reader: TableReader, kind: str, interval: str, symbol: str) -> str:
+    """Return a table's name together with the place that holds it."""
+    return f"{reader.place.rstrip('/')}/{reader.name(kind, interval, symbol)}"
 
 
 def read_tables(
@@ -101,7 +111,7 @@ def read_tables(
         before = "" if end_us is None else f" up to {at_text(end_us)}"
         name = reader.name("klines", interval, empty[0])
         raise DataGap(f"{name} in {reader.place} has no bars{before}")
-    notes = []
+    notes = [] if symbols is not None else _left_out(reader, interval)
     if empty:
         notes.append(f"No bars in the span, left out: {', '.join(empty)}.")
     kept = [s for s in wanted if s not in empty]
@@ -141,9 +151,19 @@ def nearest_text(name: str, held: list[str]) -> str:
     """Return "NAME is not held, nearest is X; held are …", with at most 25 names."""
     close = difflib.get_close_matches(name.upper(), held, n=1, cutoff=0.5)
     nearest = f", nearest is {close[0]}" if close else ""
-    listed = ", ".join(held[:SYMBOLS_MAX])
-    more = f" and {len(held) - SYMBOLS_MAX} more" if len(held) > SYMBOLS_MAX else ""
-    return f"{name} is not held{nearest}; held are {listed}{more}"
+    return f"{name} is not held{nearest}; held are {_listed(held)}"
+
+
+def _listed(symbols: list[str]) -> str:
+    more = f" and {len(symbols) - SYMBOLS_MAX} more" if len(symbols) > SYMBOLS_MAX else ""
+    return ", ".join(symbols[:SYMBOLS_MAX]) + more
+
+
+def _left_out(reader: TableReader, interval: str) -> list[str]:
+    """Return a note on the symbols whose klines are held in other intervals only."""
+    elsewhere = {s for name in reader.intervals("klines") for s in reader.symbols("klines", name)}
+    absent = sorted(elsewhere - set(reader.symbols("klines", interval)))
+    return [f"No klines of {interval}: {_listed(absent)}; left out."] if absent else []
 
 
 def _wanted(reader: TableReader, interval: str, symbols: list[str] | None) -> list[str]:

@@ -6,7 +6,6 @@ import math
 
 from numba import njit
 
-from quantcore.kernels.fills import inside, reaches, taker_price, trades_through, worse
 from quantcore.kernels.layout import (
     ACTIVE_TS,
     CALLBACK,
@@ -15,41 +14,28 @@ from quantcore.kernels.layout import (
     CLOSE_POSITION,
     DECISION_TS,
     ENDED,
-    ENTRY,
     EXTREME,
     FLAGS,
     GUARDED,
-    INTRABAR_TS,
-    LEVERAGE,
     LIMIT_MAX_LOTS,
     LIMIT_PRICE,
-    LOCK,
     LOTS,
-    MAKER_FEE,
-    MARGIN,
-    MARGIN_TYPE,
-    MARK,
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
     NEVER,
-    NO,
     NONE,
-    NOTIONAL_MAX,
     OPEN_ORDERS,
     ORDER_ID,
     ORDER_LOTS,
-    QTY,
     REASON,
     RESTING,
     SEEN,
     SIDE,
     STOP_PRICE,
     SYMBOL,
-    TAKER_FEE,
     TIME_IN_FORCE,
     TYPE,
-    WALLET,
     WORKING,
     Account,
     Journal,
@@ -58,13 +44,8 @@ from quantcore.kernels.layout import (
     constant,
 )
 from quantcore.kernels.ledger import (
-    ISOLATED,
-    available_margin,
     explain,
-    fill,
     next_order_id,
-    opening_lots,
-    take_over,
     write_new_order,
     write_status,
 )
@@ -264,237 +245,6 @@ def reduces(account: Account, k: int) -> bool:
         return True
     held = account.held[ticket[SYMBOL], LOTS]
     return bool(held * ticket[SIDE] < 0 and ticket[ORDER_LOTS] <= abs(held))
-
-
-@njit(cache=True, error_model="numpy")
-def trade(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, price: float,
-    liquidity: int, reference: float,
-) -> bool:  # fmt: skip
-    """Fill an order whole, or reject it where margin or bracket forbid; either way it leaves the table."""
-    ticket = account.ticket[k]
-    s, side, ts = ticket[SYMBOL], ticket[SIDE], market.ts_us[row]
-    lots = fillable(account, k)
-    if lots == 0:
-        end_order(account, journal, k, ts, EXPIRED, _REDUCE_ONLY)
-        return False
-    held = account.held[s, LOTS]
-    opening = opening_lots(held, lots * side)
-    fee_rate = rules.rate[s, MAKER_FEE if liquidity == MAKER else TAKER_FEE]
-    if opening < lots and _ruinous(account, rules, s, lots - opening, price, fee_rate):
-        end_order(account, journal, k, ts, EXPIRED, _LIQUIDATED)
-        take_over(account, rules, journal, s, price, ts)
-        return True
-    if opening > 0:
-        rule = _margin_refusal(account, rules, journal, ts, k, lots, opening, price, fee_rate)
-        if rule >= 0:
-            end_order(account, journal, k, ts, REJECTED, rule)
-            return False
-    reason = ticket[REASON]
-    fill(
-        account, rules, journal, s, lots * side, price, fee_rate, ts, ticket[DECISION_TS],
-        ticket[ORDER_ID], liquidity, reason, reference,
-    )  # fmt: skip
-    if held == 0 and not math.isnan(market.mark_open[row, s]):
-        account.position[s, MARK] = market.mark_open[row, s]
-    if _FIRST_EXIT <= reason <= _LAST_EXIT and account.held[s, LOTS] == 0:
-        account.held[s, LOCK] = -side
-    write_status(journal, ts, s, ticket[ORDER_ID], FILLED, NONE)
-    remove(account, k)
-    return True
-
-
-@njit(cache=True, error_model="numpy")
-def _ruinous(
-    account: Account, rules: Rules, s: int, closing: int, price: float, fee_rate: float
-) -> bool:
-    """Return whether closing lots at a price, as after a gap, loses more than the margin behind the position."""
-    position = account.position
-    qty = position[s, QTY]
-    profit = qty * (price - position[s, ENTRY])
-    if rules.size[s, MARGIN_TYPE] == ISOLATED:
-        return bool(position[s, MARGIN] + profit < 0.0)
-    if closing < abs(account.held[s, LOTS]):
-        return False  # what stays is tested with the bar's marks
-    for other in range(len(position)):
-        cross = rules.size[other, MARGIN_TYPE] != ISOLATED
-        if other != s and cross and account.held[other, LOTS] != 0:
-            return False
-    return bool(account.cash[WALLET] + profit - abs(qty) * price * fee_rate < 0.0)
-
-
-@njit(cache=True, error_model="numpy")
-def _margin_refusal(
-    account: Account, rules: Rules, journal: Journal, ts: int, k: int, lots: int, opening: int, price: float,
-    fee_rate: float,
-) -> int:  # fmt: skip
-    ticket = account.ticket[k]
-    s = ticket[SYMBOL]
-    held = account.held[s, LOTS]
-    leverage = rules.rate[s, LEVERAGE]
-    after = abs(quantity(rules, s, held + lots * ticket[SIDE])) * price
-    if after > rules.rate[s, NOTIONAL_MAX]:
-        explain(journal, ts, s, _VENUE, _BRACKET, _REJECT, rules.rate[s, NOTIONAL_MAX], after)
-        return _BRACKET
-    free = available_margin(account, rules, k, NO)
-    qty = account.position[s, QTY]
-    if lots > opening:  # a flip frees the closing part first
-        if rules.size[s, MARGIN_TYPE] == ISOLATED:
-            proceeds = account.position[s, MARGIN] + qty * (price - account.position[s, ENTRY])
-            free += max(proceeds, 0.0)
-        else:
-            mark = account.position[s, MARK]
-            free += abs(qty) * mark / leverage + qty * (price - mark)
-    needed = quantity(rules, s, opening) * price / leverage
-    needed += quantity(rules, s, lots) * price * fee_rate
-    if needed > free:
-        explain(journal, ts, s, _VENUE, _MARGIN, _REJECT, free, needed)
-        return _MARGIN
-    return -1
-
-
-@njit(cache=True, error_model="numpy")
-def arrive(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, open_ts: int
-) -> None:
-    """Let the orders that became active meet the bar's open: reducing ones first, then by symbol, then by sequence."""
-    while True:
-        chosen, best = NONE, NEVER
-        for k in range(account.counter[OPEN_ORDERS]):
-            ticket = account.ticket[k]
-            waits = ticket[TYPE] == LIMIT and math.isnan(market.open[row, ticket[SYMBOL]])
-            if ticket[SEEN] == 0 and ticket[ACTIVE_TS] <= open_ts and not waits:
-                key = ticket[SYMBOL] if reduces(account, k) else ticket[SYMBOL] + len(account.held)
-                if key < best:
-                    chosen, best = k, key
-        if chosen < 0:
-            return
-        _meet_open(account, rules, journal, market, row, chosen)
-
-
-@njit(cache=True, error_model="numpy")
-def _meet_open(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int
-) -> None:
-    ticket = account.ticket[k]
-    ticket[SEEN] = 1
-    s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
-    reference, ts = market.open[row, s], market.ts_us[row]
-    if kind == MARKET:
-        if math.isnan(reference):
-            unguard(account, k)
-            end_order(account, journal, k, ts, REJECTED, _NO_PRICE)
-        else:
-            price = taker_price(rules, s, side, reference)
-            trade(account, rules, journal, market, row, k, price, TAKER, reference)
-    elif kind == LIMIT:
-        _meet_open_limit(account, rules, journal, market, row, k, reference)
-
-
-@njit(cache=True, error_model="numpy")
-def _meet_open_limit(
-    account: Account,
-    rules: Rules,
-    journal: Journal,
-    market: Market,
-    row: int,
-    k: int,
-    reference: float,
-) -> None:
-    ticket = account.ticket[k]
-    s, side, tif, ts = ticket[SYMBOL], ticket[SIDE], ticket[TIME_IN_FORCE], market.ts_us[row]
-    limit = account.order[k, LIMIT_PRICE]
-    if (limit - reference) * side >= 0.0:  # crosses; never where there is no price
-        if tif == GTX:
-            end_order(account, journal, k, ts, REJECTED, _POST_ONLY)
-            return
-        price = taker_price(rules, s, side, reference)
-        price = min(price, limit) if side > 0 else max(price, limit)
-        trade(account, rules, journal, market, row, k, price, TAKER, reference)
-        return
-    if tif in (IOC, FOK):
-        end_order(account, journal, k, ts, EXPIRED, _FOK if tif == FOK else NONE)
-        return
-    lots = fillable(account, k)
-    opening = opening_lots(account.held[s, LOTS], lots * side)
-    if lots == 0:
-        end_order(account, journal, k, ts, EXPIRED, _REDUCE_ONLY)
-    elif opening > 0:
-        fee_rate = rules.rate[s, MAKER_FEE]
-        rule = _margin_refusal(account, rules, journal, ts, k, lots, opening, limit, fee_rate)
-        if rule >= 0:
-            end_order(account, journal, k, ts, REJECTED, rule)
-
-
-@njit(cache=True, error_model="numpy")
-def _level(account: Account, market: Market, row: int, k: int, exits: bool) -> float:
-    # The price at which an order trades or triggers in this bar; NaN where it does not, or not in this stage.
-    ticket = account.ticket[k]
-    s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
-    if kind == LIMIT:
-        if reduces(account, k) != exits:
-            return math.nan
-        if exits and account.held[s, INTRABAR_TS] == market.ts_us[row]:
-            return math.nan  # which came first within the bar is unknown
-        limit = account.order[k, LIMIT_PRICE]
-        through = trades_through(side, limit, market.low[row, s], market.high[row, s])
-        return limit if through else math.nan
-    if kind == MARKET or (kind == PROFIT) != exits:
-        return math.nan
-    low, high = market.low[row, s], market.high[row, s]
-    if ticket[WORKING] == ON_MARK and not math.isnan(market.mark_low[row, s]):
-        low, high = market.mark_low[row, s], market.mark_high[row, s]
-    stop = account.order[k, STOP_PRICE]
-    if kind == PROFIT:
-        if account.held[s, INTRABAR_TS] == market.ts_us[row]:
-            return math.nan
-        return stop if reaches(-side, stop, low, high) else math.nan
-    return stop if reaches(side, stop, low, high) else math.nan
-
-
-@njit(cache=True, error_model="numpy")
-def trade_inside(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, exits: bool
-) -> bool:
-    """Trade what the bar's range reaches; return whether anything filled.
-
-    First (`exits` false) stops and entry limits, later take-profits and reducing limits. Within a symbol the level
-    nearest to the open trades first.
-    """
-    filled = False
-    for s in range(len(account.held)):
-        while account.held[s, RESTING] > 0 and not math.isnan(market.open[row, s]):
-            chosen, nearest, level = NONE, math.inf, math.nan
-            for k in range(account.counter[OPEN_ORDERS]):
-                if account.ticket[k, SYMBOL] != s or account.ticket[k, SEEN] == 0:
-                    continue
-                at = _level(account, market, row, k, exits)
-                if abs(at - market.open[row, s]) < nearest:
-                    chosen, nearest, level = k, abs(at - market.open[row, s]), at
-            if chosen < 0:
-                break
-            filled |= _trade_at(account, rules, journal, market, row, chosen, level)
-    return filled
-
-
-@njit(cache=True, error_model="numpy")
-def _trade_at(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, level: float
-) -> bool:
-    ticket = account.ticket[k]
-    s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
-    low, high = market.low[row, s], market.high[row, s]
-    if kind == LIMIT:
-        entering = not reduces(account, k)
-        price = inside(level, low, high)
-        done = trade(account, rules, journal, market, row, k, price, MAKER, price)
-        if done and entering:
-            account.held[s, INTRABAR_TS] = market.ts_us[row]
-        return done
-    first = market.open[row, s]
-    reference = inside(level, low, high) if kind == PROFIT else worse(side, level, first)
-    price = taker_price(rules, s, side, reference)
-    return trade(account, rules, journal, market, row, k, price, TAKER, reference)
 
 
 @njit(cache=True, error_model="numpy")
