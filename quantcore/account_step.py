@@ -70,7 +70,7 @@ from quantcore.kernels.ledger import (
     pay_funding,
     position_margin,
 )
-from quantcore.kernels.liquidation import test_margin, value
+from quantcore.kernels.liquidation import AT_CLOSE, mark_at, test_margin, value
 from quantcore.kernels.matching import arrive, trade_inside
 from quantcore.kernels.orders import (
     ON_MARK,
@@ -239,7 +239,7 @@ def _settle_ended(
         account.held[s, ENDED] = 1
         cancel_all(account, journal, market.ts_us[row], s)
         if account.held[s, LOTS] != 0:
-            mark, fee_rate = account.position[s, MARK], rules.rate[s, TAKER_FEE]
+            mark, fee_rate = mark_at(account, market, row, s, AT_CLOSE), rules.rate[s, TAKER_FEE]
             forced_fill(account, rules, journal, s, mark, fee_rate, market.ts_us[row], _SETTLEMENT)
             settled = True
     return settled

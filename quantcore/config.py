@@ -249,7 +249,6 @@ class _Job:
             raise _RemoteFailure(code)
         return code
 
-
     def swept(self) -> str:
         """Return the values by which a job of a multirun differs from its command line."""
         if not HydraConfig.initialized():
@@ -320,14 +319,13 @@ def _show_defect(
 ) -> None:
     """Print an uncaught error as Python does, from the first frame of the user's strategy on where it has one."""
     if not _wants_traceback():
-        frames = [frame for frame, _ in traceback.walk_tb(trace)]
-        owners = [str(frame.f_globals.get("__name__", "")) for frame in frames]
-        calls = [k for k, owner in enumerate(owners) if owner in _CALLERS]
-        start = calls[-1] + 1 if calls else 0
-        while start < len(owners) and owners[start].startswith("importlib."):
-            start += 1
-        for _ in range(start if calls and start < len(owners) else 0):
-            trace = trace.tb_next if trace else None
+        owners = [str(f.f_globals.get("__name__", "")) for f, _ in traceback.walk_tb(trace)]
+        start = max((k + 1 for k, owner in enumerate(owners) if owner in _CALLERS), default=0)
+        if start < len(owners):
+            while start < len(owners) and owners[start].startswith("importlib."):
+                start += 1
+            for _ in range(start):
+                trace = trace.tb_next if trace else None
     traceback.print_exception(kind, error, trace)
 
 

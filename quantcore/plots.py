@@ -78,6 +78,12 @@ HOLDING_LIMITS = (
 )
 """Upper limits in hours of the bars of `durations`, with their names."""
 
+LOG_FROM = 3.0
+"""Times the account's range from which a benchmark's asks for a logarithmic axis."""
+
+LIQUIDATION_SHOWN = 0.5
+"""Peak of the margin ratio from which its chart reaches up to liquidation at 1."""
+
 POINTS = 1600
 """Points to which a curve is thinned: about two to a pixel column of the page."""
 
@@ -142,6 +148,9 @@ def equity_curve(
 ) -> Spec:
     """Return the equity curve with a benchmark above, and the drawdown beneath.
 
+    The axis is logarithmic where the benchmark's range is over `LOG_FROM` times the account's, which a linear one
+    would press into a flat line. The benchmark's trace has the name ``benchmark`` in ``meta``.
+
     Parameters
     ----------
     index : DatetimeIndex, shape (n_rows,)
@@ -156,11 +165,13 @@ def equity_curve(
     data = []
     if np.isfinite(benchmark).any():
         data.append(_line(index, benchmark, benchmark_name, "@second", width=1.2))
+        data[-1]["meta"] = "benchmark"
     data.append(_line(index, equity, "Account", "@accent", width=1.8))
     under = _line(index, 100.0 * drawdown, "Drawdown", "@loss", width=1.0)
     data.append(under | {"yaxis": "y2", "fill": "tozeroy", "fillcolor": "@loss-soft"})
     layout = _layout(440, "USDT", legend=True)
-    layout["yaxis"] |= {"domain": [0.34, 1.0]}
+    scale = "log" if _dwarfs(benchmark, equity) else "linear"
+    layout["yaxis"] |= {"domain": [0.34, 1.0], "type": scale, "tickformat": "~s"}
     layout["yaxis2"] = _axis("Drawdown, %") | {"domain": [0.0, 0.26], "rangemode": "tozero"}
     layout["xaxis"] |= {"anchor": "y2"}
     for trace in data[:-1]:
@@ -182,11 +193,17 @@ def exposure(index: pd.DatetimeIndex, gross: FloatArray, net: FloatArray) -> Spe
 
 
 def margin_ratio(index: pd.DatetimeIndex, ratio: FloatArray) -> Spec:
-    """Return the margin ratio (maintenance margin over margin balance) with the liquidation line at 1."""
+    """Return the margin ratio (maintenance margin over margin balance), with the liquidation line where it is near.
+
+    The axis follows the data: a peak under `LIQUIDATION_SHOWN` leaves liquidation at 1 outside.
+    """
     trace = _line(index, ratio, "Margin ratio", "@accent", width=1.2)
     trace |= {"fill": "tozeroy", "fillcolor": "@accent-soft", "hovertemplate": "%{y:.3f}"}
     layout = _layout(260, "Maintenance margin / balance", legend=False)
     top = float(np.nanmax(ratio)) if np.isfinite(ratio).any() else 0.0
+    if top < LIQUIDATION_SHOWN:
+        layout["yaxis"] |= {"range": [0.0, 1.12 * top or 1.12]}
+        return {"data": [trace], "layout": layout}
     layout["yaxis"] |= {"range": [0.0, max(1.12, min(top, 2.0) * 1.05)]}
     layout["shapes"] = [_rule(y=1.0)]
     layout["annotations"] = [_label("Liquidation at 1", x=1.0, y=1.0, xref="paper", yshift=10)]
@@ -324,6 +341,9 @@ def return_distribution(
 ) -> Spec:
     """Return a histogram of daily returns with the normal density of the same mean and deviation.
 
+    Zero is an edge between two bins, so that a bar holds gains or losses only; days without any change have a
+    narrow bar of their own on that edge.
+
     Parameters
     ----------
     daily : float64 array, shape (n_days,)
@@ -332,46 +352,28 @@ def return_distribution(
         Losses as fractions, drawn as lines; NaN draws none.
     """
     known = 100.0 * daily[~np.isnan(daily)]
-    bins = int(np.clip(np.sqrt(len(known)) * 2.0, 8, 60))
-    counts, edges = (
-        np.histogram(known, bins) if len(known) else (np.zeros(1), np.array([-1.0, 1.0]))
-    )
+    moved = known[known != 0.0]
+    edges = _edges_at_zero(moved, bins=int(np.clip(np.sqrt(len(moved)) * 2.0, 8, 60)))
+    counts, _ = np.histogram(moved, edges)
     centres, width = (edges[:-1] + edges[1:]) / 2.0, float(edges[1] - edges[0])
-    data: list[Spec] = [
-        {
-            "type": "bar",
-            "name": "Days",
-            "x": _rounded(centres),
-            "y": counts.tolist(),
-            "width": width * 0.92,
-            "marker": {"color": ["@loss" if c < 0 else "@accent" for c in centres]},
-            "hovertemplate": "%{x:.2f} %: %{y} days<extra></extra>",
-            "showlegend": False,
-        }
+    bars = (
+        ("Losses", centres < 0.0, "@loss"),
+        ("Gains", centres > 0.0, "@accent"),
+    )
+    data = [
+        _bars(name, centres[side], counts[side], 0.92 * width, colour)
+        for name, side, colour in bars
+        if counts[side].any()
     ]
+    still = len(known) - len(moved)
+    if still:
+        named = f"No change ({still})"
+        data.append(_bars(named, np.zeros(1), np.array([still]), 0.4 * width, "@second"))
     deviation = float(known.std(ddof=1)) if len(known) > 1 else 0.0
     if deviation > 0.0:
-        grid = np.linspace(edges[0], edges[-1], 121)
-        density = np.exp(-0.5 * ((grid - known.mean()) / deviation) ** 2) / (
-            deviation * np.sqrt(2.0 * np.pi)
-        )
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "Normal with the same mean and deviation",
-                "x": _rounded(grid),
-                "y": _rounded(density * len(known) * width),
-                "line": {"color": "@ink", "width": 1.3, "dash": "dot"},
-                "hoverinfo": "skip",
-            }
-        )
+        data.append(_normal(float(known.mean()), deviation, edges, len(known) * width))
     layout = _layout(320, "Days", legend=True)
-    layout["xaxis"] = _axis("Daily return, %") | {
-        "zeroline": True,
-        "zerolinecolor": "@muted",
-        "automargin": True,
-    }
+    layout["xaxis"] = _axis("Daily return, %") | {"automargin": True}
     layout["shapes"], layout["annotations"] = [], []
     for name, loss, side in (("VaR", value_at_risk, "left"), ("ES", expected_shortfall, "right")):
         if np.isfinite(loss):
@@ -379,7 +381,44 @@ def return_distribution(
             shift = 4 if side == "left" else -4
             layout["shapes"].append(_rule(x=-100.0 * loss))
             layout["annotations"].append(_label(name, xanchor=side, xshift=shift, **place))
-    return {"data": data, "layout": layout | {"hovermode": "closest"}}
+    return {"data": data, "layout": layout | {"hovermode": "closest", "barmode": "overlay"}}
+
+
+def _edges_at_zero(values: FloatArray, *, bins: int) -> FloatArray:
+    """Return equal bins over all values, about as many as asked, of which one edge is zero."""
+    low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
+    width = (max(high, 0.0) - min(low, 0.0)) / bins
+    below = int(np.ceil(max(-low, 0.0) / width - 1e-9))
+    above = int(np.ceil(max(high, 0.0) / width - 1e-9))
+    edges = width * np.arange(-below, above + 1)
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+    return np.asarray(edges, dtype=np.float64)
+
+
+def _bars(name: str, x: FloatArray, counts: IntArray, width: float, colour: str) -> Spec:
+    return {
+        "type": "bar",
+        "name": name,
+        "x": _rounded(x),
+        "y": counts.tolist(),
+        "width": width,
+        "marker": {"color": colour},
+        "hovertemplate": "%{x:.2f} %: %{y} days<extra></extra>",
+    }
+
+
+def _normal(mean: float, deviation: float, edges: FloatArray, area: float) -> Spec:
+    grid = np.linspace(edges[0], edges[-1], 121)
+    density = np.exp(-0.5 * ((grid - mean) / deviation) ** 2) / (deviation * np.sqrt(2.0 * np.pi))
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "Normal, same mean and deviation",
+        "x": _rounded(grid),
+        "y": _rounded(density * area),
+        "line": {"color": "@ink", "width": 1.3, "dash": "dot"},
+        "hoverinfo": "skip",
+    }
 
 
 def rolling_sharpe(index: pd.DatetimeIndex, ratio: FloatArray, *, window_days: int) -> Spec:
@@ -391,16 +430,27 @@ def rolling_sharpe(index: pd.DatetimeIndex, ratio: FloatArray, *, window_days: i
     return {"data": [trace], "layout": layout}
 
 
-def turnover(months: Sequence[str], multiples: FloatArray) -> Spec:
-    """Return traded notional per month in multiples of that month's mean equity."""
+def turnover(periods: Sequence[str], multiples: FloatArray, *, unit: str) -> Spec:
+    """Return traded notional per period in multiples of that period's mean equity.
+
+    Parameters
+    ----------
+    periods : sequence of str
+        Names of the days or months, in order.
+    multiples : float64 array, shape (n_periods,)
+        NaN where there was no equity.
+    unit : str
+        What a period is, for the axis.
+    """
     trace = {
         "type": "bar",
-        "x": list(months),
+        "x": list(periods),
         "y": _rounded(multiples),
         "marker": {"color": "@accent"},
-        "hovertemplate": "%{x|%b %Y}: %{y:.1f}\u00d7<extra></extra>",
+        "hovertemplate": "%{x}: %{y:.2f}\u00d7<extra></extra>",
     }
     layout = _layout(260, "Traded / mean equity, \u00d7", legend=False) | {"hovermode": "closest"}
+    layout["xaxis"] = _axis(unit) | {"type": "category", "automargin": True, "tickangle": 0}
     return {"data": [trace], "layout": layout}
 
 
@@ -429,6 +479,13 @@ def _line(
         "y": _rounded(values[rows]),
         "line": {"color": colour, "width": width},
     }
+
+
+def _dwarfs(benchmark: FloatArray, equity: FloatArray) -> bool:
+    if not (np.isfinite(benchmark).any() and np.isfinite(equity).any()):
+        return False
+    own, other = (float(np.nanmax(c) - np.nanmin(c)) for c in (equity, benchmark))
+    return bool(np.nanmin(equity) > 0.0) and other > LOG_FROM * own
 
 
 def _layout(height: int, unit: str, *, legend: bool) -> Spec:

@@ -180,7 +180,9 @@ class _Builder:
         try:
             found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+            absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(
+                f"{error.name}."
+            )
             hint = "; put its folder on PYTHONPATH" if absent else ""
             raise self.refusal(path, f"must be importable, was {name}: {error}{hint}") from error
         if not callable(found):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quantcore.exits import ExitSettings
+import pandas as pd
+
+from quantcore.exits import NO_EXITS, ExitSettings
 from quantcore.frames import Bars
-from quantcore.types import Panel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,36 +26,33 @@ class PlainMomentumSettings:
     lookback : int
         Closes in the window, >= 3; the returns between them are one fewer.
     exits : ExitSettings
-        Protective exits; the account plane's business, not the forecast's.
+        Protective exits, none if left out; the account plane's business, not the forecast's.
     """
 
     lookback: int
-    exits: ExitSettings
+    exits: ExitSettings = NO_EXITS
 
     def __post_init__(self) -> None:
         if self.lookback < 3:
             raise ValueError(f"lookback must be >= 3, was {self.lookback}")
 
 
-def forecast(bars: Bars, settings: PlainMomentumSettings) -> Panel:
+def forecast(bars: Bars, settings: PlainMomentumSettings) -> pd.Series[float]:
     """Return the capped t-statistic of the mean return; NaN where a close of the window is missing.
 
     Parameters
     ----------
     bars : Bars
-        At least `lookback` rows; only `close` is used.
+        The window, `lookback` rows; only `close` is used.
     settings : PlainMomentumSettings
-        The window.
+        Its length.
 
     Returns
     -------
-    Panel, shape (n_bars, n_symbols)
-        In [-1, 1]; NaN also where the price did not move.
+    Series, shape (n_symbols,)
+        In [-1, 1], of the window's last row; NaN also where the price did not move.
     """
-    n = settings.lookback - 1
-    returns = bars.close.pct_change(fill_method=None)
-    window = returns.rolling(n)
-    deviation = window.std()
-    t_statistic = window.mean() / deviation.where(deviation > 0.0) * n**0.5
-    forecasts: Panel = (0.5 * t_statistic).clip(-1.0, 1.0)
-    return forecasts
+    closes = bars.close
+    returns = (closes / closes.shift() - 1.0).iloc[1:]
+    sharpe = returns.mean(skipna=False) / returns.std(skipna=False)
+    return (0.5 * len(returns) ** 0.5 * sharpe).clip(-1.0, 1.0)

@@ -17,9 +17,10 @@ from typing import Any, Literal
 import pytest
 from omegaconf import DictConfig
 
-from quantcore.config import build, compose, config_hash, resolved_yaml
+from quantcore.config import build, compose, config_hash, resolved_yaml, writable_folder
 from quantcore.errors import ConfigError
 from quantcore.settings import build_settings
+from quantcore.timegrid import check_grids, to_us
 
 HERE = __name__
 
@@ -143,6 +144,75 @@ def test_a_wrong_value_is_refused_with_key_rule_and_value(
     with pytest.raises(ConfigError) as refused:
         account(**{key: value})
     assert str(refused.value) == message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    start: str
+    end: str | None = None
+    interval: str = "1h"
+    finer: str = "1h"
+    ends: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for time in (self.start, self.end or "2024", *(self.ends or {}).values()):
+            to_us(time)
+        check_grids(self.interval, self.finer)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"start": "foo"}, "data.start must be an ISO date or time, was 'foo' (at start)"),
+        ({"end": "foo"}, "data.end must be an ISO date or time, was 'foo' (at end)"),
+        (
+            {"ends": {"X": "foo"}},
+            "data.ends.X must be an ISO date or time, was 'foo' (at ends.X)",
+        ),
+        (
+            {"finer": "x"},
+            "data.finer must be a whole number and one of s m h d w, was 'x' (at finer)",
+        ),
+        (
+            {"interval": "x"},
+            "data.interval must be a whole number and one of s m h d w, was 'x' (at interval)",
+        ),
+        (
+            {"finer": "2h", "interval": "90m"},
+            "data: decision interval must be a whole multiple of the execution interval, was 90m on 2h "
+            "(at interval, at finer)",
+        ),
+    ],
+)
+def test_a_shared_check_names_the_key_that_holds_the_refused_value(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build_settings(
+            {"start": "2024", **values},
+            path="data",
+            kind=Span,
+            locate=lambda key: f"at {key.removeprefix('data.')}",
+        )
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("runs", ["afile", "afile/deeper", "/proc/foo", "closed/runs"])
+def test_results_that_could_not_be_written_are_refused_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("afile").touch()
+    Path("closed").mkdir(mode=0o500)
+    if runs.startswith("closed") and os.access("closed", os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(ConfigError, match=f"^runs must be a writable folder, was {runs}$"):
+        writable_folder(runs, key="runs")
+
+
+def test_asking_for_a_writable_folder_makes_nothing(tmp_path: Path) -> None:
+    assert writable_folder(str(tmp_path / "a" / "b"), key="runs") == tmp_path / "a" / "b"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_target_names_a_dataclass_and_partial_a_function() -> None:
@@ -360,7 +430,9 @@ def test_an_experiment_names_the_run_and_the_command_line_outranks_it(toy: Path)
         (["account.capital=[1"], "no viable alternative at input"),
         (["account.capital=2"], "no data for X, none at all"),
         (["account.capital=5"], "No such file or directory: nowhere/at/all"),
-        (["--capital", "5"], "unrecognized arguments: --capital"),
+        (["--capital=5"], "unrecognized arguments: --capital"),
+        (["foo"], "'foo' must be key=value"),
+        (["account.capital=8", "foo", "--cfg", "job"], "'foo' must be key=value"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_code_2(toy: Path, arguments: list[str], line: str) -> None:
@@ -383,7 +455,9 @@ def test_a_task_decides_its_exit_code_and_multirun_keeps_the_worst(toy: Path) ->
     assert run(toy, "account.capital=1") == Ended(1, ["toy 1 -"])
     ended = run(toy, "account.capital=1,-3,8", "-m")
     assert (ended.code, ended.out) == (2, ["toy 1 -", "toy 8 -"])
-    assert ended.err == ["account.capital must be > 0, was -3 (command line)"]
+    assert ended.err == [
+        "account.capital must be > 0, was -3 (command line) [job account.capital=-3]"
+    ]
 
 
 @pytest.mark.integration
@@ -397,7 +471,27 @@ def test_a_defect_keeps_its_traceback(toy: Path) -> None:
     assert ended.code == 1
     assert "Traceback (most recent call last):" in ended.err
     assert ended.err[-1].startswith("ValueError: cannot reshape array")
-    assert run(toy, "account.capital=-5", QUANTCORE_TRACEBACK="1").code == 1
+
+
+@pytest.mark.integration
+def test_a_refusal_shows_its_traceback_on_demand_and_keeps_its_code(toy: Path) -> None:
+    ended = run(toy, "account.capital=-5", QUANTCORE_TRACEBACK="1")
+    assert ended.code == 2
+    assert ended.err[0] == "Traceback (most recent call last):"
+    assert ended.err[-1] == "account.capital must be > 0, was -5 (command line)"
+    assert run(toy, "data=foldr", QUANTCORE_TRACEBACK="1").code == 2
+
+
+@pytest.mark.integration
+def test_a_folder_of_option_files_of_the_user_is_named_as_given(toy: Path) -> None:
+    folder = toy / "mine" / "conf"
+    (folder / "account").mkdir(parents=True)
+    (folder / "account" / "odd.yaml").write_text("_target_: nowhere.X\n")
+    ended = run(toy, "account=odd", "--config-dir=mine/conf")
+    assert ended.err == [
+        "account._target_ must be importable, was nowhere.X: No module named 'nowhere'; "
+        "put its folder on PYTHONPATH (mine/conf/account/odd.yaml)"
+    ]
 
 
 @pytest.mark.integration

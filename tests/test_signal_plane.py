@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from quantcore.config import build, conf_folder
-from quantcore.errors import ConfigError, SchemaMismatch
-from quantcore.exits import ExitSettings
+from quantcore.errors import ConfigError, DataGap, SchemaMismatch
+from quantcore.exits import NO_EXITS
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, Settlements, funding_rows
 from quantcore.signal_plane import SignalSettings, forecast, target_weights, warm_up
@@ -26,7 +26,6 @@ from strategies.plain_momentum import PlainMomentumSettings
 from strategies.trend import TrendSettings
 
 HOUR_US = 3_600_000_000
-NO_EXITS = ExitSettings(stop_loss=None, take_profit=None, trailing_stop=None, time_exit=None)
 PORTFOLIO = PortfolioSettings(
     volatility_half_life=4.0,
     covariance_half_life=6.0,
@@ -245,6 +244,69 @@ def test_plain_strategy_sees_exactly_its_window_with_all_fields_and_settlements(
     assert any(len(w.settlements) for w in seen)
 
 
+def test_windows_keep_what_bars_can_do() -> None:
+    bars = hourly(holed(1, 30, 2))
+    seen: list[Bars] = []
+
+    def look(window: Bars) -> Panel:
+        seen.append(window)
+        return window.panel("close") * 0.0
+
+    plain_forecast(look, bars, None, 9)
+    window, expected = seen[3], bars.rows(3, 12)
+    for name in bars.fields:
+        pd.testing.assert_frame_equal(window.panel(name), expected.panel(name), check_exact=True)
+    pd.testing.assert_frame_equal(window.close, expected.close, check_exact=True)
+    assert window.index.equals(expected.index)
+    assert window.rows(2, 5).fingerprint() == expected.rows(2, 5).fingerprint()
+    assert window.select(["S01"]).fingerprint() == expected.select(["S01"]).fingerprint()
+    shorter = replace(window, fields={"close": window.array("close") * 2.0})
+    pd.testing.assert_frame_equal(shorter.close, expected.close * 2.0, check_exact=True)
+    with pytest.raises(DataGap, match="bars have no field open_interest"):
+        _ = window.open_interest
+    window.close.iloc[:] = 0.0
+    np.testing.assert_array_equal(seen[4].array("close"), bars.array("close")[4:13])
+    assert not seen[4].array("close").flags.writeable
+
+
+def test_plain_strategy_may_return_its_last_row_alone() -> None:
+    bars = hourly(holed(1, 30, 2))
+    row, _ = plain_forecast(lambda w: w.close.iloc[-1] / 1e6, bars, None, 3)
+    panel, _ = plain_forecast(lambda w: w.close / 1e6, bars, None, 3)
+    pd.testing.assert_frame_equal(row, panel, check_exact=True)
+
+
+@pytest.mark.parametrize("chosen", BOTH)
+@settings(max_examples=25)
+@given(seed=st.integers(0, 999), first=st.integers(0, 45))
+def test_weights_wanted_from_a_row_on_equal_those_of_the_whole(
+    chosen: SignalSettings, seed: int, first: int
+) -> None:
+    bars = hourly(holed(seed, 40, 3))
+    whole, end = target_weights(bars, chosen)
+    later, after = target_weights(bars, chosen, first=first)
+    pd.testing.assert_frame_equal(later.iloc[first:], whole.iloc[first:], check_exact=True)
+    assert after.digest() == end.digest()
+
+
+def test_plain_strategy_is_asked_for_the_wanted_rows_only_and_shows_them() -> None:
+    asked: list[pd.Timestamp] = []
+    shown: list[range] = []
+
+    def look(window: Bars) -> Panel:
+        asked.append(window.index[-1])
+        return window.close * 0.0
+
+    def progress(rows: range) -> range:
+        shown.append(rows)
+        return rows
+
+    bars = hourly(np.ones((10, 2)))
+    plain_forecast(look, bars, None, 4, first=7, progress=progress)
+    assert asked == list(bars.index[7:])
+    assert shown == [range(7, 10)]
+
+
 def test_plain_strategy_has_no_view_before_its_lookback_is_full() -> None:
     bars = hourly(np.ones((10, 2)))
     panel, _ = plain_forecast(lambda window: window.panel("close") * 0.5, bars, None, 4)
@@ -263,8 +325,13 @@ def test_plain_strategy_that_looks_back_one_row_keeps_no_window() -> None:
     [
         (lambda w: w.panel("close") * 3.0, r"a forecast must be in \[-1, 1\], was 3.0 for S00 at"),
         (lambda w: w.panel("close") * np.inf, r"a forecast must be in \[-1, 1\], was inf for S00"),
-        (lambda w: w.panel("close").iloc[:-1], "must be a panel over the symbols that ends at"),
-        (lambda w: w.panel("close")[["S00"]], "must be a panel over the symbols that ends at"),
+        (lambda w: w.panel("close").iloc[:-1], "must return a panel over the symbols that ends at"),
+        (lambda w: w.panel("close")[["S00"]], "must return a panel over the symbols that ends at"),
+        (lambda w: w.panel("close")["S00"], "must return a panel over the symbols that ends at"),
+        (lambda w: w.panel("close").iloc[:0], "must return a panel over the symbols that ends at"),
+        (lambda w: None, "must return a DataFrame over its .* over the symbols, was NoneType"),
+        (lambda w: w.array("close"), "must return a DataFrame over its .*, was ndarray"),
+        (lambda w: w.panel("close").astype(str) + "x", "must return numbers, was str at"),
     ],
 )
 def test_plain_strategy_that_breaks_the_contract_is_refused(function: object, message: str) -> None:

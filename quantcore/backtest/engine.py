@@ -180,7 +180,9 @@ def _instrument_notes(instruments: Sequence[Instrument]) -> list[str]:
 
 def _event_notes(plane: AccountPlane, events: Events) -> list[str]:
     unpaid = plane.flow_time_us.size - len(events.of(at.EVENT_FLOW)[0])
-    notes = [f"{unpaid} cash flows lie outside the traded span and were left out."] if unpaid else []
+    notes = (
+        [f"{unpaid} cash flows lie outside the traded span and were left out."] if unpaid else []
+    )
     whole, number = events.of(at.EVENT_WHY)
     cut = np.flatnonzero(whole[:, at.EVENT_REASON] == Rule.WITHDRAWAL)
     dates = to_index(whole[cut, at.TS])

@@ -21,7 +21,7 @@ from quantcore.timegrid import (
     index_us,
     interval_us,
     periods_per_year,
-    to_timestamp,
+    to_index,
     to_us,
 )
 from quantcore.types import BoolArray, FloatArray, IntArray
@@ -93,7 +93,7 @@ class Curves:
     def benchmark_from(self) -> pd.Timestamp | None:
         """First row at which BTC can be held; None without BTC bars."""
         held = np.flatnonzero(np.isfinite(self.benchmark))
-        return to_timestamp(int(self.ts_us[held[0]])) if len(held) else None
+        return to_index(self.ts_us[held[:1]])[0] if len(held) else None
 
     @property
     def years(self) -> float:

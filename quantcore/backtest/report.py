@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,8 +110,9 @@ def read_run(folder: Path) -> SavedRun:
     if not (folder / "metrics.json").exists():
         raise DataGap(f"a results folder must hold metrics.json, {folder} does not")
     tables = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
-    if "targets" in tables:
-        tables["targets"] = tables["targets"].set_index("ts")
+    targets = tables.get("targets")
+    if targets is not None and "ts" in targets:  # written before the file named its index
+        tables["targets"] = targets.set_index("ts")
     return SavedRun(
         folder=folder,
         tables=tables,
@@ -122,7 +123,7 @@ def read_run(folder: Path) -> SavedRun:
 
 
 def to_arrow(table: pd.DataFrame, name: str) -> pa.Table:
-    """Return a table of a run in the declared types, without any metadata.
+    """Return a table of a run in the declared types; only ``targets`` carries metadata, which name its index.
 
     Parameters
     ----------
@@ -139,7 +140,8 @@ def to_arrow(table: pd.DataFrame, name: str) -> pa.Table:
     if name == "targets":
         wide = table if "ts" in table else table.rename_axis(index="ts").reset_index()
         schema = pa.schema(
-            [(str(c), pa.timestamp("us", tz="UTC") if c == "ts" else pa.float64()) for c in wide]
+            [(str(c), pa.timestamp("us", tz="UTC") if c == "ts" else pa.float64()) for c in wide],
+            metadata={"pandas": _index_metadata([str(c) for c in wide if c != "ts"])},
         )
     else:
         wide = table
@@ -190,6 +192,19 @@ def _column(table: pd.DataFrame, name: str, wanted: pa.Field) -> pa.Array:
         raise SchemaMismatch(
             f"table {name} column {wanted.name} must be {wanted.type}, was {table[wanted.name].dtype}"
         ) from error
+
+
+def _index_metadata(columns: Sequence[str]) -> str:
+    """Return what pandas reads to find the index ``ts``: of no version, so that the bytes follow from the table."""
+    common = {"metadata": None, "numpy_type": "float64", "pandas_type": "float64"}
+    described = [{"name": name, "field_name": name, **common} for name in columns]
+    stamp = {"name": "ts", "field_name": "ts", "metadata": {"timezone": "UTC"}}
+    stamp |= {"numpy_type": "datetime64[us]", "pandas_type": "datetimetz"}
+    names = {"name": None, "field_name": None, "metadata": {"encoding": "UTF-8"}}
+    names |= {"numpy_type": "object", "pandas_type": "unicode"}
+    return json.dumps(
+        {"column_indexes": [names], "columns": [*described, stamp], "index_columns": ["ts"]}
+    )
 
 
 def _finite(value: Any) -> Any:

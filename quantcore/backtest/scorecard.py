@@ -151,9 +151,7 @@ _LIVE_TARGETS = (
 )
 
 
-def scorecard(
-    metrics: Mapping[str, Any], *, execution_interval: str, returns: int
-) -> list[Score]:
+def scorecard(metrics: Mapping[str, Any], *, execution_interval: str, returns: int) -> list[Score]:
     """Return every target of the design with a run's result.
 
     Parameters
@@ -173,9 +171,7 @@ def scorecard(
     """
     scores = [_score(target, metrics, execution_interval, returns) for target in _TARGETS]
     scores += [
-        Score(
-            name, target, MISSING, "not measurable", _LIVE_ONLY.format(what=what), elsewhere=True
-        )
+        Score(name, target, MISSING, "not measurable", _LIVE_ONLY.format(what=what), elsewhere=True)
         for name, target, what in _LIVE_TARGETS
     ]
     return scores

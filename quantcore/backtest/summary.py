@@ -6,17 +6,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantcore.backtest.markup import TIMES, money, percent, plural, ratio, whole
+from quantcore.backtest.markup import (
+    MISSING,
+    TIMES,
+    known,
+    money,
+    percent,
+    plural,
+    ratio,
+    share,
+    whole,
+)
+from quantcore.backtest.metrics import curves
 from quantcore.backtest.result import Run
-from quantcore.backtest.scorecard import inline, scorecard
-from quantcore.backtest.sections import verdict
+from quantcore.backtest.scorecard import Score, inline
+from quantcore.backtest.verdict import Findings, findings, is_limit
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-_STYLES = {"met": ("green", "✓"), "not met": ("yellow", "✗"), "not measurable": ("dim", "○")}
+_STYLES = {"met": ("green", "✓"), "not met": ("yellow", "✗")}
 WIDTH = 100
 """Columns to which the summary is held on wide terminals."""
 
@@ -55,51 +66,56 @@ def print_summary(
         f"  {span}, {plural(metrics['symbols'], 'symbol')}, {run.interval} decisions", style="dim"
     )
     screen.print(head, width=width)
-    screen.print(Text(verdict(metrics, run.bars.interval)), width=width)
-    screen.print()
-    screen.print(_columns(_headline(metrics)), width=width)
-    screen.print(_columns(_costs(metrics), title="Costs, USDT"), width=width)
-    for part in _scores(metrics, run.bars.interval):
+    found = findings(run, metrics, curves(run))
+    screen.print(Text(found.verdict), width=width)
+    if found.traded:
+        screen.print()
+        screen.print(_columns(_headline(found)), width=width)
+        screen.print(_columns(_costs(found.metrics), title="Costs, USDT"), width=width)
+    for part in _scores(found.scores):
         screen.print(part, width=width)
-    for note in run.notes:
+    notes = [note for note in run.notes if not is_limit(note)]
+    for note in [*notes, "The report also tells what the model leaves out in every run."]:
         screen.print(Text(f"note: {note}", style="dim"), width=width)
     screen.print(Text(f"report: {folder / 'tearsheet.html'}", style="dim"), soft_wrap=True)
     screen.print(Text(str(folder)), soft_wrap=True)
 
 
-def _headline(m: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [
-        ("Total return", percent(m["total_return"], signed=True)),
-        ("Annual return", percent(m["annual_return"], signed=True)),
-        ("Volatility", percent(m["annual_volatility"])),
+def _headline(found: Findings) -> list[tuple[str, str]]:
+    m = found.metrics
+    closed = f", {percent(m['win_rate'])} of {whole(found.closed)} closed gained"
+    pairs = [
+        ("Total return", share(m["total_return"], signed=True)),
+        ("Annual return", share(m["annual_return"], signed=True)),
+        ("Volatility", share(m["annual_volatility"])),
         ("Sharpe ratio", ratio(m["sharpe"])),
         (
             "  95 % interval",
             f"{ratio(m['sharpe_ci_low'])} to {ratio(m['sharpe_ci_high'])}",
         ),
         ("Sortino / Calmar", f"{ratio(m['sortino'])} / {ratio(m['calmar'])}"),
-        ("Maximum drawdown", percent(m["max_drawdown"])),
-        ("Under water", f"{whole(m['max_drawdown_days'])} days"),
-        ("Daily VaR / ES", f"{percent(m['var_95_daily'])} / {percent(m['es_95_daily'])}"),
+        ("Maximum drawdown", share(m["max_drawdown"])),
+        ("Under water", plural(round(m["max_drawdown_days"]), "day")),
+        ("Daily VaR / ES", f"{share(m['var_95_daily'])} / {share(m['es_95_daily'])}"),
         ("Capital", money(m["capital"])),
         ("Final equity", money(m["final_equity"])),
-        ("BTC held", percent(m["benchmark_return"], signed=True)),
+        (found.benchmark, percent(m["benchmark_return"], signed=True)),
         ("Alpha / beta", f"{percent(m['alpha'], signed=True)} / {ratio(m['beta'])}"),
-        ("Round trips", f"{whole(m['trades'])}, {percent(m['win_rate'])} gained"),
+        ("Round trips", f"{whole(m['trades'])}{closed if found.closed else ', none closed'}"),
         ("Profit factor", ratio(m["profit_factor"])),
         ("Turnover a year", f"{ratio(m['turnover_annual'], decimals=0)}{TIMES}"),
         ("Liquidations", whole(m["liquidations"])),
     ]
+    return [(name, text) for name, text in pairs if MISSING not in text]
 
 
 def _costs(m: Mapping[str, Any]) -> list[tuple[str, str]]:
+    bps = m["mean_slippage_bps"]
+    relative = f" ({ratio(bps, decimals=1)} bps)" if known(bps) else ""
     return [
         ("Price PnL", money(m["gross_pnl"], signed=True)),
         ("Fees", money(m["fees"])),
-        (
-            "Slippage in PnL",
-            f"{money(m['slippage_cost'])} ({ratio(m['mean_slippage_bps'], decimals=1)} bps)",
-        ),
+        ("Slippage in PnL", f"{money(m['slippage_cost'])}{relative}"),
         ("Funding", money(m["funding"])),
         ("Liquidation fees", money(m["liquidation_fees"])),
         ("Deposits, net", money(m["deposits"], signed=True)),
@@ -119,22 +135,29 @@ def _columns(pairs: Sequence[tuple[str, str]], *, title: str | None = None) -> T
     return table
 
 
-def _scores(metrics: Mapping[str, Any], interval: str) -> tuple[Table, Text]:
+def _scores(scores: Sequence[Score]) -> list[Table | Text]:
+    """Return the measured targets, and one line each for what this run and what no backtest could measure."""
     from rich.text import Text
 
-    table = _table("Scorecard")
-    for justify in ("left", "right", "right", "left"):
-        table.add_column(justify=justify)
-    unknown = []
-    for score in scorecard(metrics, execution_interval=interval):
-        style, mark = _STYLES[score.verdict]
-        if score.verdict == "not measurable":
-            unknown.append(inline(score.name))
-        else:
+    measured = [s for s in scores if s.verdict != "not measurable"]
+    unknown = [inline(s.name) for s in scores if s.verdict == "not measurable" and not s.elsewhere]
+    elsewhere = sum(s.elsewhere for s in scores)
+    parts: list[Table | Text] = []
+    if measured:
+        table = _table("Scorecard")
+        for justify in ("left", "right", "right", "left"):
+            table.add_column(justify=justify)
+        for score in measured:
+            style, mark = _STYLES[score.verdict]
             table.add_row(
                 score.name, score.target, score.result, Text(f"{mark} {score.verdict}", style=style)
             )
-    return table, Text(f"not measurable here: {', '.join(unknown)}", style="dim")
+        parts.append(table)
+    if unknown:
+        parts.append(Text(f"not measurable in this run: {', '.join(unknown)}", style="dim"))
+    later = f"{plural(elsewhere, 'target')} {'is' if elsewhere == 1 else 'are'}"
+    parts.append(Text(f"{later} measured live, on finer bars or by later work", style="dim"))
+    return parts
 
 
 def _table(title: str | None) -> Table:

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from importlib import util
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from quantcore import plots
-from quantcore.backtest import sections
 from quantcore.backtest.attribution import daily_profit, profit_by_symbol
 from quantcore.backtest.metrics import curves
 from quantcore.backtest.result import Run
-from quantcore.backtest.sections import Story
+from quantcore.backtest.sections.belief import data_notes, interventions, limits, scores
+from quantcore.backtest.sections.money import equity, risk, symbols
+from quantcore.backtest.sections.opening import header, headline, nothing
+from quantcore.backtest.sections.returns import bad_days, distribution, months
+from quantcore.backtest.sections.story import Section, Story
+from quantcore.backtest.sections.trading import trading, trips
+from quantcore.backtest.verdict import findings
 from quantcore.errors import DataGap
 
+_Builders: TypeAlias = tuple[Callable[[Story], Section], ...]
+_OPENING: _Builders = (header, headline)
+_RESULTS: _Builders = (
+    equity,
+    risk,
+    symbols,
+    trips,
+    months,
+    distribution,
+    trading,
+    bad_days,
+)
+_BELIEF: _Builders = (interventions, data_notes, scores, limits)
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -77,14 +95,15 @@ def compose(run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, exper
     story = Story(
         run=run,
         experiment=experiment,
-        metrics=metrics,
+        found=findings(run, metrics, curve),
         trades=trades,
         curve=curve,
         by_symbol=profit_by_symbol(run),
         by_day=daily_profit(run, curve),
     )
     parts, figures = [], {}
-    for build in sections.SECTIONS:
+    results = _RESULTS if story.found.traded else (nothing,)
+    for build in (*_OPENING, *results, *_BELIEF):
         html, drawn = build(story)
         parts.append(html)
         figures.update(drawn)

@@ -13,6 +13,7 @@ from quantcore.backtest.markup import day, is_zero, money, percent, plural, shar
 from quantcore.backtest.metrics import CONFIDENCE, Curves, closing_positions
 from quantcore.backtest.result import Run
 from quantcore.backtest.scorecard import RETURNS_MIN, Score, scorecard, verdict_line
+from quantcore.timegrid import to_index
 
 RATIO_RETURNS_MIN = 10
 """Daily returns below which ratios, tails and annual figures are not shown; `metrics.json` keeps them."""
@@ -122,7 +123,9 @@ def refusals(run: Run) -> str:
     verb = "was" if len(refused) == 1 else "were"
     text = f"{plural(len(refused), 'order')} {verb} refused{comma}{listed}"
     if set(counts.index) <= _TOO_SMALL:
-        text += f"; {money(run.capital, decimals=0)} USDT is too little for these symbols and weights"
+        text += (
+            f"; {money(run.capital, decimals=0)} USDT is too little for these symbols and weights"
+        )
     return text
 
 
@@ -132,7 +135,10 @@ def is_limit(note: str) -> bool:
 
 
 def _unwanted(run: Run) -> str:
-    orders, targets = run.tables["orders"], run.tables["targets"].drop(columns="ts", errors="ignore")
+    orders, targets = (
+        run.tables["orders"],
+        run.tables["targets"].drop(columns="ts", errors="ignore"),
+    )
     if len(orders):
         return f"{plural(len(orders), 'order')} sent, none filled"
     if not targets.fillna(0.0).to_numpy().any():
@@ -144,5 +150,5 @@ def _benchmark(curve: Curves) -> str:
     start = curve.benchmark_from
     if start is None:
         return ""
-    late = start - pd.Timestamp(int(curve.ts_us[0]), unit="us", tz="UTC") >= pd.Timedelta(days=1)
+    late = start - to_index(curve.ts_us[:1])[0] >= pd.Timedelta(days=1)
     return f"BTC held from {day(start)}" if late else "BTC held"

@@ -12,6 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -77,7 +78,7 @@ class DataOptions:
                 interval_us(interval)
             except ConfigError as error:
                 raise ConfigError(
-                    f"intervals must each be a whole number and one of s m h d w, was {interval!r}"
+                    f"intervals must be a whole number and one of s m h d w, was {interval!r}"
                 ) from error
 
     def quality(self) -> QualitySettings:
@@ -100,6 +101,7 @@ class DataOptions:
 
 def main(cfg: DictConfig) -> int:
     """Run the chosen action and return the exit code."""
+    _refuse_experiment(cfg)
     options = read_options(cfg)
     # Where nobody watches there is no width to fit into.
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -125,6 +127,13 @@ def read_options(cfg: DictConfig) -> DataOptions:
     values = {name: plain.get(key) for name, key in names.items() if key in plain}
     options: DataOptions = build_settings(values, kind=DataOptions)
     return options
+
+
+def _refuse_experiment(cfg: DictConfig) -> None:
+    node = cfg.hydra if "hydra" in cfg else HydraConfig.get() if HydraConfig.initialized() else None
+    chosen = None if node is None else node.runtime.choices.get("experiment")
+    if chosen:
+        raise ConfigError(f"+experiment must not be given to quantcore.data, was {chosen}")
 
 
 def synth(market: MarketData, options: DataOptions, console: Console) -> int:

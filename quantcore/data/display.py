@@ -157,8 +157,9 @@ def show_findings(console: Console, findings: Sequence[Finding]) -> None:
 
 def show_repairs(console: Console, repairs: pa.Table, place: str) -> None:
     """Print how much was repaired, where the cleaned copy is, and last what it lacks altogether."""
+    noun = "repair" if len(repairs) == 1 else "repairs"
     console.print(
-        f"{len(repairs):,} repairs recorded; cleaned copy and report in {place}", soft_wrap=True
+        f"{len(repairs):,} {noun} recorded; cleaned copy and report in {place}", soft_wrap=True
     )
     for rule, what in ((DROP_FILE, "file"), (DROP_SERIES, "series")):
         rows = [row for row in repairs.to_pylist() if row["rule"] == rule]

@@ -90,7 +90,9 @@ def weekly_returns(daily: pd.Series) -> pd.DataFrame:
     """
     known = daily.dropna()
     index = pd.DatetimeIndex(known.index)
-    mondays = (index.normalize() - pd.to_timedelta(index.day_of_week, unit="D")).strftime("%Y-%m-%d")
+    mondays = (index.normalize() - pd.to_timedelta(index.day_of_week, unit="D")).strftime(
+        "%Y-%m-%d"
+    )
     growth = pd.Series(1.0 + known.to_numpy())
     cells = growth.groupby([mondays, index.day_of_week + 1]).prod().unstack()
     table = cells.reindex(columns=range(1, 8)) - 1.0

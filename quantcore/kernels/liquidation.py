@@ -158,7 +158,8 @@ def _cross_members(account: Account, rules: Rules) -> IntArray:
 
 
 @njit(cache=True, error_model="numpy")
-def _mark_at(account: Account, market: Market, row: int, s: int, scenario: int) -> float:
+def mark_at(account: Account, market: Market, row: int, s: int, scenario: int) -> float:
+    """Return a bar's mark of a scenario; without one the last price, in a hole the last known mark."""
     if scenario == AT_CLOSE:
         mark, last = market.mark_close[row, s], market.close[row, s]
     elif scenario == AT_LOWS:
@@ -173,8 +174,8 @@ def _mark_at(account: Account, market: Market, row: int, s: int, scenario: int) 
 @njit(cache=True, error_model="numpy")
 def _mark_open(account: Account, market: Market, row: int, s: int) -> float:
     low, high = (
-        _mark_at(account, market, row, s, AT_LOWS),
-        _mark_at(account, market, row, s, AT_HIGHS),
+        mark_at(account, market, row, s, AT_LOWS),
+        mark_at(account, market, row, s, AT_HIGHS),
     )
     start = market.mark_open[row, s]
     if not start > 0.0:
@@ -190,7 +191,7 @@ def _excess_at(
 ) -> float:
     margin = account.cash[WALLET]
     for s in members:
-        mark = _mark_at(account, market, row, s, scenario)
+        mark = mark_at(account, market, row, s, scenario)
         qty = account.position[s, QTY]
         notional = abs(qty) * mark
         tier = bracket_of(rules.bracket[s], notional, ZERO)
@@ -217,7 +218,7 @@ def _liquidate(
     for k in range(count):
         s = members[k]
         qty[k], entry[k] = account.position[s, QTY], account.position[s, ENTRY]
-        stop[k] = _mark_at(account, market, row, s, scenario)
+        stop[k] = mark_at(account, market, row, s, scenario)
         start[k] = stop[k] if scenario == AT_CLOSE else _mark_open(account, market, row, s)
     brackets = rules.bracket
     wallet = account.position[members[0], MARGIN] if isolated else account.cash[WALLET]
@@ -268,8 +269,8 @@ def _close(
     lots = account.held[s, LOTS]
     side = -1 if lots > 0 else 1
     low, high = (
-        _mark_at(account, market, row, s, AT_LOWS),
-        _mark_at(account, market, row, s, AT_HIGHS),
+        mark_at(account, market, row, s, AT_LOWS),
+        mark_at(account, market, row, s, AT_HIGHS),
     )
     bankruptcy = inside(entry - others / qty, low, high)
     price = worse(side, mark, start)

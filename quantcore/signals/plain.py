@@ -159,9 +159,7 @@ class _Window(Bars):
         return rows
 
 
-def _last_row(
-    result: object, window: Bars, function: Callable[..., object]
-) -> FloatArray:
+def _last_row(result: object, window: Bars, function: Callable[..., object]) -> FloatArray:
     ts = window.index[-1]
     name = f"{function.__name__} of {function.__module__}"
     if isinstance(result, pd.DataFrame):

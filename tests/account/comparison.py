@@ -88,7 +88,11 @@ def _curve(reference: ReferenceAccount, state: FoldState, events: Events) -> Ite
     for name, column, theirs in (
         ("wallet", at.CURVE_WALLET, books.wallet),
         ("unrealised", at.CURVE_UNREALISED, books.unrealised),
-        ("equity", at.CURVE_EQUITY, [w + u for w, u in zip(books.wallet, books.unrealised, strict=True)]),
+        (
+            "equity",
+            at.CURVE_EQUITY,
+            [w + u for w, u in zip(books.wallet, books.unrealised, strict=True)],
+        ),
     ):
         ours = events.curve[:, column].tolist()
         for k, (one, other) in enumerate(zip(ours, theirs, strict=True)):
@@ -167,7 +171,9 @@ def _engine_orders(events: Events) -> list[tuple[object, ...]]:
         else:
             rule = int(end[at.EVENT_REASON])
             named = Rule(rule).name if rule >= 0 else ""
-            rows.append((client, OrderStatus(int(end[at.EVENT_STATE])).name, named, int(end[at.TS])))
+            rows.append(
+                (client, OrderStatus(int(end[at.EVENT_STATE])).name, named, int(end[at.TS]))
+            )
     return [tuple(row) for row in sorted(rows)]
 
 

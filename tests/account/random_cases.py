@@ -284,17 +284,15 @@ def case_requests(case: Case, bars: Bars) -> list[OrderRequest]:
     return requests
 
 
-def _request(
-    case: Case, bars: Bars, row: int, number: int, draw: random.Random
-) -> OrderRequest:
+def _request(case: Case, bars: Bars, row: int, number: int, draw: random.Random) -> OrderRequest:
     ts = stamp_text(int(bars.ts_us[row]))
     s = draw.randrange(len(SYMBOLS))
     side = draw.choice([Side.BUY, Side.SELL])
-    kind = draw.choices(
-        [*OrderType, "cancel"], weights=[6, 5, 3, 3, 2, 3 if number else 0], k=1
-    )[0]
+    kind = draw.choices([*OrderType, "cancel"], weights=[6, 5, 3, 3, 2, 3 if number else 0], k=1)[0]
     if kind == "cancel":
-        return OrderRequest(ts=ts, symbol=SYMBOLS[s], cancel=draw.randrange(max(number - 8, 0), number))
+        return OrderRequest(
+            ts=ts, symbol=SYMBOLS[s], cancel=draw.randrange(max(number - 8, 0), number)
+        )
     assert isinstance(kind, OrderType)
     closes = bars.array("close")[: row + 1, s]
     known = closes[~np.isnan(closes)]

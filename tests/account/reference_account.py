@@ -269,7 +269,9 @@ class ReferenceAccount:
             value = read(mark_name)
             value = last[name] if math.isnan(value) else value
             marks[f"mark_{name}"] = before if math.isnan(value) else value
-        return Prices(**last, **marks, 
+        return Prices(
+            **last,
+            **marks,
             marked=not math.isnan(read("mark_price")),
             mark_of_open=read("mark_open") if bars.has("mark_open") else last["open"],
         )
@@ -306,9 +308,8 @@ class ReferenceAccount:
         happened = {(t, s) for t, s, _, _ in due}
         slot = -(-start // SLOT_US) * SLOT_US
         while slot < self.now and self.missing_rate > 0.0:
-            for s in self._held():
-                if (slot, s) not in happened and self.positions[s].lots > 0:
-                    due.append((slot, s, self.missing_rate, NAN))
+            longs = [s for s in self._held() if self.positions[s].lots > 0]
+            due += [(slot, s, self.missing_rate, NAN) for s in longs if (slot, s) not in happened]
             slot += SLOT_US
         for time_us, s, rate, mark in sorted(due, key=lambda item: item[:2]):
             if self.positions[s].lots:
@@ -575,7 +576,9 @@ class ReferenceAccount:
             return False
         fee = rate * rules.qty(lots) * price
         self.books.fills.append(
-            Fill(self.now, order.symbol, order.side, lots, price, fee, maker, "SCRIPT", order.number)
+            Fill(
+                self.now, order.symbol, order.side, lots, price, fee, maker, "SCRIPT", order.number
+            )
         )
         fresh = position.lots == 0
         self._trade(order.symbol, order.side * lots, price, fee)
@@ -704,7 +707,9 @@ class ReferenceAccount:
 
     def _excess(self, marks: Sequence[float]) -> float:
         """Return margin balance less maintenance margin of the cross account at some marks."""
-        return self.wallet + sum(self._pnl(s, marks[s]) - self._need(s, marks[s]) for s in self._held())
+        return self.wallet + sum(
+            self._pnl(s, marks[s]) - self._need(s, marks[s]) for s in self._held()
+        )
 
     def _need(self, symbol: int, mark: float) -> float:
         return self.contracts[symbol].maintenance(abs(self._qty(symbol)) * mark)

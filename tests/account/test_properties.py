@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ from quantcore.fold import FoldState
 from quantcore.frames import Bars, Settlements
 from quantcore.kernels import layout as at
 from quantcore.orders import OrderRequest, order_script
-from quantcore.timegrid import interval_us, to_us
-from quantcore.types import FillReason, FloatArray, OrderStatus, OrderType, Rule
+from quantcore.timegrid import interval_us
+from quantcore.types import FillReason, OrderStatus, OrderType, Rule
 from tests.account.random_cases import (
     NO_EXITS,
     SYMBOLS,
@@ -172,8 +173,7 @@ def test_fills_keep_the_limits_of_their_orders(case: Case) -> None:
     _, events = run.whole()
     orders = orders_of(events)
     bar_us = interval_us(case.interval)
-    account, execution = case_settings(case)
-    del account
+    _, execution = case_settings(case)
     late = max(math.ceil(execution.latency_ms * 1000 / bar_us) - 1, 0) * bar_us
     held = [0] * len(SYMBOLS)
     for whole, number in fills_of(events):
@@ -239,14 +239,12 @@ def test_orders_from_targets_go_toward_the_target_and_never_beyond(case: Case) -
 def test_pieces_joined_by_saved_states_give_the_same_bits(case: Case, cuts: list[int]) -> None:
     run = Run(case)
     end, once = run.whole()
-    each_end, each = run.plane.start(), []
-    for _, each_end, events in run.steps():
-        each.append(events)
-    assert each_end.digest() == end.digest()
-    assert as_bytes(each) == as_bytes([once])
+    steps = list(run.steps())
+    assert steps[-1][1].digest() == end.digest()
+    assert as_bytes([events for _, _, events in steps]) == as_bytes([once])
     edges = sorted({0, run.bars.n_bars, *(c for c in cuts if c < run.bars.n_bars)})
     state, pieces = run.plane.start(), []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         state = FoldState.from_bytes(state.to_bytes())
         state, events = run.piece(state, start, stop)
         pieces.append(events)
@@ -268,7 +266,12 @@ def test_renamed_symbols_give_the_same_account(case: Case, order: list[int]) -> 
         for w in events.of(at.EVENT_FILL)[0]
     )
     back = sorted(
-        (int(w[at.TS]), order[int(w[at.EVENT_SYMBOL])], int(w[at.EVENT_SIDE]), int(w[at.EVENT_LOTS]))
+        (
+            int(w[at.TS]),
+            order[int(w[at.EVENT_SYMBOL])],
+            int(w[at.EVENT_SIDE]),
+            int(w[at.EVENT_LOTS]),
+        )
         for w in renamed.of(at.EVENT_FILL)[0]
     )
     assert back == original
@@ -328,8 +331,6 @@ def fingerprint(seed: int) -> str:
 
 
 def hash_of(raw: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
@@ -408,7 +409,9 @@ def test_a_symbol_that_ends_is_settled_at_its_last_mark_and_stays_empty(case: Ca
 
 def _closing(bars: Bars, row: int, symbol: int) -> tuple[float, float]:
     close = float(bars.array("close")[row, symbol])
-    return (float(bars.array("mark_price")[row, symbol]) if bars.has("mark_price") else close), close
+    return (
+        float(bars.array("mark_price")[row, symbol]) if bars.has("mark_price") else close
+    ), close
 
 
 ALWAYS_STOPPED = st.builds(
@@ -458,11 +461,6 @@ def test_after_an_exit_a_symbol_stays_flat_until_its_target_leaves_that_side(cas
             priced = not math.isnan(run.bars.array("close")[row, s])
             if priced and not math.isnan(weight) and weight * lock[s] <= 0.0:
                 lock[s] = 0
-
-
-@cache
-def _flat_market() -> FloatArray:
-    return np.full((4, len(SYMBOLS)), 100.0)
 
 
 def test_targets_that_say_nothing_send_nothing() -> None:

@@ -43,7 +43,7 @@ def stamp(bar: int) -> str:
     return str(pd.Timestamp(FIRST) + pd.Timedelta(hours=bar + 1))
 
 
-def instrument(symbol: str, notional_max: float) -> Instrument:
+def instrument(symbol: str, notional_max: float, ends: str | None) -> Instrument:
     return Instrument(
         symbol=symbol,
         tick_size="0.1",
@@ -63,6 +63,7 @@ def instrument(symbol: str, notional_max: float) -> Instrument:
                 leverage_max=1,
             ),
         ),
+        ends=ends,
         origin="made up",
     )  # fmt: skip
 
@@ -77,10 +78,11 @@ def run(
     latency_bars: int = 1,
     exits: ExitSettings = NO_EXITS,
     notional_max: float = 1e6,
+    ends: str | None = None,
 ) -> tuple[AccountPlane, FoldState, Events]:
     """Take one account, without fees and slippage, through hourly bars of AAA and, where given, BBB."""
     symbols = (A, B)[: len(prices)]
-    instruments = [instrument(s, notional_max) for s in symbols]
+    instruments = [instrument(s, notional_max, ends if s == A else None) for s in symbols]
     plane = account_plane(
         instruments,
         interval="1h",
@@ -330,3 +332,41 @@ def test_a_refused_stop_and_a_target_at_the_same_close_leave_the_position_closed
         exits=STOP_LOSS,
     )
     assert trades(events) == [(10, "TARGET"), (-10, "STOP_LOSS")]
+
+
+def test_a_symbol_that_ends_settles_at_its_closing_mark_whatever_orders_are_open() -> None:
+    # Long 10 from 100; AAA ends at the close of bar 2, at 110, while an order on BBB rests.
+    _, state, events = run(
+        [flat(100.0), flat(100.0), (100.0, 110.0, 100.0, 110.0), HOLE],
+        [flat(100.0)] * 4,
+        requests=[
+            OrderRequest(ts=stamp(0), symbol=A, side=Side.BUY, qty=10.0),
+            OrderRequest(
+                ts=stamp(0), symbol=B, side=Side.BUY, type=OrderType.LIMIT, qty=1.0, price=50.0
+            ),
+        ],
+        ends=stamp(2),
+    )
+    assert events.of(at.EVENT_FILL)[1][-1, at.B] == 110.0
+    assert state["cash"][at.EQUITY] == pytest.approx(1100.0)
+
+
+def test_a_position_opened_anew_at_the_old_entry_price_is_protected_anew() -> None:
+    # The stop closes the long 10 at 98 in bar 2; a target decided two bars before buys 10 at 100 in bar 3.
+    _, state, _ = run(
+        [
+            flat(100.0),
+            flat(100.0),
+            flat(100.0),
+            (100.0, 100.0, 94.0, 100.0),
+            flat(100.0),
+            flat(100.0),
+        ],
+        targets=[[1.0], [math.nan], [2.0], [math.nan], [math.nan], [math.nan]],
+        latency_bars=2,
+        exits=STOP_LOSS,
+    )
+    lots = int(state["held"][0, at.LOTS])
+    tickets = state["ticket"][: state["counter"][at.OPEN_ORDERS]]
+    guards = [t for t in tickets if t[at.FLAGS] & at.CLOSE_POSITION]
+    assert lots == 0 or guards

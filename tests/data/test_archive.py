@@ -304,7 +304,22 @@ def test_a_server_error_is_tried_again_and_a_dead_host_reported(
     dead = make_settings(archive, tmp_path, base_url="http://127.0.0.1:9", raw=str(tmp_path / "no"))
     outcomes, _, _ = run(dead, tmp_path / "store", start="2024-01-01", end="2024-02-01")
     assert statuses(outcomes) == ["failed"]
-    assert "refused" in outcomes[0].detail
+    assert outcomes[0].detail == "Connection refused"
+    assert not outcomes[0].reached
+
+
+def test_a_host_that_cannot_be_reached_is_not_asked_for_every_file(
+    archive: Archive, settings: ArchiveSettings, tmp_path: Path
+) -> None:
+    archive.put(kline_path("monthly", "2024-01"), rows("2024-01-01", 744))
+    run(settings, tmp_path / "store", start="2024-01-01", end="2024-02-01")
+    dead = make_settings(archive, tmp_path, base_url="http://127.0.0.1:9", workers=1)
+    outcomes, _, _ = run(dead, tmp_path / "store", start="2023-11-01", end="2024-02-01")
+    assert [(o.status, o.detail) for o in outcomes] == [
+        ("failed", "Connection refused"),
+        ("failed", "not tried, the host cannot be reached"),
+        ("stored", ""),
+    ]
 
 
 def test_a_replaced_file_is_loaded_only_when_asked_for(

@@ -116,14 +116,103 @@ def test_validate_writes_a_report_and_a_cleaned_copy_that_loads(
     assert {p.name: p.read_bytes() for p in clean.rglob("*") if p.is_file()} == before
 
 
-def test_validate_leaves_out_what_cannot_be_read(
+def test_validate_says_which_series_it_leaves_out(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "klines_1h" / "BUSDT.parquet").write_bytes(b"nothing")
     clean = tmp_path / "clean"
+    run("action=validate", f"from={folder}", f"to={clean}")
+    (folder / "klines_1h" / "BUSDT.parquet").write_bytes(b"nothing")
+    capsys.readouterr()
     assert run("action=validate", f"from={folder}", f"to={clean}") == 0
+    # The series of the earlier copy has gone too.
     assert Store.open(str(clean)).symbols("klines", "1h") == ["AUSDT"]
-    assert "unreadable" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "unreadable" in shown
+    assert shown.splitlines()[-3:] == [
+        f"2 repairs recorded; cleaned copy and report in {clean}",
+        "1 file dropped: klines_1h/BUSDT.parquet",
+        "1 series dropped: klines_1h BUSDT",
+    ]
+    recorded = pq.read_table(clean / "repairs.parquet").to_pylist()
+    assert [(r["symbol"], r["kind"], r["field"], r["rule"]) for r in recorded] == [
+        ("BUSDT", "klines_1h", "klines_1h/BUSDT.parquet", "drop_file"),
+        ("BUSDT", "klines_1h", "series", "drop_series"),
+    ]
+
+
+def test_validate_keeps_the_years_of_a_store_that_can_be_read(
+    tmp_path: Path, kline_columns: Any, write_klines: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_klines("AUSDT", kline_columns(20), times_ms=FIRST_MS + HOUR_MS * (8750 + np.arange(20)))
+    store, clean = tmp_path / "store", tmp_path / "clean"
+    run("action=import", f"from={tmp_path / 'folder'}", f"to={store}")
+    damaged = next(store.rglob("part-2024.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    capsys.readouterr()
+    assert run("action=validate", f"from={store}", f"to={clean}") == 0
+    assert len(Store.open(str(clean)).read("klines", "1h", "AUSDT")) == 10
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "1 file dropped: kind=klines/interval=1h/symbol=AUSDT/part-2024.parquet"
+
+
+def test_validate_refuses_where_nothing_would_be_left(
+    tmp_path: Path, kline_columns: Any, write_klines: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_klines("AUSDT", kline_columns(3)).write_bytes(b"nothing")
+    write_klines("BUSDT", kline_columns(0))
+    with pytest.raises(DataGap, match="held none of 2: no cleaned copy was written"):
+        run("action=validate", f"from={tmp_path / 'folder'}", f"to={tmp_path / 'clean'}")
+    shown = capsys.readouterr().out
+    assert "unreadable" in shown
+    assert "empty" in shown
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_an_import_that_is_refused_writes_nothing(
+    tmp_path: Path, kline_columns: Any, write_klines: Any
+) -> None:
+    write_klines("AUSDT", kline_columns(5))
+    columns = kline_columns(5)
+    columns["low"][2] = -1.0
+    write_klines("BUSDT", columns)
+    with pytest.raises(SchemaMismatch, match="BUSDT.parquet: low must be finite"):
+        run("action=import", f"from={tmp_path / 'folder'}", f"to={tmp_path / 'store'}")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_an_import_that_is_interrupted_writes_nothing_and_a_rerun_completes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = pq.write_table, []
+
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(*arguments, **options)
+
+    store = tmp_path / "store"
+    monkeypatch.setattr("quantcore.data.store.pq.write_table", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run("action=import", f"from={folder}", f"to={store}")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+    assert run("action=import", f"from={folder}", f"to={store}") == 0
+    assert series_of(Store.open(str(store))) == series_of(Folder(str(folder)))
+
+
+def test_an_import_refuses_an_empty_or_unreadable_file_without_recommending_to_clean_it(
+    tmp_path: Path, kline_columns: Any, write_klines: Any
+) -> None:
+    options = ["action=import", f"from={tmp_path / 'folder'}", f"to={tmp_path / 'store'}"]
+    path = write_klines("AUSDT", kline_columns(0))
+    with pytest.raises(SchemaMismatch, match=r"^/.*AUSDT.parquet must have at least one row, had"):
+        run(*options)
+    path.write_bytes(b"nothing")
+    with pytest.raises(SchemaMismatch, match=r"^(?!.*action=validate)/.*must be a readable Parq"):
+        run(*options)
+    write_klines("AUSDT", {k: v for k, v in kline_columns(3).items() if k != "high"})
+    with pytest.raises(SchemaMismatch, match=r"^(?!.*action=validate)/.*have the column high"):
+        run(*options)
 
 
 def test_validate_does_not_write_over_its_source(folder: Path) -> None:
@@ -145,16 +234,26 @@ def test_synth_writes_a_market_that_the_store_gives_back(tmp_path: Path) -> None
     [
         (["action=fetch"], "action must be one of synth, download, import, validate, info"),
         (["action=import"], "action=import must be given from=FOLDER, was null"),
-        (["action=info", "from=nowhere"], "data must be in an existing folder, was nowhere"),
+        (["action=info", "from=nowhere"], "from must be an existing folder or store, was nowhere"),
+        (["action=info", "from=file:///nowhere"], "from must be an existing store, was file:"),
+        (["+experiment=quickstart"], "experiment must not be given to quantcore.data, was quick"),
         (["action=download"], r"action=download must be given symbols=\[\.\.\.\] and start="),
-        (["kinds=[trades]"], "kinds must be among klines, mark, funding, open_interest"),
-        (["intervals=[hour]"], "interval must be a whole number and one of"),
+        (["kinds=[trades]"], r"kinds\S* must be among klines, mark, funding, open_interest"),
+        (["intervals=[hour]"], r"^intervals\S* must be a whole number and one of"),
         (["workers=many"], "workers must be a whole number, was 'many'"),
     ],
 )
 def test_bad_options_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run(*overrides)
+
+
+def test_a_default_store_that_was_never_made_is_answered_with_what_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no store data/store yet: action=synth, download or imp"):
+        run("action=info")
 
 
 def test_options_without_a_range_of_their_own_are_checked_where_they_are_used() -> None:
@@ -167,23 +266,25 @@ def test_options_without_a_range_of_their_own_are_checked_where_they_are_used() 
         options.rest()
 
 
-def test_a_download_from_a_dead_host_reports_failures_and_exits_with_1(
+def test_a_download_from_a_dead_host_says_so_in_one_line_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run(
         "action=download",
         "symbols=[AUSDT]",
         "start=2024-01-01",
-        "end=2024-01-02",
+        "end=2024-12-02",
         "base_url='http://127.0.0.1:9'",
         "retries=0",
         f"raw={tmp_path / 'raw'}",
         f"to={tmp_path / 'store'}",
     )
     assert code == 1
-    shown = capsys.readouterr().out
-    assert "0 files downloaded, 0 files stored, 0 files missing, 3 files failed" in shown
-    assert "refused" in shown
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    last = shown.err.splitlines()[-1]
+    assert last == "base_url http://127.0.0.1:9 cannot be reached: Connection refused"
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_download_fills_the_store_and_a_rerun_adds_nothing(
@@ -237,7 +338,9 @@ def test_the_command_explains_itself_and_refuses_in_one_line() -> None:
         assert f"\n{action} " in shown.stdout
     refused = start("action=info", "from=nowhere")
     assert refused.returncode == 2
-    assert refused.stderr == "data must be in an existing folder, was nowhere\n"
+    assert refused.stderr == "from must be an existing folder or store, was nowhere\n"
+    assert "experiment" not in shown.stdout.split("Settings:")[0]
+    assert "portfolio" not in shown.stdout
 
 
 def test_the_real_folder_survives_import_and_validation(

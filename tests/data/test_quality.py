@@ -213,6 +213,27 @@ def test_the_report_counts_findings_and_an_unreadable_file_is_one(
     assert summary["by_check"]["zero_volume"] == {"findings": 1, "count": 2}  # type: ignore[index]  # plain values for JSON
 
 
+def test_a_file_without_rows_is_found(
+    tmp_path: Path, write_klines: Callable[..., Path], values: Values
+) -> None:
+    write_klines("AUSDT", {name: array[:0] for name, array in values.items()})
+    folder = Folder(str(tmp_path / "folder"))
+    (finding,) = validate_series(folder, ("klines", "1h", "AUSDT"), SETTINGS)
+    assert (finding.check, finding.count) == ("empty", 1)
+    assert finding.detail == f"{tmp_path}/folder/klines_1h/AUSDT.parquet has no rows"
+
+
+def test_a_damaged_mark_file_is_no_fault_of_the_klines(
+    tmp_path: Path, write_klines: Callable[..., Path], write_series: Any, values: Values
+) -> None:
+    write_klines("AUSDT", values)
+    write_series("mark_1h/AUSDT", "open_time", [0]).write_bytes(b"nothing")
+    folder = Folder(str(tmp_path / "folder"))
+    assert validate_series(folder, ("klines", "1h", "AUSDT"), SETTINGS) == []
+    (finding,) = validate_series(folder, ("mark", "1h", "AUSDT"), SETTINGS)
+    assert finding.check == "unreadable"
+
+
 def test_what_refuses_to_load_is_called_blocking(values: Values) -> None:
     values["close"][7] = np.inf
     assert set(found(klines(values))) - {"gap"} <= set(BLOCKING)

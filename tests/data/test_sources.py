@@ -59,6 +59,34 @@ def test_notes_say_what_is_missing_and_for_which_share(folder: Path) -> None:
     )
 
 
+def test_symbols_and_marks_that_are_held_in_other_intervals_only_are_noted(
+    tmp_path: Path, kline_columns: Make, write_klines: Write, write_series: Write
+) -> None:
+    for symbol in ("AUSDT", "BUSDT", "CUSDT"):
+        write_klines(symbol, kline_columns(24))
+    write_klines("BUSDT", kline_columns(96), interval="15m")
+    prices = dict.fromkeys(("open", "high", "low", "close"), np.full(24, 100.0))
+    write_series("mark_1h/BUSDT", "open_time", FIRST_MS + HOUR_MS * np.arange(24), **prices)
+    fine = folder_data(tmp_path / "folder", execution_interval="15m")
+    assert fine.load().notes == (
+        "No klines of 15m: AUSDT, CUSDT; left out.",
+        "Funding history: none for all symbols.",
+        "Mark prices only as 1h bars for all symbols: used for funding, not inside 15m bars.",
+    )
+    chosen = folder_data(tmp_path / "folder", execution_interval="15m", symbols=["BUSDT"])
+    assert not any("left out" in note for note in chosen.load().notes)
+    assert not any("left out" in note for note in folder_data(tmp_path / "folder").load().notes)
+
+
+@pytest.mark.parametrize(("start", "speaks"), [("2023-01-02 23:00", False), ("2023-01-02", True)])
+def test_funding_is_missed_only_where_a_regular_settlement_lies_in_the_span(
+    tmp_path: Path, kline_columns: Make, write_klines: Write, start: str, speaks: bool
+) -> None:
+    write_klines("AUSDT", kline_columns(48))
+    notes = folder_data(tmp_path / "folder", start=start).load().notes
+    assert any(note.startswith("Funding history") for note in notes) is speaks
+
+
 def test_notes_count_the_traded_span_only(folder: Path) -> None:
     notes = folder_data(folder, start="2023-01-02").load().notes
     assert notes == (

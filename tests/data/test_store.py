@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from quantcore.data.quality import series_of
 from quantcore.data.schema import EVENT, column, long_table, times
-from quantcore.data.store import Store
+from quantcore.data.store import Changes, Store
 from quantcore.errors import ConfigError, SchemaMismatch
 from quantcore.timegrid import DAY_US, HOUR_US, to_us
 
@@ -132,10 +134,97 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"store must be an existing folder, was .*nowhere"):
+    with pytest.raises(ConfigError, match=r"data.root must be an existing store, was .*nowhere"):
         Store.open(str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match="store must be a URL that opens, was nosuch://x"):
+    with pytest.raises(ConfigError, match="data.root must be a URL that opens, was nosuch://x"):
         Store.open("nosuch://x")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ConfigError, match="to must be a folder, was the file"):
+        Store.open(str(tmp_path / "file"), create=True, key="to")
+
+
+def test_nothing_appears_before_a_block_of_changes_has_ended_and_then_all_of_it(
+    store: Store,
+) -> None:
+    store.write(bars(0, 3), "klines", "1h", "AUSDT")
+    with store.changes() as changes:
+        assert changes.write(bars(0, 10), "klines", "1h", "AUSDT") == 7
+        changes.write(bars(0, 10, symbol="BUSDT"), "klines", "1h", "BUSDT")
+        changes.write_bytes("note.json", b"{}")
+        assert store.symbols("klines", "1h") == ["AUSDT"]
+        assert store.read("klines", "1h", "AUSDT").equals(bars(0, 3))
+    assert store.read("klines", "1h", "AUSDT").equals(bars(0, 10))
+    assert store.read("klines", "1h", "BUSDT").equals(bars(0, 10, symbol="BUSDT"))
+    assert store.read_notes("note") == {}
+
+
+def test_a_block_of_changes_that_breaks_off_leaves_the_store_as_it_was(store: Store) -> None:
+    store.write(bars(0, 3), "klines", "1h", "AUSDT")
+
+    def break_off() -> None:
+        with store.changes() as changes:
+            changes.replace(bars(5, 3), "klines", "1h", "AUSDT")
+            changes.write(bars(0, 10, symbol="BUSDT"), "klines", "1h", "BUSDT")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert series_of(store) == [("klines", "1h", "AUSDT")]
+    assert store.read("klines", "1h", "AUSDT").equals(bars(0, 3))
+
+
+def test_a_new_store_is_not_there_until_its_first_block_has_ended(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"), create=True)
+    with store.changes() as changes:
+        changes.write(bars(0, 10), "klines", "1h", "AUSDT")
+        assert not (tmp_path / "store").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["store"]
+    with pytest.raises(RuntimeError), Store.open(str(tmp_path / "b"), create=True).changes() as b:
+        b.write(bars(0, 10), "klines", "1h", "AUSDT")
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ["store"]
+
+
+def test_an_interruption_waits_until_all_files_are_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(str(tmp_path), create=True)
+    store.write(bars(0, 10), "klines", "1h", "AUSDT")
+    publish = Changes._publish_folder
+
+    def interrupt(self: Changes, folder: str, files: list[str]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        publish(self, folder, files)
+
+    monkeypatch.setattr(Changes, "_publish_folder", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(bars(0, 10, close=10.5), "klines", "1h", "AUSDT")
+    assert set(column(store.read("klines", "1h", "AUSDT"), "close")) == {10.5}
+
+
+def test_a_series_replaced_by_no_rows_is_no_longer_listed(store: Store) -> None:
+    store.write(bars(0, 10), "klines", "1h", "AUSDT")
+    store.replace(bars(0, 0), "klines", "1h", "AUSDT")
+    assert series_of(store) == []
+    assert store.intervals("klines") == []
+
+
+def test_a_series_is_written_once_in_a_block(store: Store) -> None:
+    with store.changes() as changes:
+        changes.write(bars(0, 3), "klines", "1h", "AUSDT")
+        with pytest.raises(ValueError, match="symbol=AUSDT must be written once in a block"):
+            changes.write(bars(3, 3), "klines", "1h", "AUSDT")
+
+
+def test_the_years_that_can_be_read_are_salvaged(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path), create=True)
+    store.write(bars(0, 10), "klines", "1h", "AUSDT")
+    next(tmp_path.rglob("part-2024.parquet")).write_bytes(b"PAR1")
+    table, damaged = store.salvage("klines", "1h", "AUSDT")
+    assert table.equals(bars(0, 5))
+    assert list(damaged) == ["kind=klines/interval=1h/symbol=AUSDT/part-2024.parquet"]
+    with pytest.raises(SchemaMismatch, match=f"^{tmp_path}/kind=klines/.*part-2024.parquet must"):
+        store.read("klines", "1h", "AUSDT")
 
 
 def test_notes_are_kept_beside_the_tables(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantcore.finance import performance
+from quantcore.finance import performance, sharpe
 from quantcore.timegrid import DAY_US, HOUR_US, to_index
 
 RETURNS = st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=60).map(np.array)
@@ -70,7 +70,7 @@ def test_constant_returns_have_no_sharpe_ratio(constant: float) -> None:
     assert math.isnan(performance.skewness(returns))
     assert all(
         math.isnan(bound)
-        for bound in performance.sharpe_interval(returns, periods_per_year=365, confidence=0.95)
+        for bound in sharpe.sharpe_interval(returns, periods_per_year=365, confidence=0.95)
     )
 
 
@@ -84,47 +84,6 @@ def test_one_day_or_none_has_no_spread(returns: list[float]) -> None:
 def test_nothing_is_extrapolated_from_less_than_a_day() -> None:
     assert math.isnan(performance.annual_return(0.01, days=0.5))
     assert math.isnan(performance.annual_return(1e6, days=1.0))
-
-
-def test_the_interval_holds_the_ratio_and_narrows_with_more_returns(
-    rng: np.random.Generator,
-) -> None:
-    returns = rng.normal(0.001, 0.01, 2000)
-    widths = []
-    for n in (200, 2000):
-        low, high = performance.sharpe_interval(returns[:n], periods_per_year=365, confidence=0.95)
-        assert low < performance.sharpe(returns[:n], periods_per_year=365) < high
-        widths.append(high - low)
-    assert widths[1] < widths[0] / 2.5
-
-
-def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says(
-    rng: np.random.Generator,
-) -> None:
-    true = 0.1
-    inside = 0
-    for _ in range(400):
-        returns = rng.normal(true * 0.01, 0.01, 365)
-        low, high = performance.sharpe_interval(returns, periods_per_year=1, confidence=0.9)
-        inside += low <= true <= high
-    assert 0.86 < inside / 400 < 0.94
-
-
-def test_the_probability_and_the_record_length_agree() -> None:
-    record = performance.min_track_record(
-        0.1, skew=-0.5, kurtosis=5.0, benchmark=0.0, confidence=0.95
-    )
-    psr = performance.probabilistic_sharpe(
-        0.1, math.ceil(record), skew=-0.5, kurtosis=5.0, benchmark=0.0
-    )
-    assert 0.95 <= psr < 0.951
-
-
-def test_a_ratio_below_the_benchmark_is_never_long_enough() -> None:
-    length = performance.min_track_record(
-        -0.1, skew=0.0, kurtosis=3.0, benchmark=0.0, confidence=0.95
-    )
-    assert length == math.inf
 
 
 def test_drawdowns_are_listed_from_peak_to_recovery_deepest_first() -> None:
@@ -167,30 +126,6 @@ def test_profits_are_counted_without_the_missing_ones() -> None:
     assert performance.expectancy(profits) == pytest.approx(0.375)
     assert math.isnan(performance.win_rate([]))
     assert math.isnan(performance.profit_factor([1.0]))
-
-
-def test_months_compound_and_years_add_up() -> None:
-    days = pd.date_range("2023-12-30", "2024-02-01", tz="UTC", unit="us")
-    daily = pd.Series(np.full(len(days), 0.01), index=days)
-    table = performance.monthly_returns(daily)
-    assert table.loc[2023, 12] == pytest.approx(1.01**2 - 1.0)
-    assert table.loc[2024, 1] == pytest.approx(1.01**31 - 1.0)
-    assert math.isnan(table.to_numpy()[1, 2])
-    assert table.loc[2024, "year"] == pytest.approx(1.01**32 - 1.0)
-
-
-def test_the_worst_days_are_losses_worst_first() -> None:
-    daily = pd.Series([0.1, -0.2, np.nan, -0.3, 0.0])
-    assert performance.worst_days(daily, count=5).tolist() == [-0.3, -0.2]
-
-
-def test_a_rolling_ratio_is_that_of_its_window(rng: np.random.Generator) -> None:
-    daily = pd.Series(rng.normal(0.0, 0.01, 50))
-    rolled = performance.rolling_sharpe(daily, window=20, periods_per_year=365)
-    assert rolled.isna().sum() == 19
-    assert rolled.iloc[30] == pytest.approx(
-        performance.sharpe(daily.iloc[11:31], periods_per_year=365)
-    )
 
 
 @given(RETURNS, st.floats(0.1, 3.0))

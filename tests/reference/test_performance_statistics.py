@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantcore.finance import performance
+from quantcore.finance import performance, sharpe
 
 Case = dict[str, Any]
 ELSEWHERE = ("dsr_", "expected_max_sharpe_")
@@ -18,7 +18,7 @@ ELSEWHERE = ("dsr_", "expected_max_sharpe_")
 
 
 def _psr(x: Case) -> dict[str, float]:
-    value = performance.probabilistic_sharpe(
+    value = sharpe.probabilistic_sharpe(
         x["sr"], x["n"], skew=x["skew"], kurtosis=x["kurtosis"], benchmark=x["sr_benchmark"]
     )
     return {"psr": value}
@@ -28,7 +28,7 @@ def _record(x: Case) -> dict[str, float]:
     q = x.get("periods_per_year", 1)
     ratio = x["sr"] if "sr" in x else x["sr_annual"] / math.sqrt(q)
     benchmark = x["sr_benchmark"] if "sr" in x else x["sr_benchmark_annual"] / math.sqrt(q)
-    length = performance.min_track_record(
+    length = sharpe.min_track_record(
         ratio,
         skew=x["skew"],
         kurtosis=x["kurtosis"],
@@ -40,11 +40,11 @@ def _record(x: Case) -> dict[str, float]:
 
 def _annualisation(x: Case) -> dict[str, float]:
     lags = np.arange(1, x["q"])
-    return {"eta": performance.sharpe_annualisation(x["q"], x["ar1"] ** lags)}
+    return {"eta": sharpe.sharpe_annualisation(x["q"], x["ar1"] ** lags)}
 
 
 def _error(x: Case) -> dict[str, float]:
-    return {"se": performance.sharpe_standard_error(x["sr"], x["n"])}
+    return {"se": sharpe.sharpe_standard_error(x["sr"], x["n"])}
 
 
 def _basic(x: Case) -> dict[str, float]:

@@ -16,6 +16,8 @@
   const draw = (node) => {
     const figure = coloured(figures[node.id], palettes[dark.matches ? "dark" : "light"]);
     if (node.dataset.scale) figure.layout.yaxis.type = node.dataset.scale;
+    if (node.dataset.view === "alone")
+      figure.data = figure.data.filter((trace) => trace.meta !== "benchmark");
     if (narrow.matches) {
       figure.layout.font.size = 11;
       figure.layout.margin = { ...figure.layout.margin, l: 46, r: 6 };
@@ -33,13 +35,33 @@
   dark.addEventListener("change", () => charts.forEach(draw));
   narrow.addEventListener("change", () => charts.forEach(draw));
 
+  const press = () => document.querySelectorAll(".switch").forEach((group) => {
+    const state = document.getElementById(group.dataset.chart).dataset[group.dataset.key];
+    group.querySelectorAll("button").forEach((button) =>
+      button.setAttribute("aria-pressed", String(button.dataset.value === state)));
+  });
   document.querySelectorAll(".switch button").forEach((button) => {
     button.addEventListener("click", () => {
-      const node = document.getElementById(button.parentElement.dataset.chart);
-      node.dataset.scale = button.dataset.scale;
-      button.parentElement.querySelectorAll("button").forEach((other) =>
-        other.setAttribute("aria-pressed", String(other === button)));
+      const { chart, key } = button.parentElement.dataset;
+      const node = document.getElementById(chart);
+      node.dataset[key] = button.dataset.value;
+      if (button.dataset.begin) node.dataset.scale = button.dataset.begin;
+      press();
       draw(node);
     });
+  });
+  press();
+
+  const tables = [...document.querySelectorAll(".scroll")];
+  const cue = (box) => {
+    const beyond = box.scrollWidth - box.clientWidth;
+    box.classList.toggle("wide", beyond > 4);
+    box.classList.toggle("more", beyond - box.scrollLeft > 4);
+    if (beyond > 4) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  tables.forEach((box) => {
+    box.addEventListener("scroll", () => cue(box), { passive: true });
+    new ResizeObserver(() => cue(box)).observe(box);
   });
 })();
