@@ -322,7 +322,7 @@ def _show_defect(
         owners = [str(f.f_globals.get("__name__", "")) for f, _ in traceback.walk_tb(trace)]
         start = max((k + 1 for k, owner in enumerate(owners) if owner in _CALLERS), default=0)
         if start < len(owners):
-            while start < len(owners) and owners[start].startswith("importlib."):
+            while start < len(owners) and owners[start].partition(".")[0] == "importlib":
                 start += 1
             for _ in range(start):
                 trace = trace.tb_next if trace else None

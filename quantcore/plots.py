@@ -84,6 +84,9 @@ LOG_FROM = 3.0
 LIQUIDATION_SHOWN = 0.5
 """Peak of the margin ratio from which its chart reaches up to liquidation at 1."""
 
+TICKS = 7
+"""Labels of an axis, at most about."""
+
 POINTS = 1600
 """Points to which a curve is thinned: about two to a pixel column of the page."""
 
@@ -171,7 +174,10 @@ def equity_curve(
     data.append(under | {"yaxis": "y2", "fill": "tozeroy", "fillcolor": "@loss-soft"})
     layout = _layout(440, "USDT", legend=True)
     scale = "log" if _dwarfs(benchmark, equity) else "linear"
-    layout["yaxis"] |= {"domain": [0.34, 1.0], "type": scale, "tickformat": "~s"}
+    layout["yaxis"] |= {"domain": [0.34, 1.0], "type": scale, "tickformat": ",~f"}
+    layout["meta"] = {"log_ticks": _log_ticks(np.concatenate([equity, benchmark]))}
+    if scale == "log":
+        layout["yaxis"]["tickvals"] = layout["meta"]["log_ticks"]
     layout["yaxis2"] = _axis("Drawdown, %") | {"domain": [0.0, 0.26], "rangemode": "tozero"}
     layout["xaxis"] |= {"anchor": "y2"}
     for trace in data[:-1]:
@@ -202,7 +208,7 @@ def margin_ratio(index: pd.DatetimeIndex, ratio: FloatArray) -> Spec:
     layout = _layout(260, "Maintenance margin / balance", legend=False)
     top = float(np.nanmax(ratio)) if np.isfinite(ratio).any() else 0.0
     if top < LIQUIDATION_SHOWN:
-        layout["yaxis"] |= {"range": [0.0, 1.12 * top or 1.12]}
+        layout["yaxis"] |= {"range": [0.0, 1.12 * top or 1.12], "tickformat": "~f"}
         return {"data": [trace], "layout": layout}
     layout["yaxis"] |= {"range": [0.0, max(1.12, min(top, 2.0) * 1.05)]}
     layout["shapes"] = [_rule(y=1.0)]
@@ -361,7 +367,7 @@ def return_distribution(
         ("Gains", centres > 0.0, "@accent"),
     )
     data = [
-        _bars(name, centres[side], counts[side], 0.92 * width, colour)
+        _bars(name, centres[side], counts[side], 0.92 * width, colour) | {"showlegend": False}
         for name, side, colour in bars
         if counts[side].any()
     ]
@@ -413,7 +419,7 @@ def _normal(mean: float, deviation: float, edges: FloatArray, area: float) -> Sp
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": "Normal, same mean and deviation",
+        "name": "Normal, same spread",
         "x": _rounded(grid),
         "y": _rounded(density * area),
         "line": {"color": "@ink", "width": 1.3, "dash": "dot"},
@@ -488,6 +494,21 @@ def _dwarfs(benchmark: FloatArray, equity: FloatArray) -> bool:
     return bool(np.nanmin(equity) > 0.0) and other > LOG_FROM * own
 
 
+def _log_ticks(values: FloatArray) -> list[float] | None:
+    """Return round numbers over the values' range, at most `TICKS`; None where fewer than three would fit."""
+    positive = values[np.isfinite(values) & (values > 0.0)]
+    if not len(positive):
+        return None
+    low, high = float(positive.min()), float(positive.max())
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for digits in ((1, 1.5, 2, 3, 5, 7), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        ticks = np.outer(decades, digits).ravel()
+        inside = ticks[(ticks >= low) & (ticks <= high)]
+        if len(inside) <= TICKS:
+            return [float(f"{v:.6g}") for v in inside] if len(inside) >= 3 else None
+    return None
+
+
 def _layout(height: int, unit: str, *, legend: bool) -> Spec:
     return {
         "height": height,
@@ -506,7 +527,7 @@ def _layout(height: int, unit: str, *, legend: bool) -> Spec:
             "font": {"color": "@ink"},
         },
         "xaxis": _axis("") | {"type": "date", "showgrid": False},
-        "yaxis": _axis(unit),
+        "yaxis": _axis(unit) | {"automargin": True},
     }
 
 
@@ -517,7 +538,7 @@ def _axis(unit: str) -> Spec:
         "linecolor": "@line",
         "zeroline": False,
         "ticks": "",
-        "nticks": 7,
+        "nticks": TICKS,
     }
 
 

@@ -230,8 +230,9 @@ class _Builder:
             text = f"{key} must {rule}" if rule else f"{key}: {text}"
         if key in leaves or key in values:
             return ConfigError(_join(path, text) + _place(self.locate(_join(path, key))))
-        said = [k for k, v in leaves.items() if re.search(rf"(?<!\w){re.escape(v)}(?!\w)", refused)]
-        places = dict.fromkeys(self.locate(_join(path, k)) for k in said) or [self.locate(path)]
+        spans = {k: re.search(rf"(?<!\w){re.escape(v)}(?!\w)", refused) for k, v in leaves.items()}
+        said = sorted((span.start(), k) for k, span in spans.items() if span)
+        places = dict.fromkeys(self.locate(_join(path, k)) for _, k in said) or [self.locate(path)]
         return ConfigError((f"{path}: {text}" if path else text) + _place(", ".join(places)))
 
     def mapping(self, node: object, path: str, kind: Any) -> Mapping[str, Any]:

@@ -87,8 +87,8 @@ def target_weights(
     Returns
     -------
     Panel, shape (n_bars, n_symbols)
-        Signed notional as a fraction of equity, to be used from row `first` on. NaN is "no decision, keep what is held" (no price in the row),
-        0 is "be flat".
+        Signed notional as a fraction of equity, to be used from row `first` on. NaN is "no decision, keep what is
+        held" (no price in the row), 0 is "be flat".
     FoldState
         To hand to the next call.
 

@@ -37,15 +37,13 @@ class PlainMomentumSettings:
             raise ValueError(f"lookback must be >= 3, was {self.lookback}")
 
 
-def forecast(bars: Bars, settings: PlainMomentumSettings) -> pd.Series[float]:
+def forecast(bars: Bars) -> pd.Series[float]:
     """Return the capped t-statistic of the mean return; NaN where a close of the window is missing.
 
     Parameters
     ----------
     bars : Bars
         The window, `lookback` rows; only `close` is used.
-    settings : PlainMomentumSettings
-        Its length.
 
     Returns
     -------
@@ -55,4 +53,5 @@ def forecast(bars: Bars, settings: PlainMomentumSettings) -> pd.Series[float]:
     closes = bars.close
     returns = (closes / closes.shift() - 1.0).iloc[1:]
     sharpe = returns.mean(skipna=False) / returns.std(skipna=False)
-    return (0.5 * len(returns) ** 0.5 * sharpe).clip(-1.0, 1.0)
+    t_statistic: pd.Series[float] = len(returns) ** 0.5 * sharpe
+    return (0.5 * t_statistic).clip(-1.0, 1.0)

@@ -466,6 +466,20 @@ def test_an_interrupt_ends_in_one_line(toy: Path) -> None:
 
 
 @pytest.mark.integration
+def test_an_interrupt_during_the_imports_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "quantcore.backtest", "+experiment=quickstart"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.integration
 def test_a_defect_keeps_its_traceback(toy: Path) -> None:
     ended = run(toy, "account.capital=4")
     assert ended.code == 1

@@ -264,7 +264,9 @@ def test_windows_keep_what_bars_can_do() -> None:
     pd.testing.assert_frame_equal(shorter.close, expected.close * 2.0, check_exact=True)
     with pytest.raises(DataGap, match="bars have no field open_interest"):
         _ = window.open_interest
-    window.close.iloc[:] = 0.0
+    closes = window.close
+    closes.iloc[:] = 0.0
+    pd.testing.assert_frame_equal(window.close, expected.close, check_exact=True)
     np.testing.assert_array_equal(seen[4].array("close"), bars.array("close")[4:13])
     assert not seen[4].array("close").flags.writeable
 

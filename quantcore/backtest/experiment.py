@@ -88,7 +88,8 @@ def _show_rows(rows: range) -> Iterable[int]:
         return rows
     from tqdm import tqdm
 
-    return tqdm(rows, desc="forecasts", unit="bar", delay=2.0, leave=False)
+    shown: Iterable[int] = tqdm(rows, desc="forecasts", unit="bar", delay=2.0, leave=False)
+    return shown
 
 
 def _source_hash() -> str:

@@ -196,15 +196,25 @@ def _column(table: pd.DataFrame, name: str, wanted: pa.Field) -> pa.Array:
 
 def _index_metadata(columns: Sequence[str]) -> str:
     """Return what pandas reads to find the index ``ts``: of no version, so that the bytes follow from the table."""
-    common = {"metadata": None, "numpy_type": "float64", "pandas_type": "float64"}
-    described = [{"name": name, "field_name": name, **common} for name in columns]
-    stamp = {"name": "ts", "field_name": "ts", "metadata": {"timezone": "UTC"}}
-    stamp |= {"numpy_type": "datetime64[us]", "pandas_type": "datetimetz"}
-    names = {"name": None, "field_name": None, "metadata": {"encoding": "UTF-8"}}
-    names |= {"numpy_type": "object", "pandas_type": "unicode"}
-    return json.dumps(
-        {"column_indexes": [names], "columns": [*described, stamp], "index_columns": ["ts"]}
+    number = {"metadata": None, "numpy_type": "float64", "pandas_type": "float64"}
+    described: list[dict[str, Any]] = [{"name": c, "field_name": c, **number} for c in columns]
+    described.append(
+        {
+            "name": "ts",
+            "field_name": "ts",
+            "metadata": {"timezone": "UTC"},
+            "numpy_type": "datetime64[us]",
+            "pandas_type": "datetimetz",
+        }
     )
+    names = {
+        "name": None,
+        "field_name": None,
+        "metadata": {"encoding": "UTF-8"},
+        "numpy_type": "object",
+        "pandas_type": "unicode",
+    }
+    return json.dumps({"column_indexes": [names], "columns": described, "index_columns": ["ts"]})
 
 
 def _finite(value: Any) -> Any:

@@ -83,7 +83,6 @@ def print_summary(
 
 def _headline(found: Findings) -> list[tuple[str, str]]:
     m = found.metrics
-    closed = f", {percent(m['win_rate'])} of {whole(found.closed)} closed gained"
     pairs = [
         ("Total return", share(m["total_return"], signed=True)),
         ("Annual return", share(m["annual_return"], signed=True)),
@@ -101,7 +100,8 @@ def _headline(found: Findings) -> list[tuple[str, str]]:
         ("Final equity", money(m["final_equity"])),
         (found.benchmark, percent(m["benchmark_return"], signed=True)),
         ("Alpha / beta", f"{percent(m['alpha'], signed=True)} / {ratio(m['beta'])}"),
-        ("Round trips", f"{whole(m['trades'])}{closed if found.closed else ', none closed'}"),
+        ("Round trips", f"{whole(m['trades'])}, {whole(found.closed)} closed"),
+        ("  of closed, gained", percent(m["win_rate"])),
         ("Profit factor", ratio(m["profit_factor"])),
         ("Turnover a year", f"{ratio(m['turnover_annual'], decimals=0)}{TIMES}"),
         ("Liquidations", whole(m["liquidations"])),

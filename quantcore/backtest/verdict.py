@@ -70,7 +70,9 @@ class Findings:
 def findings(run: Run, metrics: Mapping[str, Any], curve: Curves) -> Findings:
     """Return what is to be told of a run with these metrics and curves."""
     enough = curve.returns >= RATIO_RETURNS_MIN
-    told = {k: None if k in _RATIOS and not enough else v for k, v in metrics.items()}
+    told: dict[str, Any] = {
+        k: None if k in _RATIOS and not enough else v for k, v in metrics.items()
+    }
     scores = scorecard(told, execution_interval=run.bars.interval, returns=curve.returns)
     traded = not run.tables["fills"].empty
     first = outcome(told, curve.returns) if traded else f"Nothing was traded: {refusals(run)}."
@@ -115,7 +117,7 @@ def refusals(run: Run) -> str:
         return _unwanted(run)
     counts = refused["rule"].value_counts()
     named = [
-        (f"{n:,} " if len(counts) > 1 else "") + _RULES.get(rule, f"by the rule {rule}")
+        (f"{n:,} " if len(counts) > 1 else "") + _RULES.get(str(rule), f"by the rule {rule}")
         for rule, n in counts.head(3).items()
     ]
     listed = f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from quantcore.config import build
+from quantcore.config import build, writable_folder
 from quantcore.data import display
 from quantcore.data.archive import ARCHIVE_KINDS, ArchiveSettings, fetch_all, month_jobs, yesterday
 from quantcore.data.archive_tables import find_gaps, import_outcomes, job_series
@@ -186,13 +186,13 @@ def download(options: DataOptions, console: Console) -> int:
         start=options.start,
         end=end,
     )
+    store = _target(options)
     outcomes = fetch_all(settings, jobs, progress=True)
     unreached = [o for o in outcomes if not o.reached]
     if unreached:
         display.show_unreached(settings.base_url, unreached)
         if len(unreached) == len(outcomes):
             return 1
-    store = _target(options)
     report = import_outcomes(settings, outcomes, store, progress=True)
     series = sorted({job_series(job) for job in jobs})
     if options.backfill:
@@ -223,7 +223,7 @@ def validate(options: DataOptions, console: Console) -> int:
         raise ConfigError(f"to must not be the data that is validated, was {target}")
     settings = options.quality()
     parts = _chosen(reader, options)
-    store = Store.open(target, create=True, key="to")
+    store = _target(options, _CLEAN)
     findings: list[Finding] = []
     repairs: list[pa.Table] = [REPAIRS_SCHEMA.empty_table()]
     with store.changes() as changes:
@@ -291,8 +291,13 @@ def open_reader(source: str | None) -> TableReader:
     raise ConfigError(f"from must be an existing folder or store, was {place}")
 
 
-def _target(options: DataOptions) -> Store:
-    return Store.open(options.to or _STORE, create=True, key="to")
+def _target(options: DataOptions, default: str = _STORE) -> Store:
+    """Return the store to write to, before anything is read or computed; makes nothing."""
+    place = options.to or default
+    store = Store.open(place, create=True, key="to")
+    if "://" not in place:
+        writable_folder(place, key="to")
+    return store
 
 
 def _chosen(reader: TableReader, options: DataOptions) -> list[tuple[str, str, str]]:

@@ -681,11 +681,11 @@ class ReferenceAccount:
 
     def _liquidate_inside(self) -> None:
         if self.isolated:
-            for s in self._held():
-                long = self.positions[s].lots > 0
-                self._liquidate_isolated(
-                    s, self.prices[s].mark_low if long else self.prices[s].mark_high
-                )
+            ends = [
+                p.mark_low if x.lots > 0 else p.mark_high
+                for p, x in zip(self.prices, self.positions, strict=True)
+            ]
+            self._liquidate_all_isolated(ends)
             return
         lows = [p.mark_low for p in self.prices]
         highs = [p.mark_high for p in self.prices]
@@ -700,8 +700,7 @@ class ReferenceAccount:
         self.prices = [replace(p, mark_open=p.mark_close) for p in self.prices]
         closes = [p.mark_close for p in self.prices]
         if self.isolated:
-            for s in self._held():
-                self._liquidate_isolated(s, closes[s])
+            self._liquidate_all_isolated(closes)
         elif self._held() and self._excess(closes) <= 0.0:
             self._liquidate_cross(closes)
 
@@ -750,6 +749,15 @@ class ReferenceAccount:
             fee = self._close_at(symbol, price, left)
             self.wallet -= fee
             self._note_liquidation(symbol, price, fee, self._insure())
+
+    def _liquidate_all_isolated(self, ends: Sequence[float]) -> None:
+        before = len(self.books.liquidations)
+        for s in self._held():
+            self._liquidate_isolated(s, ends[s])
+        if len(self.books.liquidations) > before:
+            last = self.books.liquidations[-1]
+            paid = self._insure()
+            self.books.liquidations[-1] = replace(last, insurance=last.insurance + paid)
 
     def _liquidate_isolated(self, symbol: int, end: float) -> None:
         position, bar = self.positions[symbol], self.prices[symbol]

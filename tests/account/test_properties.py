@@ -433,13 +433,16 @@ def test_every_position_has_its_stop_from_the_bar_after_the_fill(case: Case) -> 
             lots = int(state["held"][s, at.LOTS])
             if lots == 0:
                 continue
-            # A stop that would trigger at once goes as a market order.
-            guards = [
-                t for t in tickets
-                if t[at.SYMBOL] == s and t[at.SIDE] * lots < 0
-                and t[at.FLAGS] & at.CLOSE_POSITION and t[at.REASON] == FillReason.STOP_LOSS
-            ]  # fmt: skip
-            assert guards, f"bar {row}, symbol {s}"
+            assert any(_leaves(t, s, lots) for t in tickets), f"bar {row}, symbol {s}"
+
+
+def _leaves(ticket: np.ndarray, symbol: int, lots: int) -> bool:
+    """Return whether an order is a position's stop, or the market order in place of one that would trigger at once."""
+    against = ticket[at.SYMBOL] == symbol and ticket[at.SIDE] * lots < 0
+    if ticket[at.REASON] == FillReason.STOP_LOSS:
+        return bool(against and ticket[at.FLAGS] & at.CLOSE_POSITION)
+    market = ticket[at.TYPE] == OrderType.MARKET
+    return bool(against and market and (ticket[at.FLAGS] or ticket[at.ORDER_LOTS] >= abs(lots)))
 
 
 @settings(max_examples=100)

@@ -12,6 +12,7 @@ import pytest
 from quantcore.account_plane import (
     AccountPlane,
     AccountSettings,
+    CashFlow,
     Events,
     ExecutionSettings,
     account_plane,
@@ -19,7 +20,7 @@ from quantcore.account_plane import (
 from quantcore.data.instruments import Bracket, Instrument
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
-from quantcore.frames import Bars
+from quantcore.frames import Bars, Settlements
 from quantcore.kernels import layout as at
 from quantcore.orders import OrderRequest, order_script
 from quantcore.timegrid import HOUR_US, to_us
@@ -43,7 +44,7 @@ def stamp(bar: int) -> str:
     return str(pd.Timestamp(FIRST) + pd.Timedelta(hours=bar + 1))
 
 
-def instrument(symbol: str, notional_max: float, ends: str | None) -> Instrument:
+def instrument(symbol: str, notional_max: float, ends: str | None, fee: float) -> Instrument:
     return Instrument(
         symbol=symbol,
         tick_size="0.1",
@@ -53,7 +54,7 @@ def instrument(symbol: str, notional_max: float, ends: str | None) -> Instrument
         limit_max_qty="100000",
         min_notional=5.0,
         maker_fee=0.0,
-        taker_fee=0.0,
+        taker_fee=fee,
         liquidation_fee=0.0,
         funding_interval_hours=8,
         brackets=(
@@ -68,6 +69,17 @@ def instrument(symbol: str, notional_max: float, ends: str | None) -> Instrument
     )  # fmt: skip
 
 
+def hourly_funding(n_bars: int, rate: float) -> Settlements:
+    """A settlement of AAA at each open; none where the rate is 0."""
+    count = n_bars if rate else 0
+    return Settlements(
+        time_us=to_us(FIRST) + HOUR_US * np.arange(count),
+        symbol=np.zeros(count, dtype=np.int64),
+        rate=np.full(count, rate),
+        mark_price=np.full(count, np.nan),
+    )
+
+
 def run(
     *prices: Sequence[Ohlc],
     requests: Sequence[OrderRequest] = (),
@@ -79,10 +91,13 @@ def run(
     exits: ExitSettings = NO_EXITS,
     notional_max: float = 1e6,
     ends: str | None = None,
+    fee: float = 0.0,
+    flows: tuple[CashFlow, ...] = (),
+    funding_rate: float = 0.0,
 ) -> tuple[AccountPlane, FoldState, Events]:
     """Take one account, without fees and slippage, through hourly bars of AAA and, where given, BBB."""
     symbols = (A, B)[: len(prices)]
-    instruments = [instrument(s, notional_max, ends if s == A else None) for s in symbols]
+    instruments = [instrument(s, notional_max, ends if s == A else None, fee) for s in symbols]
     plane = account_plane(
         instruments,
         interval="1h",
@@ -93,7 +108,7 @@ def run(
             no_trade_band=0.0,
             margin_buffer=0.0,
             missing_funding_rate=0.0,
-            cash_flows=(),
+            cash_flows=flows,
         ),
         execution=ExecutionSettings(
             half_spread_bps=0.0,
@@ -114,6 +129,7 @@ def run(
             name: np.ascontiguousarray(table[:, :, k].T)
             for k, name in enumerate(("open", "high", "low", "close"))
         },
+        settlements=hourly_funding(n_bars, funding_rate),
     )
     state, events = plane.advance(
         plane.start(),
@@ -370,3 +386,57 @@ def test_a_position_opened_anew_at_the_old_entry_price_is_protected_anew() -> No
     tickets = state["ticket"][: state["counter"][at.OPEN_ORDERS]]
     guards = [t for t in tickets if t[at.FLAGS] & at.CLOSE_POSITION]
     assert lots == 0 or guards
+
+
+def test_a_position_whose_closing_order_met_a_hole_is_protected() -> None:
+    # The fill's bar closes below the stop while the target closes the position; the next bar is a hole, and no
+    # target is given after it.
+    _, state, _ = run(
+        [flat(100.0), (100.0, 100.0, 90.0, 90.0), HOLE, flat(90.0), flat(80.0), flat(80.0)],
+        targets=[[1.0], [0.0], [math.nan], [math.nan], [math.nan], [math.nan]],
+        exits=STOP_LOSS,
+    )
+    assert int(state["held"][0, at.LOTS]) == 0
+
+
+def test_a_position_whose_turning_order_was_refused_is_protected() -> None:
+    # Long 50 from 100 closes its bar at 90, below the stop, while the target turns it to short 50. The next bar opens
+    # at 85: turning it needs 425 where 250 are free, so the order is refused and the position must still leave.
+    _, state, events = run(
+        [flat(100.0), (100.0, 100.0, 90.0, 90.0), flat(85.0), flat(85.0), flat(85.0)],
+        targets=[[5.0], [-9.0], [math.nan], [math.nan], [math.nan]],
+        exits=STOP_LOSS,
+    )
+    status, _ = events.of(at.EVENT_STATUS)
+    assert Rule.MARGIN in status[:, at.EVENT_REASON]
+    assert int(state["held"][0, at.LOTS]) == 0
+
+
+def test_the_fee_of_an_isolated_exit_leaves_no_negative_equity() -> None:
+    # Long 10 at 100, 10x, fee 0.2 %: of 102 the wallet keeps 2, which are withdrawn, and the margin 100 - 2. The sale
+    # at 90.3 leaves 98 - 97 = 1 of it, and its fee is 1.806.
+    _, _, events = run(
+        [flat(100.0), flat(100.0), (90.3, 90.4, 90.3, 90.4)],
+        requests=[
+            OrderRequest(ts=stamp(0), symbol=A, side=Side.BUY, qty=10.0),
+            OrderRequest(ts=stamp(1), symbol=A, side=Side.SELL, close_position=True),
+        ],
+        margin="isolated",
+        capital=102.0,
+        fee=0.002,
+        flows=(CashFlow(ts=stamp(1), amount=-2.0),),
+    )
+    assert (events.curve[:, at.CURVE_EQUITY] >= 0.0).all()
+
+
+def test_funding_beyond_an_isolated_margin_leaves_no_negative_equity() -> None:
+    # Long 10 at 100, 10x, of 101: at 110 the profit of 100 carries the position while 13 settlements of 11 eat its
+    # margin of 100 and 43 more. At 101.5 a profit of 15 is left, above the maintenance margin of 10.15.
+    _, _, events = run(
+        [flat(100.0), flat(100.0), *[flat(110.0)] * 13, flat(101.5)],
+        requests=[OrderRequest(ts=stamp(0), symbol=A, side=Side.BUY, qty=10.0)],
+        margin="isolated",
+        capital=101.0,
+        funding_rate=0.01,
+    )
+    assert (events.curve[:, at.CURVE_EQUITY] >= 0.0).all()

@@ -18,19 +18,20 @@ import pytest
 from rich.console import Console
 
 from quantcore import plots
-from quantcore.backtest.metrics import compute_metrics, run_trades
+from quantcore.backtest.metrics import compute_metrics, curves, run_trades
 from quantcore.backtest.report import write_run
 from quantcore.backtest.result import RUN_TABLES, Run
 from quantcore.backtest.scorecard import scorecard, verdict_line
 from quantcore.backtest.summary import print_summary
 from quantcore.backtest.tearsheet import compose, tearsheet
+from quantcore.backtest.verdict import findings, refusals
 
 HEADINGS = [
     "Equity",
     "Exposure and margin",
     "Profit by symbol",
     "Round trips",
-    "Months",
+    "Days",
     "Daily returns",
     "Turnover and costs",
     "Worst days",
@@ -132,12 +133,78 @@ def test_data_notes_and_limits_are_told_apart(run: Run, page: str) -> None:
     assert page.count("Partial liquidation by tiers") == 1
 
 
-def test_a_run_that_never_traded_still_has_a_report(make_run: Callable[..., Run]) -> None:
-    idle = page_of(make_run(orders_per_bar=0.0, deposits=()))
-    assert re.findall(r"<h2>(.*?)</h2>", idle) == HEADINGS
-    assert "Nothing was traded" in idle
-    own = re.sub(r"<script>.*?</script>", "", idle, flags=re.DOTALL)
+def test_a_run_that_never_traded_says_why_instead_of_drawing(make_run: Callable[..., Run]) -> None:
+    idle = page_of(refused(make_run(orders_per_bar=0.0, deposits=()), 5, 3))
+    assert re.findall(r"<h2>(.*?)</h2>", idle) == ["Equity", *HEADINGS[-4:]]
+    assert figures_of(idle) == {}
+    assert (
+        "Nothing was traded: 8 orders were refused, 5 as below the step size and 3 as below the minimum notional; "
+        "1,000 USDT is too little for these symbols and weights. No target is measurable in this run."
+    ) in idle
+    own = re.sub(r"<script.*?</script>", "", idle, flags=re.DOTALL)
     assert not re.findall(r"\b(nan|inf|None)\b", own)
+    assert "✓" not in own
+    assert "✗" not in own
+
+
+def refused(run: Run, below_step: int, min_notional: int) -> Run:
+    rules = ["below_step"] * below_step + ["min_notional"] * min_notional
+    rows = pd.DataFrame({"rule": rules}).assign(
+        ts=run.tables["equity"]["ts"].iloc[0],
+        symbol="BTCUSDT",
+        stage="planner",
+        limit=1.0,
+        value=0.5,
+        action="refused",
+    )
+    return replace(run, tables={**run.tables, "reasons": rows[list(run.tables["reasons"])]})
+
+
+def test_a_run_without_an_order_says_that_none_was_wanted(make_run: Callable[..., Run]) -> None:
+    idle = make_run(orders_per_bar=0.0, deposits=())
+    assert refusals(idle).startswith("no target asked for a position")
+    assert refusals(refused(idle, 1, 0)).startswith("1 order was refused as below the step size;")
+
+
+def short_run(make_run: Callable[..., Run], **changes: Any) -> Run:
+    return make_run(symbols=1, days=5, deposits=(), liquidation_at=None, **changes)
+
+
+def test_a_run_of_days_is_told_by_day_and_without_ratios(make_run: Callable[..., Run]) -> None:
+    page = page_of(short_run(make_run, orders_per_bar=0.05))
+    own = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    figures = figures_of(page)
+    assert "<b>1</b> symbol<" in own
+    assert "daily returns cannot tell skill from luck" in own
+    assert "Turnover by day" in own
+    assert figures["turnover"]["data"][0]["x"][:2] == ["Jan 1", "Jan 2"]
+    assert "daily returns make no distribution" in own
+    assert "distribution" not in figures
+    assert "– to –" not in own
+    assert not re.findall(r"−0\.0+\b(?!\d)", own)
+
+
+def test_without_a_closed_round_trip_there_is_a_sentence(make_run: Callable[..., Run]) -> None:
+    run = short_run(make_run, orders_per_bar=0.05)
+    bought = run.tables["fills"].iloc[:1]
+    trades = run_trades(run).iloc[-1:].assign(exit_reason="open")
+    metrics = compute_metrics(run) | {"win_rate": None, "trades": 1}
+    assert len(bought) == 1
+    made = compose(run, metrics=metrics, trades=trades, experiment="fake")
+    assert "No round trip was closed; 1 still open at the end." in made.body
+    assert "excursions" not in made.figures
+
+
+def test_btc_that_is_listed_late_is_held_from_its_first_day(run: Run) -> None:
+    fields = dict(run.bars.fields)
+    column = run.bars.symbols.index("BTCUSDT")
+    fields["close"] = fields["close"].copy()
+    fields["close"][: 48 + 24 * 20, column] = np.nan
+    late = replace(run, bars=replace(run.bars, fields=fields))
+    held = findings(late, compute_metrics(run), curves(late))
+    assert held.benchmark == "BTC held from 2023-01-21"
+    made = compose(late, metrics=compute_metrics(run), trades=run_trades(run), experiment="fake")
+    assert "BTC held from 2023-01-21, its first day in the data" in made.body
 
 
 def test_a_run_of_one_row_still_has_a_report(run: Run) -> None:
@@ -147,7 +214,7 @@ def test_a_run_of_one_row_still_has_a_report(run: Run) -> None:
 
 
 def test_a_losing_run_says_so(make_run: Callable[..., Run]) -> None:
-    lost = make_run(edge=-2.0, orders_per_bar=0.6)
+    lost = make_run(edge=-2.0, orders_per_bar=0.6, days=100)
     assert compute_metrics(lost)["total_return"] < 0.0
     assert "nothing here is worth trading" in page_of(lost)
 
@@ -189,7 +256,7 @@ def test_each_target_is_met_not_met_or_not_measurable() -> None:
         "annual_return": 0.29,
         "mean_slippage_bps": 4.9,
     }
-    lines = scorecard(metrics, execution_interval="1h")
+    lines = scorecard(metrics, execution_interval="1h", returns=365)
     verdicts = {line.name: line.verdict for line in lines}
     assert verdicts["Sharpe ratio"] == "met"
     assert verdicts["Maximum drawdown"] == "not met"
@@ -204,15 +271,59 @@ def test_each_target_is_met_not_met_or_not_measurable() -> None:
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "value", "doubt"),
+    [
+        (-0.5, 4.0, 1.6, "does not exclude missing it"),
+        (1.51, 4.0, 1.6, "excludes missing it"),
+        (-0.5, 2.2, 0.9, "does not exclude meeting it"),
+        (-2.0, 1.4, 0.9, "excludes meeting it"),
+    ],
+)
+def test_a_verdict_on_the_sharpe_ratio_tells_what_its_interval_excludes(
+    low: float, high: float, value: float, doubt: str
+) -> None:
+    metrics = {"sharpe": value, "sharpe_ci_low": low, "sharpe_ci_high": high}
+    line = scorecard(metrics, execution_interval="1h", returns=90)[0]
+    assert line.verdict == ("met" if value >= 1.5 else "not met")
+    assert line.reason.endswith(f", which {doubt}.")
+
+
+def test_a_verdict_on_the_annual_return_tells_what_its_interval_excludes() -> None:
+    span = {"start": "2023-01-01T00:00:00+00:00", "end": "2025-01-01T00:00:00+00:00"}
+    metrics = {"annual_return": 0.35, "annual_volatility": 0.2, **span}
+    line = scorecard(metrics, execution_interval="1h", returns=730)[2]
+    assert line.verdict == "met"
+    low, high = (1.35 * np.exp(s * 1.96 * 0.2 / np.sqrt(731 / 365)) - 1.0 for s in (-1, 1))
+    assert f"from {100 * low:.1f} % to {100 * high:.1f} %" in line.reason
+    assert line.reason.endswith("which does not exclude missing it.")
+
+
+def test_a_quarter_of_a_year_is_needed_for_a_verdict_on_returns() -> None:
+    metrics = {"sharpe": 5.2, "max_drawdown": -0.01, "annual_return": 0.4}
+    few = scorecard(metrics, execution_interval="1h", returns=89)[:3]
+    assert {line.verdict for line in few} == {"not measurable"}
+    assert few[0].reason == "89 daily returns cannot carry a verdict: 90 are needed."
+    enough = scorecard(metrics, execution_interval="1h", returns=90)[:3]
+    assert {line.verdict for line in enough} == {"met"}
+
+
+def test_nothing_is_met_where_nothing_was_traded() -> None:
+    metrics = {"max_drawdown": 0.0, "annual_return": 0.0, "trades": 0}
+    lines = scorecard(metrics, execution_interval="5m", returns=700)
+    assert {line.verdict for line in lines} == {"not measurable"}
+    assert verdict_line(lines) == "No target is measurable in this run."
+
+
+@pytest.mark.parametrize(
     ("rate", "verdict"), [(0.96, "met"), (0.95, "not met"), (None, "not measurable")]
 )
 def test_fill_rate_counts_on_fine_bars(rate: float | None, verdict: str) -> None:
-    lines = scorecard({"fill_rate": rate}, execution_interval="5m")
+    lines = scorecard({"fill_rate": rate}, execution_interval="5m", returns=365)
     assert next(s.verdict for s in lines if s.name == "Fill rate") == verdict
 
 
 def test_hourly_bars_say_why_post_only_is_not_measurable() -> None:
-    lines = scorecard({"post_only_success": 0.99}, execution_interval="1h")
+    lines = scorecard({"post_only_success": 0.99}, execution_interval="1h", returns=365)
     [line] = [s for s in lines if s.name == "Post-only success"]
     assert line.verdict == "not measurable"
     assert "bars of 5 minutes or finer are needed" in line.reason
@@ -228,9 +339,12 @@ def test_the_last_line_printed_is_the_folder(run: Run, tmp_path: Path, width: in
     lines = out.getvalue().splitlines()
     assert lines[-1] == str(folder)
     assert out.getvalue().endswith("\n")
-    text = out.getvalue()
+    text = " ".join(out.getvalue().split())
     assert "Sharpe ratio" in text
-    assert "not met" in text
+    assert "not measurable in this run: Sharpe ratio, maximum drawdown, annual return" in text
+    assert "12 targets are measured live, on finer bars or by later work" in text
+    assert f"note: {run.notes[1]}" in text
+    assert run.notes[2] not in text
     assert "\x1b" not in text
 
 
@@ -249,6 +363,49 @@ def test_durations_count_every_round_trip() -> None:
 
 def test_a_distribution_without_spread_has_no_normal(run: Run) -> None:
     spec = plots.return_distribution(np.zeros(5), value_at_risk=np.nan, expected_shortfall=np.nan)
-    assert [trace["type"] for trace in spec["data"]] == ["bar"]
+    assert [trace["name"] for trace in spec["data"]] == ["No change (5)"]
     assert spec["layout"]["shapes"] == []
-    assert pd.Series(spec["data"][0]["y"]).sum() == 5
+    assert spec["data"][0]["y"] == [5]
+
+
+@pytest.mark.parametrize("sign", [-1.0, 0.0, 1.0])
+def test_no_bar_of_the_distribution_mixes_gains_and_losses(
+    rng: np.random.Generator, sign: float
+) -> None:
+    daily = rng.normal(0.0005, 0.01, 400)
+    daily = np.abs(daily) * sign if sign else daily
+    daily[:30] = 0.0
+    spec = plots.return_distribution(daily, value_at_risk=np.nan, expected_shortfall=np.nan)
+    bars = {t["name"]: t for t in spec["data"] if t["type"] == "bar"}
+    assert sum(bars.get("Losses", {"y": []})["y"]) == (daily < 0.0).sum()
+    assert sum(bars.get("Gains", {"y": []})["y"]) == (daily > 0.0).sum()
+    assert bars["No change (30)"]["y"] == [30]
+    for bar in (bars[name] for name in ("Losses", "Gains") if name in bars):
+        edges = np.array(bar["x"])[:, None] + np.array([-0.5, 0.5]) * bar["width"] / 0.92
+        assert ((edges.min(axis=1) > -1e-6) | (edges.max(axis=1) < 1e-6)).all()
+
+
+@pytest.mark.parametrize(
+    ("last", "scale"), [(5.0, "log"), (1.4, "linear"), (np.nan, "linear"), (0.1, "log")]
+)
+def test_a_benchmark_that_dwarfs_the_account_asks_for_a_logarithmic_axis(
+    last: float, scale: str
+) -> None:
+    index = pd.date_range("2024-01-01", periods=50, tz="UTC", unit="us")
+    equity = 1000.0 * np.linspace(1.0, 1.2, 50)
+    benchmark = 1000.0 * np.linspace(1.0, last, 50)
+    spec = plots.equity_curve(index, equity, np.zeros(50), benchmark, benchmark_name="BTC held")
+    assert spec["layout"]["yaxis"]["type"] == scale
+    assert [t.get("meta") for t in spec["data"]].count("benchmark") == int(np.isfinite(last))
+    ticks = spec["layout"]["meta"]["log_ticks"]
+    assert ticks is None or 3 <= len(ticks) <= plots.TICKS
+
+
+def test_the_margin_chart_reaches_up_to_liquidation_only_where_it_is_near() -> None:
+    index = pd.date_range("2024-01-01", periods=3, tz="UTC", unit="us")
+    far = plots.margin_ratio(index, np.array([0.0, 0.01, 0.005]))["layout"]
+    assert far["yaxis"]["range"][1] < 0.02
+    assert "shapes" not in far
+    near = plots.margin_ratio(index, np.array([0.0, 0.6, 0.005]))["layout"]
+    assert near["yaxis"]["range"][1] > 1.0
+    assert len(near["shapes"]) == 1

@@ -287,6 +287,24 @@ def test_what_was_written_is_read_back(run: Run, folder: Path) -> None:
     assert saved.config_yaml == run.config_yaml
 
 
+def test_targets_are_read_with_their_stamps_as_index(run: Run, folder: Path) -> None:
+    targets = pd.read_parquet(folder / "targets.parquet")
+    assert isinstance(targets.index, pd.DatetimeIndex)
+    assert targets.index.name == "ts"
+    assert str(targets.index.dtype) == "datetime64[us, UTC]"
+    assert list(targets) == list(run.bars.symbols)
+    assert "ts" in pq.read_schema(folder / "targets.parquet").names
+
+
+def test_targets_of_an_older_folder_are_read_too(run: Run, tmp_path: Path) -> None:
+    folder = write_run(run, tmp_path, "backtest", "fake")
+    bare = pq.read_table(folder / "targets.parquet").replace_schema_metadata(None)
+    pq.write_table(bare, folder / "targets.parquet")
+    pd.testing.assert_frame_equal(
+        read_run(folder).tables["targets"], run.tables["targets"], check_freq=False
+    )
+
+
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataGap, match=r"must hold metrics\.json"):
         read_run(tmp_path)

@@ -159,7 +159,7 @@ def test_validate_refuses_where_nothing_would_be_left(
     tmp_path: Path, kline_columns: Any, write_klines: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_klines("AUSDT", kline_columns(3)).write_bytes(b"nothing")
-    write_klines("BUSDT", kline_columns(0))
+    write_klines("BUSDT", {name: values[:0] for name, values in kline_columns(3).items()})
     with pytest.raises(DataGap, match="held none of 2: no cleaned copy was written"):
         run("action=validate", f"from={tmp_path / 'folder'}", f"to={tmp_path / 'clean'}")
     shown = capsys.readouterr().out
@@ -175,7 +175,7 @@ def test_an_import_that_is_refused_writes_nothing(
     columns = kline_columns(5)
     columns["low"][2] = -1.0
     write_klines("BUSDT", columns)
-    with pytest.raises(SchemaMismatch, match="BUSDT.parquet: low must be finite"):
+    with pytest.raises(SchemaMismatch, match=r"BUSDT.parquet: low must be finite"):
         run("action=import", f"from={tmp_path / 'folder'}", f"to={tmp_path / 'store'}")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
@@ -204,7 +204,7 @@ def test_an_import_refuses_an_empty_or_unreadable_file_without_recommending_to_c
     tmp_path: Path, kline_columns: Any, write_klines: Any
 ) -> None:
     options = ["action=import", f"from={tmp_path / 'folder'}", f"to={tmp_path / 'store'}"]
-    path = write_klines("AUSDT", kline_columns(0))
+    path = write_klines("AUSDT", {name: values[:0] for name, values in kline_columns(3).items()})
     with pytest.raises(SchemaMismatch, match=r"^/.*AUSDT.parquet must have at least one row, had"):
         run(*options)
     path.write_bytes(b"nothing")
@@ -213,6 +213,12 @@ def test_an_import_refuses_an_empty_or_unreadable_file_without_recommending_to_c
     write_klines("AUSDT", {k: v for k, v in kline_columns(3).items() if k != "high"})
     with pytest.raises(SchemaMismatch, match=r"^(?!.*action=validate)/.*have the column high"):
         run(*options)
+
+
+@pytest.mark.parametrize("action", ["import", "validate"])
+def test_a_target_that_cannot_be_written_to_is_refused(folder: Path, action: str) -> None:
+    with pytest.raises(ConfigError, match="to must be a writable folder, was /proc/nowhere"):
+        run(f"action={action}", f"from={folder}", "to=/proc/nowhere")
 
 
 def test_validate_does_not_write_over_its_source(folder: Path) -> None:
@@ -292,6 +298,9 @@ def test_a_download_fills_the_store_and_a_rerun_adds_nothing(
 ) -> None:
     path = tmp_path / "www/data/futures/um/monthly/klines/AUSDT/1h/AUSDT-1h-2024-01.zip"
     path.parent.mkdir(parents=True)
+    broken = path.with_name("AUSDT-1h-2024-02.zip")
+    broken.write_bytes(b"another file")
+    broken.with_name(f"{broken.name}.CHECKSUM").write_text(f"{'0' * 64}  {broken.name}\n")
     first_ms = 1_704_067_200_000
     opens = first_ms + HOUR_MS * np.delete(np.arange(744), [100, 101])
     lines = [f"{t},100,102,99,101,5,{t + HOUR_MS - 1},505,7,2,202,0" for t in opens]
@@ -315,10 +324,15 @@ def test_a_download_fills_the_store_and_a_rerun_adds_nothing(
             f"raw={tmp_path / 'raw'}",
         ]
         codes = [run(*options), run(*options)]
+        shown = capsys.readouterr().out
+        codes.append(run(*options, "end=2024-03-01"))
         server.shutdown()
         thread.join()
-    assert codes == [0, 0]
-    shown = capsys.readouterr().out
+    assert codes == [0, 0, 1]
+    partly = capsys.readouterr()
+    assert "1 files failed" in partly.out
+    assert "SHA-256" not in partly.out
+    assert f"  data/futures/um/monthly/klines/AUSDT/1h/{broken.name}: SHA-256 must be" in partly.err
     assert "1 files downloaded, 0 files stored" in shown
     assert "1 files imported, 742 new rows" in shown
     assert "klines 1h AUSDT from 2024-01-05T05:00:00Z: 2 bars" in shown

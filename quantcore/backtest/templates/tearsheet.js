@@ -16,6 +16,10 @@
   const draw = (node) => {
     const figure = coloured(figures[node.id], palettes[dark.matches ? "dark" : "light"]);
     if (node.dataset.scale) figure.layout.yaxis.type = node.dataset.scale;
+    const ticks = figure.layout.meta && figure.layout.meta.log_ticks;
+    delete figure.layout.yaxis.tickvals;
+    if (ticks && node.dataset.scale === "log" && node.dataset.view !== "alone")
+      figure.layout.yaxis.tickvals = ticks;
     if (node.dataset.view === "alone")
       figure.data = figure.data.filter((trace) => trace.meta !== "benchmark");
     if (narrow.matches) {

@@ -1,0 +1,69 @@
+"""The signal plane over two years of hours, and one live decision."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import numpy as np
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from quantcore.exits import ExitSettings
+from quantcore.fold import FoldState
+from quantcore.frames import Bars
+from quantcore.signal_plane import SignalSettings, target_weights
+from quantcore.signals.generator import PortfolioSettings
+from strategies.trend import TrendSettings
+from tests.benchmarks.markets import market
+from tests.benchmarks.timing import Table, Timing, race
+
+SETTINGS = SignalSettings(
+    strategy=TrendSettings(
+        fast=48,
+        slow=192,
+        speeds=3,
+        volatility_half_life=269.0,
+        cap=2.0,
+        exits=ExitSettings(stop_loss=None, take_profit=None, trailing_stop=None, time_exit=None),
+    ),
+    portfolio=PortfolioSettings(
+        volatility_half_life=269.0,
+        covariance_half_life=269.0,
+        annual_volatility_target=0.2,
+        full_conviction=0.5,
+        weight_max=0.25,
+        gross_max=2.0,
+    ),
+)
+
+
+def test_signals_of_two_years(benchmark: BenchmarkFixture, table: Table) -> None:
+    bars = market(17_544, 20, interval="1h")
+    rounds = 1 if benchmark.disabled else 9
+    timings = race({"ours": partial(target_weights, bars, SETTINGS)}, rounds=rounds)
+    table.add("signal plane, 20 symbols x 17,544 hours", timings, goal="none set")
+    benchmark.pedantic(target_weights, args=(bars, SETTINGS), rounds=3)
+
+
+def test_one_live_decision(benchmark: BenchmarkFixture, table: Table) -> None:
+    bars = market(3_000, 25, interval="1h")
+    _, state = target_weights(bars.rows(0, 1_000), SETTINGS)
+    rows = [bars.rows(k, k + 1) for k in range(1_000, bars.n_bars)]
+    wall, cpu = decide(rows, state)
+    quantiles = {
+        f"ours, {name}": Timing(float(np.quantile(wall, q)), float(np.quantile(cpu, q)))
+        for name, q in (("p50", 0.5), ("p99", 0.99))
+    }
+    table.add("one live decision, 25 symbols, from saved state", quantiles, goal="p99 <= 1 ms")
+    benchmark.pedantic(target_weights, args=(rows[0], SETTINGS, state), rounds=100)
+
+
+def decide(rows: list[Bars], state: FoldState) -> tuple[list[float], list[float]]:
+    """Return wall and CPU seconds of each decision after the first two hundred, which warm the caches."""
+    wall, cpu = [], []
+    for row in rows:
+        cpu_start, wall_start = time.thread_time(), time.perf_counter()
+        _, state = target_weights(row, SETTINGS, state)
+        wall.append(time.perf_counter() - wall_start)
+        cpu.append(time.thread_time() - cpu_start)
+    return wall[200:], cpu[200:]
