@@ -374,7 +374,8 @@ def return_distribution(
     still = len(known) - len(moved)
     if still:
         named = f"No change ({still})"
-        data.append(_bars(named, np.zeros(1), np.array([still]), 0.4 * width, "@second"))
+        data.append(_bars(named, np.zeros(1), np.array([still]), width, "@second"))
+        data[-1]["marker"]["line"] = {"color": "@page", "width": 1.5}
     deviation = float(known.std(ddof=1)) if len(known) > 1 else 0.0
     if deviation > 0.0:
         data.append(_normal(float(known.mean()), deviation, edges, len(known) * width))

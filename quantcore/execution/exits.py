@@ -169,7 +169,9 @@ def _leave(
         if ticket[SIDE] != side:
             end_order(account, journal, k, ts, CANCELED, NONE)
         elif ticket[ORDER_LOTS] >= abs(lots):
-            return  # the target itself leaves the position, or turns it
+            # The target itself leaves the position, or turns it; if that fails, the next close sees it unguarded.
+            account.position[s, GUARDED] = 0.0
+            return
     mark = account.position[s, MARK]
     place(
         account, rules, journal, ts, delay, s, side, MARKET, ZERO, ZERO, _CLOSE, _ON_MARK, reason, NONE,

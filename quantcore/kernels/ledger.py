@@ -310,7 +310,7 @@ def _move_isolated(
         margin -= freed
         proceeds = freed + realised
         if proceeds < 0.0:
-            taken = min(margin, -proceeds)
+            taken = min(max(margin, 0.0), -proceeds)
             margin -= taken
             proceeds += taken
         cash[WALLET] += proceeds
@@ -318,10 +318,23 @@ def _move_isolated(
         added = quantity(rules, s, opening) * price / rules.rate[s, LEVERAGE]
         cash[WALLET] -= added
         margin += added
-    stays = closing < abs(before) or opening > 0
-    paid = min(margin, fee) if stays else 0.0
-    position[s, MARGIN] = margin - paid
-    cash[WALLET] -= fee - paid
+    position[s, MARGIN] = margin
+    if closing < abs(before) or opening > 0:
+        _charge_isolated(account, s, fee)
+    else:
+        cash[WALLET] -= fee
+
+
+@njit(cache=True, error_model="numpy")
+def _charge_isolated(account: Account, s: int, amount: float) -> None:
+    """Take a cost from a position's margin, then from the wallet; the rest its profit carries, as margin below 0."""
+    cash, position = account.cash, account.position
+    if amount > 0.0:
+        beyond = max(amount - max(position[s, MARGIN], 0.0), 0.0)
+        paid = min(beyond, max(cash[WALLET], 0.0))
+        cash[WALLET] -= paid
+        amount -= paid
+    position[s, MARGIN] -= amount
 
 
 @njit(cache=True, error_model="numpy")
@@ -335,9 +348,7 @@ def pay_funding(
     amount = qty * mark * rate
     account.cash[FUNDING] += amount
     if rules.size[s, MARGIN_TYPE] == ISOLATED:
-        taken = min(account.position[s, MARGIN], amount)
-        account.position[s, MARGIN] -= taken
-        account.cash[WALLET] -= amount - taken
+        _charge_isolated(account, s, amount)
     else:
         account.cash[WALLET] -= amount
     row = event(journal, EVENT_FUNDING, time_us, s)

@@ -139,15 +139,17 @@ def _ruinous(
     position = account.position
     qty = position[s, QTY]
     profit = qty * (price - position[s, ENTRY])
+    fee = abs(qty) * price * fee_rate
     if rules.size[s, MARGIN_TYPE] == ISOLATED:
-        return bool(position[s, MARGIN] + profit < 0.0)
+        left = position[s, MARGIN] + profit
+        return bool(left < 0.0 or left - fee + account.cash[WALLET] < 0.0)
     if closing < abs(account.held[s, LOTS]):
         return False  # what stays is tested with the bar's marks
     for other in range(len(position)):
         cross = rules.size[other, MARGIN_TYPE] != ISOLATED
         if other != s and cross and account.held[other, LOTS] != 0:
             return False
-    return bool(account.cash[WALLET] + profit - abs(qty) * price * fee_rate < 0.0)
+    return bool(account.cash[WALLET] + profit - fee < 0.0)
 
 
 @njit(cache=True, error_model="numpy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -150,3 +151,16 @@ def test_manifest_holds_the_strategys_source_and_the_repositorys(
 def test_a_strategy_without_a_file_has_no_source() -> None:
     cfg = compose("backtest", ["strategy=plain_momentum"])
     assert experiment.manifest(cfg, Sleeper())["strategy_source"] is None
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_hands_on_every_row_and_says_nothing_at_first(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(printed, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", printed)
+    rows = experiment._show_rows(range(3, 9))
+    assert isinstance(rows, range) is not terminal
+    assert list(rows) == list(range(3, 9))
+    assert printed.getvalue().strip() == ""

@@ -41,4 +41,4 @@ def test_weeks_begin_on_monday_and_compound() -> None:
     assert table.index.tolist() == ["2024-05-27", "2024-06-03"]
     assert table.loc["2024-05-27", 6] == pytest.approx(0.01)
     assert table.loc["2024-05-27", "week"] == pytest.approx(1.01 * 1.02 - 1.0)
-    assert table.loc["2024-06-03"].isna().tolist() == [False, True, False, *[True] * 4, False]
+    assert table.isna().iloc[1].tolist() == [False, True, False, *[True] * 4, False]
