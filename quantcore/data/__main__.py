@@ -1,7 +1,14 @@
 """``python -m quantcore.data``: build, fetch, convert and check market data."""
 
-from quantcore.config import run_command
-from quantcore.data.commands import main
+import sys
 
 if __name__ == "__main__":
-    raise SystemExit(run_command("market_data", main))
+    try:
+        from quantcore.config import run_command
+        from quantcore.data.commands import main
+
+        code = run_command("market_data", main)
+    except KeyboardInterrupt:  # also while the imports above take their time
+        print("interrupted", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)
