@@ -31,7 +31,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
 """The rows of `quantcore`, top first; a row imports itself and the rows before it."""
 STRATEGIES_MAY_IMPORT = {"features", "regime", "signals", "kernels", "frames", *WORDS}
 JUDGES = {
+    "quantcore.finance.calendar",
     "quantcore.finance.performance",
+    "quantcore.finance.sharpe",
     "quantcore.finance.overfitting",
     "quantcore.finance.bootstrap",
 }

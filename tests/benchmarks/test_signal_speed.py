@@ -15,7 +15,7 @@ from quantcore.signal_plane import SignalSettings, target_weights
 from quantcore.signals.generator import PortfolioSettings
 from strategies.trend import TrendSettings
 from tests.benchmarks.markets import market
-from tests.benchmarks.timing import Table, Timing, race
+from tests.benchmarks.timing import Table, Timing, keep, race
 
 SETTINGS = SignalSettings(
     strategy=TrendSettings(
@@ -42,7 +42,7 @@ def test_signals_of_two_years(benchmark: BenchmarkFixture, table: Table) -> None
     rounds = 1 if benchmark.disabled else 9
     timings = race({"ours": partial(target_weights, bars, SETTINGS)}, rounds=rounds)
     table.add("signal plane, 20 symbols x 17,544 hours", timings, goal="none set")
-    benchmark.pedantic(target_weights, args=(bars, SETTINGS), rounds=3)
+    keep(benchmark, partial(target_weights, bars, SETTINGS), rounds=3)
 
 
 def test_one_live_decision(benchmark: BenchmarkFixture, table: Table) -> None:
@@ -55,7 +55,7 @@ def test_one_live_decision(benchmark: BenchmarkFixture, table: Table) -> None:
         for name, q in (("p50", 0.5), ("p99", 0.99))
     }
     table.add("one live decision, 25 symbols, from saved state", quantiles, goal="p99 <= 1 ms")
-    benchmark.pedantic(target_weights, args=(rows[0], SETTINGS, state), rounds=100)
+    keep(benchmark, partial(target_weights, rows[0], SETTINGS, state), rounds=100)
 
 
 def decide(rows: list[Bars], state: FoldState) -> tuple[list[float], list[float]]:
