@@ -325,10 +325,11 @@ class ReferenceAccount:
             self.wallet -= amount
 
     def _charge_isolated(self, symbol: int, amount: float) -> None:
+        """Take a cost from the isolated margin, then from the wallet; the position's profit carries what is left."""
         position = self.positions[symbol]
-        from_margin = min(amount, position.margin)
-        position.margin -= from_margin
-        self.wallet -= amount - from_margin
+        from_wallet = min(max(amount - max(position.margin, 0.0), 0.0), max(self.wallet, 0.0))
+        self.wallet -= from_wallet
+        position.margin -= amount - from_wallet
 
     def _move_cash(self) -> None:
         """Move cash before the bar's funding; the text leaves the order of the two open."""
@@ -592,11 +593,13 @@ class ReferenceAccount:
         """Return whether closing at a price, as after a gap, loses more than the margin behind the position."""
         position = self.positions[symbol]
         profit = self._pnl(symbol, price)
+        fee = rate * abs(self._qty(symbol)) * price
         if self.isolated:
-            return position.margin + profit < 0.0
+            left = position.margin + profit
+            return left < 0.0 or left - fee + self.wallet < 0.0
         if closing < abs(position.lots) or len(self._held()) > 1:
             return False
-        return self.wallet + profit - rate * abs(self._qty(symbol)) * price < 0.0
+        return self.wallet + profit - fee < 0.0
 
     def _take_over(self, symbol: int, price: float) -> None:
         """Let the exchange close the whole position at a price at which nothing is left; insurance pays the rest."""
@@ -659,7 +662,7 @@ class ReferenceAccount:
         self.books.realised += pnl
         freed = share + pnl
         if self.isolated and freed < 0.0:
-            from_margin = min(-freed, position.margin)
+            from_margin = min(-freed, max(position.margin, 0.0))
             position.margin -= from_margin
             self.books.insurance += -freed - from_margin
             self.books.insured_trades += -freed > from_margin

@@ -44,7 +44,9 @@ def stamp(bar: int) -> str:
     return str(pd.Timestamp(FIRST) + pd.Timedelta(hours=bar + 1))
 
 
-def instrument(symbol: str, notional_max: float, ends: str | None, fee: float) -> Instrument:
+def instrument(
+    symbol: str, notional_max: float, ends: str | None, fee: float, liquidation_fee: float
+) -> Instrument:
     return Instrument(
         symbol=symbol,
         tick_size="0.1",
@@ -55,7 +57,7 @@ def instrument(symbol: str, notional_max: float, ends: str | None, fee: float) -
         min_notional=5.0,
         maker_fee=0.0,
         taker_fee=fee,
-        liquidation_fee=0.0,
+        liquidation_fee=liquidation_fee,
         funding_interval_hours=8,
         brackets=(
             Bracket(floor=0.0, cap=notional_max, maintenance_margin_rate=0.01, cum=0.0, leverage_max=20),
@@ -92,12 +94,15 @@ def run(
     notional_max: float = 1e6,
     ends: str | None = None,
     fee: float = 0.0,
+    liquidation_fee: float = 0.0,
     flows: tuple[CashFlow, ...] = (),
     funding_rate: float = 0.0,
 ) -> tuple[AccountPlane, FoldState, Events]:
     """Take one account, without fees and slippage, through hourly bars of AAA and, where given, BBB."""
     symbols = (A, B)[: len(prices)]
-    instruments = [instrument(s, notional_max, ends if s == A else None, fee) for s in symbols]
+    instruments = [
+        instrument(s, notional_max, ends if s == A else None, fee, liquidation_fee) for s in symbols
+    ]
     plane = account_plane(
         instruments,
         interval="1h",
@@ -440,3 +445,19 @@ def test_funding_beyond_an_isolated_margin_leaves_no_negative_equity() -> None:
         funding_rate=0.01,
     )
     assert (events.curve[:, at.CURVE_EQUITY] >= 0.0).all()
+
+
+def test_an_exchange_that_takes_over_a_position_keeps_what_is_left_as_its_fee() -> None:
+    # Long 90 at 100 with 1,000, for a fee of 9; the bar opens at 89 and the sale there leaves 991 - 990 = 1, less than
+    # its fee of 8.01: the exchange takes over, for min(1 % of 8,010, 1).
+    _, state, events = run(
+        [flat(100.0), flat(100.0), flat(89.0)],
+        requests=[
+            OrderRequest(ts=stamp(0), symbol=A, side=Side.BUY, qty=90.0),
+            OrderRequest(ts=stamp(1), symbol=A, side=Side.SELL, close_position=True),
+        ],
+        fee=0.001,
+        liquidation_fee=0.01,
+    )
+    assert trades(events)[-1][1] == "LIQUIDATION"
+    assert state["cash"][at.WALLET] == pytest.approx(0.0, abs=1e-9)

@@ -172,7 +172,7 @@ def test_one_symbol_dual_moving_average(benchmark: BenchmarkFixture, table: Tabl
         for engine in ("rust", "numba")
     }
     timings = race(parts, rounds=rounds_of(benchmark, 15))
-    timings |= race(others, rounds=rounds_of(benchmark, 5))
+    timings |= race(others, rounds=rounds_of(benchmark, 5), tidy=True)
     table.add(
         f"one symbol, {MINUTES:,} bars, dual moving average",
         timings,
@@ -204,7 +204,7 @@ def test_ten_symbols_share_an_account(benchmark: BenchmarkFixture, table: Table)
         for engine in ("rust", "numba")
     }
     timings = race(parts, rounds=rounds_of(benchmark, 5))
-    timings |= race(others, rounds=rounds_of(benchmark, 2))
+    timings |= race(others, rounds=rounds_of(benchmark, 2), tidy=True)
     table.add(
         f"10 symbols x {MINUTES:,} bars, fees, funding, margin, liquidation; vectorbt: fees only",
         timings,
