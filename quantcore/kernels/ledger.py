@@ -38,6 +38,7 @@ from quantcore.kernels.layout import (
     LAST_TS,
     LEVERAGE,
     LIMIT_PRICE,
+    LIQUIDATION_FEE,
     LIQUIDATION_FEES,
     LOTS,
     MAINTENANCE_RATE,
@@ -275,8 +276,9 @@ def take_over(
     if rules.size[s, MARGIN_TYPE] == ISOLATED:
         left = account.position[s, MARGIN]
     left += qty * (price - account.position[s, ENTRY])
+    fee = min(rules.rate[s, LIQUIDATION_FEE] * abs(qty) * price, max(left, 0.0))
     forced_fill(account, rules, journal, s, price, 0.0, ts, _LIQUIDATION)
-    write_liquidation(account, journal, s, qty, price, 0.0, max(-left, 0.0), price, ts)
+    write_liquidation(account, journal, s, qty, price, fee, max(-left, 0.0), price, ts)
 
 
 @njit(cache=True, error_model="numpy")
@@ -369,7 +371,7 @@ def move_cash(
         free = max(min(available_margin(account, rules, NONE, YES), cash[WALLET]), 0.0)
         if -amount > free:
             explain(journal, time_us, NONE, _ACCOUNT, _WITHDRAWAL, _CUT, free, -amount)
-            amount = -free
+            amount = -free if free > 0.0 else 0.0
     equity = cash[EQUITY]
     cash[WALLET] += amount
     cash[NET_DEPOSITS] += amount

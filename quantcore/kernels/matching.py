@@ -112,7 +112,9 @@ def trade(
         end_order(account, journal, k, ts, EXPIRED, _LIQUIDATED)
         take_over(account, rules, journal, s, price, ts)
         return True
-    if opening > 0:
+    # A resting limit was tested when it became active; in cross margin a fill that has become too large is the margin
+    # test's business, while an isolated position needs its margin from the wallet now.
+    if opening > 0 and (liquidity == TAKER or rules.size[s, MARGIN_TYPE] == ISOLATED):
         rule = _margin_refusal(account, rules, journal, ts, k, lots, opening, price, fee_rate)
         if rule >= 0:
             end_order(account, journal, k, ts, REJECTED, rule)

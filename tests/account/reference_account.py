@@ -571,7 +571,9 @@ class ReferenceAccount:
             self._finish(order, OrderStatus.EXPIRED, Rule.LIQUIDATION)
             self._take_over(order.symbol, price)
             return True
-        rule = self._refusal(order, lots, price, rate)
+        # A resting limit was tested when it became active; an isolated one needs its margin from the wallet now.
+        tested = not maker or self.isolated
+        rule = self._refusal(order, lots, price, rate) if tested else None
         if rule is not None:
             self._finish(order, OrderStatus.REJECTED, rule)
             return False
