@@ -251,7 +251,7 @@ class AccountPlane:
         events = Events(
             whole=journal.whole[:n_events],
             number=journal.number[:n_events],
-            curve_ts=journal.curve_ts[:n_curve],
+            curve_ts=bars.ts_us[rows != -1] if rows.size else bars.ts_us[:n_curve],
             curve=journal.curve[:n_curve],
         )
         return FoldState(KIND, VERSION, held), events
@@ -415,7 +415,6 @@ def _new_journal(room: int, n_decisions: int, full_curve: bool) -> Journal:
         np.zeros(2, dtype=np.int64),
         np.empty((room, at.N_WHOLE), dtype=np.int64),
         np.empty((room, at.N_NUMBER)),
-        np.empty(n_decisions, dtype=np.int64),
         np.empty((n_decisions, at.N_CURVE if full_curve else 1)),
     )
 
@@ -426,4 +425,4 @@ def _grown(journal: Journal) -> Journal:
     used = int(journal.filled[0])
     whole[:used] = journal.whole[:used]
     number[:used] = journal.number[:used]
-    return Journal(journal.filled, whole, number, journal.curve_ts, journal.curve)
+    return Journal(journal.filled, whole, number, journal.curve)

@@ -72,6 +72,7 @@ from quantcore.kernels.ledger import (
 )
 from quantcore.kernels.liquidation import AT_CLOSE, mark_at, test_margin, value
 from quantcore.kernels.matching import arrive, trade_inside
+from quantcore.kernels.memory import lent, unsigned
 from quantcore.kernels.orders import (
     ON_MARK,
     TRAILING,
@@ -81,7 +82,7 @@ from quantcore.kernels.orders import (
     place,
     request_cancel,
 )
-from quantcore.risk.sizer import plan_targets
+from quantcore.risk.sizer import asks, plan_targets
 from quantcore.types import FillReason, FloatArray, IntArray
 
 RECORD_ONLY = -2
@@ -92,7 +93,7 @@ _SETTLEMENT = constant(FillReason.SETTLEMENT)
 
 
 @njit(cache=True, error_model="numpy")
-def scan(  # noqa: C901 - the order of events within a bar is read in one place
+def scan(
     account: Account, market: Market, rules: Rules, config: FloatArray,
     settlement: IntArray, settlement_value: FloatArray,
     flow_row: IntArray, flow_time: IntArray, flow_amount: FloatArray,
@@ -100,6 +101,32 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
     journal: Journal, room: int, start: int, stop: int,
 ) -> int:  # fmt: skip
     """Advance the account over rows ``[start, stop)``; return the first row before which the journal passed `room`."""
+    # Lent arrays are not counted: numba else counts references at every step into a tuple, with locked instructions.
+    return _scan(
+        Account(
+            lent(account.cash), lent(account.counter), lent(account.position), lent(account.held),
+            lent(account.order), lent(account.ticket),
+        ),
+        Market(
+            lent(market.ts_us), lent(market.open), lent(market.high), lent(market.low), lent(market.close),
+            lent(market.mark_open), lent(market.mark_high), lent(market.mark_low), lent(market.mark_close),
+        ),
+        Rules(lent(rules.rate), lent(rules.size), lent(rules.bracket)),
+        lent(config), lent(settlement), lent(settlement_value), lent(flow_row), lent(flow_time),
+        lent(flow_amount), lent(decisions), lent(targets), lent(script), lent(script_value),
+        Journal(lent(journal.filled), lent(journal.whole), lent(journal.number), lent(journal.curve)),
+        room, start, stop,
+    )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def _scan(  # noqa: C901 - the order of events within a bar is read in one place
+    account: Account, market: Market, rules: Rules, config: FloatArray,
+    settlement: IntArray, settlement_value: FloatArray,
+    flow_row: IntArray, flow_time: IntArray, flow_amount: FloatArray,
+    decisions: IntArray, targets: FloatArray, script: IntArray, script_value: FloatArray,
+    journal: Journal, room: int, start: int, stop: int,
+) -> int:  # fmt: skip
     exits = False
     for column in (STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, TIME_EXIT_US):
         exits |= config[column] != OFF
@@ -110,9 +137,21 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
     flow = _first(flow_row, start)
     sent = _first(script[:, SCRIPT_ROW], start)
     bar_us = int(config[BAR_US])
-    for row in range(start, stop):
+    row = start
+    while row < stop:
         if journal.filled[0] > room:
             return row
+        if account.counter[OPEN_ORDERS] == 0 and not (exits or endings):
+            until = stop
+            if flow < len(flow_row):
+                until = min(until, flow_row[flow])
+            if paid < len(settlement):
+                until = min(until, settlement[paid, SETTLEMENT_ROW])
+            if sent < len(script):
+                until = min(until, script[sent, SCRIPT_ROW])
+            row = _glide(account, market, rules, config, decisions, targets, journal, row, until)
+            if row == stop:
+                break
         while flow < len(flow_row) and flow_row[flow] == row:
             move_cash(account, rules, journal, flow_time[flow], flow_amount[flow])
             flow += 1
@@ -148,11 +187,12 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         if decision != -1:
             curve = journal.filled[1]
             journal.filled[1] = curve + 1
-            journal.curve_ts[curve] = market.ts_us[row]
             journal.curve[curve, CURVE_EQUITY] = equity
             if journal.curve.shape[1] > 1:
                 _record(account, rules, journal, curve, pnl, maintenance, gross, net)
-            if decision >= 0 and _decides(targets, decision):
+            if decision >= 0 and asks(
+                account, rules, market, row, config, targets, decision, equity
+            ):
                 plan_targets(account, rules, journal, market, row, config, targets[decision])
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
             _send_scripted(
@@ -161,7 +201,47 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             sent += 1
         if exits:
             guard_positions(account, rules, journal, market, row, config)
+        row += 1
     return stop
+
+
+@njit(cache=True, error_model="numpy")
+def _glide(
+    account: Account, market: Market, rules: Rules, config: FloatArray, decisions: IntArray, targets: FloatArray,
+    journal: Journal, start: int, stop: int,
+) -> int:  # fmt: skip
+    """Mark to mark while nothing else can happen; return the first row in which something else must, undone."""
+    cash = account.cash
+    wallet, nav_rate, peak = cash[WALLET], cash[NAV_RATE], cash[PEAK_NAV]
+    recorded = journal.filled[1]
+    full = journal.curve.shape[1] > 1
+    row = start
+    while row < stop:
+        at = unsigned(row)
+        isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, at)
+        if endangered:
+            break
+        equity = wallet + isolated + pnl
+        decision = decisions[at] if len(decisions) > 0 else row
+        if decision >= 0 and asks(
+            account, rules, market, at, config, targets, unsigned(decision), equity
+        ):
+            break
+        nav = equity * nav_rate
+        peak = nav if nav > peak else peak
+        if decision != -1:
+            journal.curve[unsigned(recorded), CURVE_EQUITY] = equity
+            if full:
+                cash[PEAK_NAV] = peak
+                _record(account, rules, journal, recorded, pnl, maintenance, gross, net)
+            recorded += 1
+        cash[EQUITY] = equity
+        row += 1
+    if row > start:
+        cash[PEAK_NAV] = peak
+        account.counter[LAST_TS] = market.ts_us[row - 1]
+        journal.filled[1] = recorded
+    return row
 
 
 @njit(cache=True, error_model="numpy")
@@ -193,14 +273,6 @@ def _first(rows: IntArray, row: int) -> int:
     while k < len(rows) and rows[k] < row:
         k += 1
     return k
-
-
-@njit(cache=True, error_model="numpy")
-def _decides(targets: FloatArray, decision: int) -> bool:
-    decided = False
-    for s in range(targets.shape[1]):
-        decided |= not math.isnan(targets[decision, s])
-    return decided
 
 
 @njit(cache=True, error_model="numpy")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from quantcore.kernels.drawdown import deepest_drawdown
 from quantcore.timegrid import DAY_US, to_index
 from quantcore.types import FloatArray
 
@@ -93,13 +94,16 @@ def daily_returns(ts_us: npt.NDArray[np.int64], values: FloatArray, *, start: fl
     >>> daily_returns(stamps, np.array([1.1, 1.2, 1.5]), start=1.0).round(4).tolist()
     [0.2, 0.25]
     """
-    day = (ts_us - 1) // DAY_US
-    last = np.append(np.flatnonzero(np.diff(day)), len(day) - 1) if len(day) else np.empty(0, int)
+    if len(ts_us):
+        midnights = np.arange((ts_us[0] - 1) // DAY_US + 1, (ts_us[-1] - 1) // DAY_US + 2) * DAY_US
+        last = np.unique(np.searchsorted(ts_us, midnights, side="right") - 1)
+    else:
+        last = np.empty(0, dtype=np.int64)
     closing = values[last]
     before = np.concatenate([[start], closing[:-1]])[: len(closing)]
     returns = np.full(len(closing), np.nan)
     np.divide(closing, before, out=returns, where=before > 0.0)
-    return pd.Series(returns - 1.0, index=to_index(day[last] * DAY_US))
+    return pd.Series(returns - 1.0, index=to_index((ts_us[last] - 1) // DAY_US * DAY_US))
 
 
 def annual_return(total_return: float, *, days: float) -> float:
@@ -291,8 +295,7 @@ def drawdowns(values: FloatArray, *, start: float) -> FloatArray:
 
 def max_drawdown(values: FloatArray, *, start: float) -> float:
     """Return the deepest drawdown of a curve, a fraction <= 0; NaN for an empty or all-NaN one."""
-    depth = drawdowns(values, start=start)
-    return float(np.nanmin(depth)) if np.isfinite(depth).any() else math.nan
+    return float(deepest_drawdown(np.asarray(values, dtype=np.float64), float(start)))
 
 
 def drawdown_table(

@@ -1,7 +1,7 @@
 """Numba primitives. Importing this package points numba's disk cache at a folder keyed by the kernels' sources.
 
-Numba notices a change in the file that holds a cached function, but not in a helper that the function calls from
-another file. So the folder's name is a hash of every source that holds a kernel: a change anywhere compiles anew.
+Numba notices a change in the file that holds a cached function, but not in a helper or a constant that the function
+takes from another file. So the folder's name is a hash of every source that holds either: a change compiles anew.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ def _sources_hash() -> str:
     for root in (_PACKAGE, _STRATEGIES):
         for path in sorted(root.rglob("*.py")):
             source = path.read_bytes()
-            if b"njit" in source:
-                digest.update(path.name.encode())
+            # Constants are compiled in: every module that kernels take them from counts, kernels or not.
+            if b"njit" in source or path.parent.name == "kernels" or path.name == "types.py":
+                digest.update(path.relative_to(root).as_posix().encode())
                 digest.update(source)
     return digest.hexdigest()[:16]
 

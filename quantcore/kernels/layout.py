@@ -64,8 +64,6 @@ class Journal(NamedTuple):
     """Shape ``(capacity, N_WHOLE)``."""
     number: FloatArray
     """Shape ``(capacity, N_NUMBER)``."""
-    curve_ts: IntArray
-    """Stamps of the curve's rows, shape ``(capacity,)``."""
     curve: FloatArray
     """One row per decision, shape ``(capacity, 1 or N_CURVE)``."""
 

@@ -34,6 +34,7 @@ from quantcore.kernels.layout import (
 )
 from quantcore.kernels.ledger import ISOLATED, forced_fill, write_liquidation
 from quantcore.kernels.margin import bracket_of, crossing, excess, maintenance_margin
+from quantcore.kernels.memory import unsigned
 from quantcore.kernels.orders import cancel_all
 from quantcore.kernels.rules import tick_down, tick_up
 from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage
@@ -46,6 +47,17 @@ _CLOSED = constant(Action.CLOSED)
 AT_LOWS = constant(0)
 AT_HIGHS = constant(1)
 AT_CLOSE = constant(2)
+
+
+@njit(cache=True, error_model="numpy")
+def tier_of(rules: Rules, s: int, notional: float, hint: int) -> int:
+    """Return the row of a symbol's brackets that holds a notional; a view of them would be counted, atomically."""
+    tier = hint
+    while notional < rules.bracket[s, tier, FLOOR]:
+        tier -= 1
+    while notional >= rules.bracket[s, tier, CAP]:
+        tier += 1
+    return unsigned(tier)
 
 
 @njit(
@@ -64,7 +76,7 @@ def value(
         False only if no path of marks within the bar can bring the account or an isolated position to liquidation:
         each position at its own worst mark, with maintenance margin at its highest.
     """
-    position = account.position
+    position, bracket = account.position, rules.bracket
     isolated = pnl = maintenance = gross = net = 0.0
     worst, most = account.cash[WALLET], 0.0
     endangered = False
@@ -72,41 +84,39 @@ def value(
         qty = position[s, QTY]
         if qty == 0.0:
             continue
-        mark, low, high = (
-            market.mark_close[row, s],
-            market.mark_low[row, s],
-            market.mark_high[row, s],
-        )
+        mark = market.mark_close[row, s]
+        adverse = market.mark_low[row, s] if qty > 0.0 else market.mark_high[row, s]
         if not mark > 0.0:  # no mark: the last price stands in
-            mark, low, high = market.close[row, s], market.low[row, s], market.high[row, s]
+            mark = market.close[row, s]
+            adverse = market.low[row, s] if qty > 0.0 else market.high[row, s]
         if not mark > 0.0:  # a hole: held at the last mark
-            mark = low = high = position[s, MARK]
-        position[s, MARK] = mark
+            mark = adverse = position[s, MARK]
         entry = position[s, ENTRY]
         notional = qty * mark
         net += notional
         notional = abs(notional)
         gross += notional
-        highest = abs(qty) * high
-        bracket = rules.bracket[s]
-        tier = account.held[s, TIER]
-        if not bracket[tier, FLOOR] <= notional < bracket[tier, CAP]:
-            tier = bracket_of(bracket, notional, tier)
+        tier = unsigned(account.held[s, TIER])
+        if not bracket[s, tier, FLOOR] <= notional < bracket[s, tier, CAP]:
+            tier = tier_of(rules, s, notional, account.held[s, TIER])
             account.held[s, TIER] = tier
-        margin = notional * bracket[tier, MAINTENANCE_RATE] - bracket[tier, CUM]
-        # Maintenance margin is convex in notional: the steepest later bracket bounds it only where it is reached.
-        if highest >= bracket[tier, CAP]:
-            tier = bracket_of(bracket, highest, tier)
-        upper = highest * bracket[tier, MAINTENANCE_RATE] - bracket[tier, CUM]
-        adverse = qty * ((low if qty > 0.0 else high) - entry)
-        pnl += qty * (mark - entry)
+        margin = notional * bracket[s, tier, MAINTENANCE_RATE] - bracket[s, tier, CUM]
         maintenance += margin
+        # Maintenance margin rises with notional: a long needs less at its low than at its close, a short more.
+        if qty < 0.0:
+            highest = -qty * adverse
+            if highest >= bracket[s, tier, CAP]:
+                tier = tier_of(rules, s, highest, account.held[s, TIER])
+            margin = highest * bracket[s, tier, MAINTENANCE_RATE] - bracket[s, tier, CUM]
+        loss = qty * (adverse - entry)
+        pnl += qty * (mark - entry)
         if rules.size[s, MARGIN_TYPE] == ISOLATED:
             isolated += position[s, MARGIN]
-            endangered |= position[s, MARGIN] + adverse <= upper
+            endangered |= position[s, MARGIN] + loss <= margin
         else:
-            worst += adverse
-            most += upper
+            worst += loss
+            most += margin
+        position[s, MARK] = mark  # last: after a store into an array numba loads its fields anew
     return isolated, pnl, maintenance, gross, net, endangered or (most > 0.0 and worst <= most)
 
 

@@ -99,11 +99,32 @@ def rolling_scan(values: FloatArray, operation: int, state: FloatArray) -> Float
     float64 array, shape (n_bars, n_symbols)
         In the unit of the values; NaN where the window is not whole.
     """
+    # `rolling_step` with the position and the right part in registers: no division, and no load after a store.
     n_bars, n_symbols = values.shape
+    window = state.shape[1] - 2
     results = np.empty((n_bars, n_symbols))
-    for t in range(n_bars):
-        for i in range(n_symbols):
-            results[t, i] = rolling_step(state[i], values[t, i], operation)
+    for i in range(n_symbols):
+        count, right = int(state[i, window + 1]), state[i, window]
+        at = count % window
+        for t in range(n_bars):
+            value = values[t, i]
+            if np.isnan(value):
+                count = at = 0
+                results[t, i] = np.nan
+                continue
+            state[i, at] = value
+            right = value if at == 0 else _combine(right, value, operation)
+            count += 1
+            if at < window - 1:
+                whole = _combine(state[i, at + 1], right, operation)
+                results[t, i] = whole if count > window else np.nan
+                at += 1
+                continue
+            for k in range(window - 2, -1, -1):
+                state[i, k] = _combine(state[i, k], state[i, k + 1], operation)
+            results[t, i] = right
+            at = 0
+        state[i, window], state[i, window + 1] = right, count
     return results
 
 

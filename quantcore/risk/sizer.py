@@ -38,6 +38,8 @@ from quantcore.kernels.layout import (
     RESTING,
     SEEN,
     SIDE,
+    STEP_DENOMINATOR,
+    STEP_NUMERATOR,
     SYMBOL,
     TAKER_COST,
     TAKER_FEE,
@@ -75,6 +77,37 @@ _BRACKET = constant(Rule.BRACKET_NOTIONAL)
 _MARGIN = constant(Rule.MARGIN)
 _MARKET_MAX = constant(Rule.MARKET_MAX_QTY)
 _MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
+
+
+@njit(cache=True, error_model="numpy", inline="always")  # at every decision, mostly to say no
+def asks(
+    account: Account, rules: Rules, market: Market, row: int, config: FloatArray, targets: FloatArray,
+    decision: int, equity: float,
+) -> bool:  # fmt: skip
+    """Return whether `plan_targets` would order, refuse or remember anything, given the equity at the row's close."""
+    asked = False
+    band = config[NO_TRADE_BAND] * equity
+    for s in range(targets.shape[1]):
+        weight, close = targets[decision, s], market.close[row, s]
+        if math.isnan(weight) or math.isnan(close):
+            continue
+        lots = account.held[s, LOTS]
+        if (
+            account.held[s, RESTING] > 0
+            or account.held[s, LOCK] != 0
+            or account.held[s, LAST_REFUSAL] != 0
+        ):
+            asked = True
+        elif weight == 0.0 or account.held[s, ENDED]:
+            asked |= lots != 0
+        else:
+            mark = market.mark_close[row, s]
+            price = mark if mark > 0.0 else close
+            # As `quantity` has it, without a call.
+            lot_value = rules.size[s, STEP_NUMERATOR] / rules.size[s, STEP_DENOMINATOR] * price
+            change = weight * equity - lots * lot_value
+            asked |= not (abs(change) < band or equity <= 0.0)
+    return asked
 
 
 @njit(cache=True, error_model="numpy")
