@@ -18,7 +18,9 @@ import pandas as pd
 from quantcore.errors import ConfigError
 from quantcore.types import FloatArray, IntArray
 
-FACTS = Path(__file__).resolve().parents[2] / "data" / "instruments"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_BESIDE = _PACKAGE.parent / "data" / "instruments"
+FACTS = _BESIDE if _BESIDE.is_dir() else _PACKAGE / "_instruments"
 """The committed facts: one JSON file per symbol, described in `data/README.md`."""
 
 _LISTED_FOR_EVER_MS = 4_133_404_800_000
