@@ -310,6 +310,9 @@ def _settle_ended(
             continue
         account.held[s, ENDED] = 1
         cancel_all(account, journal, market.ts_us[row], s)
+        # What the closing marks liquidate does not settle: a loss ends with its margin.
+        if account.held[s, LOTS] != 0:
+            settled |= test_margin(account, rules, journal, market, row, YES)
         if account.held[s, LOTS] != 0:
             mark, fee_rate = mark_at(account, market, row, s, AT_CLOSE), rules.rate[s, TAKER_FEE]
             forced_fill(account, rules, journal, s, mark, fee_rate, market.ts_us[row], _SETTLEMENT)

@@ -844,6 +844,9 @@ class ReferenceAccount:
             position.ended = True
             for order in [o for o in self.orders if o.symbol == s]:
                 self._finish(order, OrderStatus.CANCELED)
+            # What the closing marks liquidate does not settle: a loss ends with its margin.
+            if position.lots:
+                self._liquidate_at_close()
             if position.lots:
                 lots, price = position.lots, position.mark
                 fee = rules.taker_fee * rules.qty(abs(lots)) * price

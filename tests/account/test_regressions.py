@@ -461,3 +461,24 @@ def test_an_exchange_that_takes_over_a_position_keeps_what_is_left_as_its_fee() 
     )
     assert trades(events)[-1][1] == "LIQUIDATION"
     assert state["cash"][at.WALLET] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("margin", ["cross", "isolated"])
+def test_a_symbol_that_ends_below_its_margin_is_liquidated_and_not_settled(margin: str) -> None:
+    # A take-profit buys 90 at 90 inside the last bar, which closes at 70: 1,800 are lost of 1,000, or of 810.
+    _, state, events = run(
+        [flat(100.0), (100.0, 100.0, 70.0, 70.0), HOLE],
+        requests=[
+            OrderRequest(
+                ts=stamp(0), symbol=A, side=Side.BUY, type=OrderType.TAKE_PROFIT_MARKET, qty=90.0,
+                stop_price=90.0,
+            )
+        ],
+        margin=margin,
+        ends=stamp(1),
+    )  # fmt: skip
+    reasons = [FillReason(int(w[at.EVENT_REASON])).name for w in events.of(at.EVENT_FILL)[0]]
+    assert reasons == ["SCRIPT", "LIQUIDATION"]
+    kept = {"cross": 0.0, "isolated": 190.0}[margin]
+    assert events.curve[-1, at.CURVE_EQUITY] == pytest.approx(kept)
+    assert state["cash"][at.WALLET] == pytest.approx(kept)
