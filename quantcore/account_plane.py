@@ -212,9 +212,7 @@ class AccountPlane:
         self._check(state, bars)
         market = market_arrays(bars)
         rows, n_decisions = _decision_rows(bars.n_bars, targets, decisions)
-        weights = (
-            np.empty((0, bars.n_symbols)) if targets is None else np.ascontiguousarray(targets)
-        )
+        weights = _weights(bars.n_symbols, targets)
         if weights.shape[1] != bars.n_symbols or (rows.size and rows.max() >= len(weights)):
             raise SchemaMismatch(
                 f"targets must have shape (n_decisions, {bars.n_symbols}), had {weights.shape}"
@@ -378,6 +376,14 @@ def market_arrays(bars: Bars) -> Market:
         bars.array("mark_low") if bars.has("mark_low") else low,
         bars.array("mark_price") if bars.has("mark_price") else close,
     )
+
+
+def _weights(n_symbols: int, targets: FloatArray | None) -> FloatArray:
+    # Always a read-only view: numba would compile the scan once more for an array that may be written to.
+    held = np.empty((0, n_symbols)) if targets is None else np.ascontiguousarray(targets)
+    view = held.view()
+    view.flags.writeable = False
+    return view
 
 
 def _decision_rows(

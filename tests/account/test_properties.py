@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import math
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from quantcore.account_plane import AccountPlane, Events, account_plane
+from quantcore.account_step import scan
 from quantcore.backtest.engine import check_conservation
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
@@ -36,6 +38,7 @@ from tests.account.random_cases import (
     case_settings,
     case_targets,
     end_bar,
+    random_case,
 )
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -473,3 +476,16 @@ def test_targets_that_say_nothing_send_nothing() -> None:
     _, events = run.whole()
     assert len(events.whole) == 0
     assert (events.curve[:, at.CURVE_EQUITY] == case.capital).all()
+
+
+def test_the_kernel_is_compiled_once_whatever_array_holds_the_targets() -> None:
+    case = random_case(random.Random(3))
+    bars, plane = case_bars(case), case_plane(case)
+    targets = np.full((bars.n_bars, bars.n_symbols), 0.1)
+    frozen = targets.copy()
+    frozen.flags.writeable = False
+    plane.advance(plane.start(), bars, targets=targets)
+    compiled = len(scan.signatures)
+    for weights in (frozen, np.asfortranarray(targets)):
+        plane.advance(plane.start(), bars, targets=weights)
+    assert len(scan.signatures) == compiled
