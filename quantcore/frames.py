@@ -290,8 +290,11 @@ def check_panel(panel: Panel, *, name: str) -> Panel:
 
 
 def to_kernel(panel: Panel) -> FloatArray:
-    """Return a panel's values as C-contiguous float64, shape ``(n_bars, n_symbols)``, copied only where needed."""
-    return np.ascontiguousarray(panel.to_numpy(dtype=np.float64, copy=False))
+    """Return a panel's values as C-contiguous float64, shape ``(n_bars, n_symbols)``, copied only where needed.
+
+    The array is read-only whether it was copied or not: numba compiles a kernel once more for one that is not.
+    """
+    return _read_only(np.ascontiguousarray(panel.to_numpy(dtype=np.float64, copy=False)))
 
 
 def to_panel(values: FloatArray, bars: Bars) -> Panel:
