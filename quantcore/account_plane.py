@@ -250,7 +250,7 @@ class AccountPlane:
             whole=journal.whole[:n_events],
             number=journal.number[:n_events],
             curve_ts=bars.ts_us[rows != -1] if rows.size else bars.ts_us[:n_curve],
-            curve=journal.curve[:n_curve],
+            curve=journal.curve[:, :n_curve].T,
         )
         return FoldState(KIND, VERSION, held), events
 
@@ -421,7 +421,7 @@ def _new_journal(room: int, n_decisions: int, full_curve: bool) -> Journal:
         np.zeros(2, dtype=np.int64),
         np.empty((room, at.N_WHOLE), dtype=np.int64),
         np.empty((room, at.N_NUMBER)),
-        np.empty((n_decisions, at.N_CURVE if full_curve else 1)),
+        np.empty((at.N_CURVE if full_curve else 1, n_decisions)),
     )
 
 

@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
+from quantcore.account_glide import BLOCK, N_SCRATCH, glide
 from quantcore.execution.exits import guard_positions
+from quantcore.kernels.curve import record
 from quantcore.kernels.layout import (
     BAR_US,
     CLOSE_POSITION,
-    CURVE_DRAWDOWN,
     CURVE_EQUITY,
-    CURVE_GROSS,
-    CURVE_MARGIN_RATIO,
-    CURVE_NAV,
-    CURVE_NET,
-    CURVE_UNREALISED,
-    CURVE_WALLET,
     ENDED,
     ENDS_US,
-    ENTRY,
     EQUITY,
     FORMER_MARK,
     LAST_TS,
     LATENCY_US,
     LOTS,
-    MARGIN,
-    MARGIN_TYPE,
     MARK,
     NAV_RATE,
     NO,
     OFF,
     OPEN_ORDERS,
     PEAK_NAV,
-    QTY,
     SCRIPT_CANCEL,
     SCRIPT_CLIENT,
     SCRIPT_FLAGS,
@@ -64,15 +56,13 @@ from quantcore.kernels.layout import (
     constant,
 )
 from quantcore.kernels.ledger import (
-    ISOLATED,
     forced_fill,
     move_cash,
     pay_funding,
-    position_margin,
 )
 from quantcore.kernels.liquidation import AT_CLOSE, mark_at, test_margin, value
 from quantcore.kernels.matching import arrive, trade_inside
-from quantcore.kernels.memory import lent, unsigned
+from quantcore.kernels.memory import lent
 from quantcore.kernels.orders import (
     ON_MARK,
     TRAILING,
@@ -133,6 +123,7 @@ def _scan(  # noqa: C901 - the order of events within a bar is read in one place
     endings = False
     for s in range(len(account.held)):
         endings |= rules.size[s, ENDS_US] <= market.ts_us[stop - 1]
+    scratch = lent(np.empty((N_SCRATCH, BLOCK)))
     paid = _first(settlement[:, SETTLEMENT_ROW], start)
     flow = _first(flow_row, start)
     sent = _first(script[:, SCRIPT_ROW], start)
@@ -141,7 +132,7 @@ def _scan(  # noqa: C901 - the order of events within a bar is read in one place
     while row < stop:
         if journal.filled[0] > room:
             return row
-        if account.counter[OPEN_ORDERS] == 0 and not (exits or endings):
+        if not endings:
             until = stop
             if flow < len(flow_row):
                 until = min(until, flow_row[flow])
@@ -149,7 +140,9 @@ def _scan(  # noqa: C901 - the order of events within a bar is read in one place
                 until = min(until, settlement[paid, SETTLEMENT_ROW])
             if sent < len(script):
                 until = min(until, script[sent, SCRIPT_ROW])
-            row = _glide(account, market, rules, config, decisions, targets, journal, row, until)
+            row = glide(
+                account, market, rules, config, decisions, targets, journal, scratch, exits, row, until
+            )  # fmt: skip
             if row == stop:
                 break
         while flow < len(flow_row) and flow_row[flow] == row:
@@ -164,6 +157,7 @@ def _scan(  # noqa: C901 - the order of events within a bar is read in one place
             open_ts = market.ts_us[row] - bar_us
             due_cancels(account, journal, open_ts, market.ts_us[row])
             arrive(account, rules, journal, market, row, open_ts)
+        if account.counter[OPEN_ORDERS] > 0:
             trade_inside(account, rules, journal, market, row, NO)
             account.position[:, FORMER_MARK] = account.position[:, MARK]
         # Valued once, and again only after something was closed: first within the bar, then at its close.
@@ -187,9 +181,9 @@ def _scan(  # noqa: C901 - the order of events within a bar is read in one place
         if decision != -1:
             curve = journal.filled[1]
             journal.filled[1] = curve + 1
-            journal.curve[curve, CURVE_EQUITY] = equity
-            if journal.curve.shape[1] > 1:
-                _record(account, rules, journal, curve, pnl, maintenance, gross, net)
+            journal.curve[CURVE_EQUITY, curve] = equity
+            if len(journal.curve) > 1:
+                record(account, rules, journal, curve, pnl, maintenance, gross, net)
             if decision >= 0 and asks(
                 account, rules, market, row, config, targets, decision, equity
             ):
@@ -203,45 +197,6 @@ def _scan(  # noqa: C901 - the order of events within a bar is read in one place
             guard_positions(account, rules, journal, market, row, config)
         row += 1
     return stop
-
-
-@njit(cache=True, error_model="numpy")
-def _glide(
-    account: Account, market: Market, rules: Rules, config: FloatArray, decisions: IntArray, targets: FloatArray,
-    journal: Journal, start: int, stop: int,
-) -> int:  # fmt: skip
-    """Mark to mark while nothing else can happen; return the first row in which something else must, undone."""
-    cash = account.cash
-    wallet, nav_rate, peak = cash[WALLET], cash[NAV_RATE], cash[PEAK_NAV]
-    recorded = journal.filled[1]
-    full = journal.curve.shape[1] > 1
-    row = start
-    while row < stop:
-        at = unsigned(row)
-        isolated, pnl, maintenance, gross, net, endangered = value(account, rules, market, at)
-        if endangered:
-            break
-        equity = wallet + isolated + pnl
-        decision = decisions[at] if len(decisions) > 0 else row
-        if decision >= 0 and asks(
-            account, rules, market, at, config, targets, unsigned(decision), equity
-        ):
-            break
-        nav = equity * nav_rate
-        peak = nav if nav > peak else peak
-        if decision != -1:
-            journal.curve[unsigned(recorded), CURVE_EQUITY] = equity
-            if full:
-                cash[PEAK_NAV] = peak
-                _record(account, rules, journal, recorded, pnl, maintenance, gross, net)
-            recorded += 1
-        cash[EQUITY] = equity
-        row += 1
-    if row > start:
-        cash[PEAK_NAV] = peak
-        account.counter[LAST_TS] = market.ts_us[row - 1]
-        journal.filled[1] = recorded
-    return row
 
 
 @njit(cache=True, error_model="numpy")
@@ -318,36 +273,6 @@ def _settle_ended(
             forced_fill(account, rules, journal, s, mark, fee_rate, market.ts_us[row], _SETTLEMENT)
             settled = True
     return settled
-
-
-@njit(cache=True, error_model="numpy")
-def _record(
-    account: Account, rules: Rules, journal: Journal, curve: int, pnl: float, maintenance: float,
-    gross: float, net: float,
-) -> None:  # fmt: skip
-    row = journal.curve[curve]
-    equity = row[CURVE_EQUITY]
-    row[CURVE_WALLET] = equity - pnl
-    row[CURVE_UNREALISED] = pnl
-    row[CURVE_GROSS] = gross
-    row[CURVE_NET] = net
-    nav = equity * account.cash[NAV_RATE]
-    row[CURVE_NAV] = nav
-    row[CURVE_DRAWDOWN] = nav / account.cash[PEAK_NAV] - 1.0
-    # Cross margin is one pot; an isolated position is as near to liquidation as its own margin says.
-    cross, ratio = equity, 0.0
-    for s in range(len(account.held)):
-        if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] == ISOLATED:
-            mark = account.position[s, MARK]
-            margin = account.position[s, MARGIN]
-            margin += account.position[s, QTY] * (mark - account.position[s, ENTRY])
-            needed = position_margin(account, rules, s, mark)
-            cross -= margin
-            maintenance -= needed
-            ratio = max(ratio, needed / margin) if margin > 0.0 else math.inf
-    if maintenance > 0.0:
-        ratio = max(ratio, maintenance / cross) if cross > 0.0 else math.inf
-    row[CURVE_MARGIN_RATIO] = ratio
 
 
 @njit(cache=True, error_model="numpy")

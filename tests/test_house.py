@@ -22,7 +22,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("signals",),
     ("risk",),
     ("execution",),
-    ("signal_plane", "account_plane", "account_step", "orders", "settlements"),
+    ("signal_plane", "account_plane", "account_glide", "account_step", "orders", "settlements"),
     ("plots",),
     ("research.trials",),
     ("backtest",),

@@ -65,7 +65,7 @@ class Journal(NamedTuple):
     number: FloatArray
     """Shape ``(capacity, N_NUMBER)``."""
     curve: FloatArray
-    """One row per decision, shape ``(capacity, 1 or N_CURVE)``."""
+    """One column per decision, shape ``(1 or N_CURVE, capacity)``; with one row the equity alone."""
 
 
 def constant(value: int) -> int:

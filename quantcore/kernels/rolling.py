@@ -99,7 +99,12 @@ def rolling_scan(values: FloatArray, operation: int, state: FloatArray) -> Float
     float64 array, shape (n_bars, n_symbols)
         In the unit of the values; NaN where the window is not whole.
     """
-    # `rolling_step` with the position and the right part in registers: no division, and no load after a store.
+    return _scan(values, operation, 1.0, state)
+
+
+@njit(cache=True, error_model="numpy")
+def _scan(values: FloatArray, operation: int, divisor: float, state: FloatArray) -> FloatArray:
+    # `rolling_step` with the position and the right part in registers: no modulo, and no load after a store.
     n_bars, n_symbols = values.shape
     window = state.shape[1] - 2
     results = np.empty((n_bars, n_symbols))
@@ -117,12 +122,12 @@ def rolling_scan(values: FloatArray, operation: int, state: FloatArray) -> Float
             count += 1
             if at < window - 1:
                 whole = _combine(state[i, at + 1], right, operation)
-                results[t, i] = whole if count > window else np.nan
+                results[t, i] = whole / divisor if count > window else np.nan
                 at += 1
                 continue
             for k in range(window - 2, -1, -1):
                 state[i, k] = _combine(state[i, k], state[i, k + 1], operation)
-            results[t, i] = right
+            results[t, i] = right / divisor
             at = 0
         state[i, window], state[i, window + 1] = right, count
     return results
@@ -131,11 +136,7 @@ def rolling_scan(values: FloatArray, operation: int, state: FloatArray) -> Float
 @njit(cache=True, error_model="numpy")
 def rolling_mean_scan(values: FloatArray, state: FloatArray) -> FloatArray:
     """Return the mean of the window that ends in each row: the sum of `rolling_scan` over the window's length."""
-    sums = rolling_scan(values, SUM, state)
-    for t in range(sums.shape[0]):
-        for i in range(sums.shape[1]):
-            sums[t, i] /= state.shape[1] - 2
-    return sums
+    return _scan(values, SUM, float(state.shape[1] - 2), state)
 
 
 @njit(cache=True, error_model="numpy")

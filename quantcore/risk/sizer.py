@@ -86,31 +86,37 @@ def asks(
 ) -> bool:  # fmt: skip
     """Return whether `plan_targets` would order, refuse or remember anything, given the equity at the row's close."""
     asked = False
-    band = config[NO_TRADE_BAND] * equity
     for s in range(targets.shape[1]):
         weight, close = targets[decision, s], market.close[row, s]
         if math.isnan(weight) or math.isnan(close):
             continue
-        lots = account.held[s, LOTS]
-        if (
-            account.held[s, RESTING] > 0
-            or account.held[s, LOCK] != 0
-            or account.held[s, LAST_REFUSAL] != 0
-        ):
-            asked = True
-        elif weight == 0.0 or account.held[s, ENDED]:
-            asked |= lots != 0
-        else:
-            mark = market.mark_close[row, s]
-            price = mark if mark > 0.0 else close
-            # As `quantity` has it, without a call.
-            lot_value = rules.size[s, STEP_NUMERATOR] / rules.size[s, STEP_DENOMINATOR] * price
-            change = weight * equity - lots * lot_value
-            asked |= not (abs(change) < band or equity <= 0.0)
+        mark = market.mark_close[row, s]
+        # As `quantity` has it, without a call.
+        lot = rules.size[s, STEP_NUMERATOR] / rules.size[s, STEP_DENOMINATOR]
+        lot_value = lot * (mark if mark > 0.0 else close)
+        asked |= account.held[s, RESTING] > 0 or account.held[s, LAST_REFUSAL] != 0
+        asked |= moves(
+            weight, equity, config[NO_TRADE_BAND], account.held[s, LOTS], lot_value,
+            account.held[s, LOCK], account.held[s, ENDED] != 0,
+        )  # fmt: skip
     return asked
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
+def moves(
+    weight: float, equity: float, band: float, lots: int, lot_value: float, lock: int, ended: bool
+) -> bool:
+    """Return whether a target would trade a symbol, or free it from its lock, given what is held in lots."""
+    flat = weight == 0.0 or ended
+    if lock != 0:
+        if not weight * lock > 0.0:
+            return True
+        flat = True
+    change = weight * equity - lots * lot_value
+    return lots != 0 if flat else not (abs(change) < band * equity or equity <= 0.0)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
 def plan_targets(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray
 ) -> None:  # fmt: skip
@@ -152,13 +158,13 @@ def plan_targets(
                     account.held[s, LAST_REFUSAL] = 0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _price(market: Market, row: int, s: int) -> float:
     mark = market.mark_close[row, s]
     return float(mark) if mark > 0.0 else float(market.close[row, s])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _expected_lots(account: Account, s: int) -> int:
     # What will be held once orders on their way have traded; with one bar's latency there are none.
     lots = account.held[s, LOTS]
@@ -180,7 +186,7 @@ def _refuse(
         explain(journal, ts, s, _PLANNER, rule, action, limit, value)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _wanted_lots(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
     weight: float,
@@ -226,7 +232,7 @@ def _wanted_lots(
     return _above_minimum(account, rules, journal, ts, s, held, lots, lot_value)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _above_minimum(
     account: Account,
     rules: Rules,
@@ -248,7 +254,7 @@ def _above_minimum(
     return -held if opening < abs(lots) else 0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -> float:
     """Return the margin that closing lots at a price makes available, USDT."""
     if closing == 0:
@@ -261,7 +267,7 @@ def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -
     return float(max(proceeds, 0.0) * share)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _fit_margin(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, lots: IntArray,
     was_cut: BoolArray,

@@ -58,7 +58,7 @@ def market(n_bars: int, n_symbols: int, *, interval: str = "1m", funding: bool =
     )
 
 
-def plane(bars: Bars) -> AccountPlane:
+def plane(bars: Bars, *, stop_loss: float | None = None) -> AccountPlane:
     """A cross account at 5x with fees, slippage, two brackets and a no-trade band of 1 %."""
     return account_plane(
         [_instrument(symbol) for symbol in bars.symbols],
@@ -79,7 +79,9 @@ def plane(bars: Bars) -> AccountPlane:
             maker_fee=None,
             taker_fee=None,
         ),
-        exits=ExitSettings(stop_loss=None, take_profit=None, trailing_stop=None, time_exit=None),
+        exits=ExitSettings(
+            stop_loss=stop_loss, take_profit=None, trailing_stop=None, time_exit=None
+        ),
     )
 
 

@@ -60,8 +60,8 @@ def metrics_of(ts_us: Any, equity: FloatArray) -> tuple[float, float, float]:
     )
 
 
-def account_curve(bars: Bars, targets: FloatArray) -> Any:
-    account = plane(bars)
+def account_curve(bars: Bars, targets: FloatArray, stop_loss: float | None = None) -> Any:
+    account = plane(bars, stop_loss=stop_loss)
     return account.advance(account.start(), bars, targets=targets, full_curve=False)[1]
 
 
@@ -178,10 +178,14 @@ def test_one_symbol_dual_moving_average(benchmark: BenchmarkFixture, table: Tabl
         timings,
         goal="<= 10 ms to metrics, <= 5 ms in the account kernel",
     )
-    every = partial(account_curve, bars, hold(targets))
+    variants: dict[str, Callable[[], object]] = {
+        "ours, targets at crossings": partial(account_curve, bars, targets),
+        "ours, a target at every bar": partial(account_curve, bars, hold(targets)),
+        "ours, a stop at 2 % resting": partial(account_curve, bars, targets, 0.02),
+    }
     table.add(
-        f"one symbol, {MINUTES:,} bars, a target at every bar, account only",
-        race({"ours": every}, rounds=rounds_of(benchmark, 3)),
+        f"one symbol, {MINUTES:,} bars, the account alone",
+        race(variants, rounds=rounds_of(benchmark, 5)),
         goal="none set",
     )
     keep(benchmark, partial(bars_to_metrics, bars), rounds=3)

@@ -30,6 +30,7 @@ def njit(
     nogil: bool = ...,
     inline: str = ...,
     boundscheck: bool | None = ...,
+    forceinline: bool = ...,
     error_model: str = ...,
 ) -> Callable[[Callable[_P, _R]], Dispatcher[_P, _R]]: ...
 
