@@ -10,8 +10,12 @@ import pytest
 from tests.reference.conftest import OUTCOME
 from tests.reference.runner import OWN, Case, cases_of, compute_of, differences, reference_folder
 
-LATER = ("execution", "regime", "statistical_tests")
-"""Topics of parts that are not built yet."""
+LATER = (
+    "backtest_overfitting", "binance_margin", "bootstrap", "execution", "kelly", "liquidation_probability", "portfolio",
+    "regime", "ruin_drawdown", "statistical_tests", "var_backtests", "var_es", "volatility",
+)  # fmt: skip
+"""Topics of parts that are being built: their cases may fail until somebody says how they are run."""
+TOPICS = Path(__file__).with_name("topics")
 NOT_GATING = "unconfirmed"
 
 
@@ -19,7 +23,7 @@ def _parameters() -> Iterator[object]:
     for folder in (reference_folder(), OWN):
         for case in cases_of(folder):
             marks = []
-            if case.topic in LATER:
+            if case.topic in LATER and not (TOPICS / f"{case.topic}.py").exists():
                 marks.append(pytest.mark.xfail(reason="its part is not built yet", strict=True))
             yield pytest.param(case, id=f"{case.topic}-{case.name}", marks=marks)
 
@@ -43,6 +47,6 @@ def test_outside_cases_were_found(shared: Path) -> None:
 
 
 def test_a_case_that_nobody_knows_fails() -> None:
-    strange = Case("kelly", "never_heard_of", {}, {}, {}, "confirmed", OWN)
+    strange = Case("performance_statistics", "never_heard_of", {}, {}, {}, "confirmed", OWN)
     with pytest.raises(LookupError, match="never_heard_of"):
         compute_of(strange)
