@@ -11,16 +11,19 @@ if TYPE_CHECKING:
 
 def main(cfg: DictConfig) -> int:
     """Run the configured backtest and publish its results."""
+    from quantcore.backtest.curves import curves
     from quantcore.backtest.experiment import run_configured
     from quantcore.backtest.metrics import compute_metrics
+    from quantcore.backtest.outlook import outlook
     from quantcore.backtest.report import write_run
     from quantcore.backtest.summary import print_summary
     from quantcore.config import writable_folder
 
     runs = writable_folder(cfg.runs, key="runs")
     run = run_configured(cfg)
-    metrics = compute_metrics(run)
-    folder = write_run(run, runs, "backtest", cfg.name, metrics=metrics)
+    ahead = outlook(run, curves(run))
+    metrics = compute_metrics(run, ahead=ahead)
+    folder = write_run(run, runs, "backtest", cfg.name, metrics=metrics, ahead=ahead)
     print_summary(run, metrics, folder, experiment=cfg.name)
     return 0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from quantcore.backtest.metrics import Curves, closing_positions, signed_qty, slippage_costs
+from quantcore.backtest.curves import Curves
+from quantcore.backtest.metrics import closing_positions, signed_qty, slippage_costs
 from quantcore.backtest.result import Run
 from quantcore.timegrid import DAY_US, index_us, to_index
 from quantcore.types import FloatArray, IntArray, Panel

@@ -106,6 +106,7 @@ def run_backtest(
         quality=_quality(tables, bars),
         config_yaml=config_yaml,
         manifest={**(manifest or {}), "data_fingerprint": data.bars.fingerprint()},
+        rules=plane.rules,
     )
 
 

@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantcore.backtest.curves import Curves, curves
+from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import METRIC_KEYS, Run
 from quantcore.backtest.trades import OPEN, round_trips
 from quantcore.errors import SchemaMismatch
-from quantcore.finance import performance, sharpe
+from quantcore.finance import performance, risk_metrics, sharpe
 from quantcore.timegrid import (
-    DAY_US,
     DAYS_PER_YEAR,
     MINUTE_US,
     index_us,
     interval_us,
-    periods_per_year,
-    to_index,
     to_us,
 )
-from quantcore.types import BoolArray, FloatArray, IntArray
+from quantcore.types import BoolArray, FloatArray
 
 CONFIDENCE = 0.95
 """Level of the Sharpe interval and of the minimum track record."""
@@ -41,93 +40,6 @@ FORCED = frozenset({"liquidation", "settlement"})
 
 PROTECTIVE = FORCED | {"stop_loss", "take_profit", "trailing_stop", "time_exit"}
 """Reasons of orders that no decision asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curves:
-    """The equity curve without its flows, and what is derived from it.
-
-    Parameters
-    ----------
-    ts_us : int64 array, shape (n_rows,)
-        Stamps of the equity rows, microseconds since 1970.
-    equity, flow : float64 array, shape (n_rows,)
-        USDT.
-    nav : float64 array, shape (n_rows,)
-        Value of one unit, 1.0 before the first row.
-    drawdown : float64 array, shape (n_rows,)
-        Fraction <= 0: the deeper of the one at the row and the one the account recorded since the row before.
-    benchmark : float64 array, shape (n_rows,)
-        BTC held, 1.0 at the first row with a BTC bar; NaN before it, and without BTC bars.
-    daily, benchmark_daily : Series, shape (n_days,)
-        Daily UTC returns.
-    first : int
-        First row that belongs to a day: 1 where the opening row is stamped at midnight and nothing has happened
-        yet, for it would be a day of no length; else 0.
-    days_per_year : float
-        Returns per year in `daily`: 365 unless decisions are rarer than daily.
-    """
-
-    ts_us: IntArray
-    equity: FloatArray
-    flow: FloatArray
-    nav: FloatArray
-    drawdown: FloatArray
-    benchmark: FloatArray
-    daily: pd.Series
-    benchmark_daily: pd.Series
-    days_per_year: float
-    first: int
-
-    @property
-    def days(self) -> float:
-        """Length of the span in days."""
-        return float(self.ts_us[-1] - self.ts_us[0]) / DAY_US
-
-    @property
-    def returns(self) -> int:
-        """Number of daily returns."""
-        return int(self.daily.notna().sum())
-
-    @property
-    def benchmark_from(self) -> pd.Timestamp | None:
-        """First row at which BTC can be held; None without BTC bars."""
-        held = np.flatnonzero(np.isfinite(self.benchmark))
-        return to_index(self.ts_us[held[:1]])[0] if len(held) else None
-
-    @property
-    def years(self) -> float:
-        """Length of the span in years of 365 days."""
-        return self.days / DAYS_PER_YEAR
-
-
-def curves(run: Run) -> Curves:
-    """Return the curves of a run.
-
-    The unit value is ``equity.nav`` where the account gives it, else it follows from equity and flows
-    (``equity.flow``, else ``cash_flows``).
-    """
-    table = run.tables["equity"]
-    ts_us = index_us(pd.DatetimeIndex(table["ts"]))
-    equity = _numbers(table["equity"])
-    flow = _numbers(table["flow"]) if "flow" in table else _flows(run, ts_us)
-    implied = performance.unit_values(equity, flow, capital=run.capital)
-    nav = _numbers(table["nav"]) if "nav" in table else implied
-    depth = performance.drawdowns(nav, start=1.0)
-    benchmark = _benchmark(run, ts_us)
-    first = int(len(ts_us) > 1 and ts_us[0] % DAY_US == 0 and nav[0] == 1.0)
-    return Curves(
-        ts_us=ts_us,
-        equity=equity,
-        flow=flow,
-        nav=nav,
-        drawdown=np.fmin(depth, _numbers(table["drawdown"])),
-        benchmark=benchmark,
-        daily=performance.daily_returns(ts_us[first:], nav[first:], start=1.0),
-        benchmark_daily=performance.daily_returns(ts_us[first:], benchmark[first:], start=1.0),
-        first=first,
-        days_per_year=min(float(DAYS_PER_YEAR), periods_per_year(run.interval)),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +135,9 @@ def measures_resting_orders(run: Run) -> bool:
     return interval_us(run.bars.interval) <= ROUTER_INTERVAL_US
 
 
-def compute_metrics(run: Run, *, trades: pd.DataFrame | None = None) -> dict[str, Any]:
+def compute_metrics(
+    run: Run, *, trades: pd.DataFrame | None = None, ahead: Outlook | None = None
+) -> dict[str, Any]:
     """Return every key of `metrics.json` in the order of the contract; None where a value is unknown or does not exist.
 
     Fractions are fractions, money is USDT, costs are > 0 when paid. Statistics of returns use daily UTC returns of the
@@ -232,7 +146,9 @@ def compute_metrics(run: Run, *, trades: pd.DataFrame | None = None) -> dict[str
     to the end; ``win_rate``, ``profit_factor`` and ``expectancy`` are net of fees and funding over closed round
     trips, ``trades`` counts the open ones too; ``symbols`` counts those that ever had a target;
     ``turnover_annual`` is traded notional over mean equity and years; ``var_95_daily`` and ``es_95_daily`` are
-    losses > 0.
+    losses > 0. ``sharpe_ci_low`` and ``sharpe_ci_high`` are the studentised stationary bootstrap's, from
+    `outlook.RETURNS_MIN` daily returns on; ``ruin_probability`` is that of equity below half within a year, by
+    resampling the record; ``liquidation_probability_24h`` that of the riskiest day.
 
     Parameters
     ----------
@@ -240,6 +156,8 @@ def compute_metrics(run: Run, *, trades: pd.DataFrame | None = None) -> dict[str
         The finished run.
     trades : DataFrame or None
         Its round trips, where they are known already.
+    ahead : Outlook or None
+        What `outlook` says of it, where that is known already.
 
     Returns
     -------
@@ -254,12 +172,14 @@ def compute_metrics(run: Run, *, trades: pd.DataFrame | None = None) -> dict[str
     curve, paid = curves(run), costs(run)
     check_conservation(run, paid)
     trips = run_trades(run) if trades is None else trades
+    told = outlook(run, curve) if ahead is None else ahead
     values: dict[str, Any] = {
         **_span(run),
         "capital": run.capital,
         "final_equity": float(curve.equity[-1]),
         **_returns(curve),
         **_belief(curve),
+        **_ahead(told),
         **_trips(trips),
         "deposits": paid.deposits,
         "insurance": paid.insurance,
@@ -316,7 +236,11 @@ def _returns(curve: Curves) -> dict[str, float]:
     annual = performance.annual_return(total, days=curve.days)
     deepest = float(np.nanmin(curve.drawdown)) if np.isfinite(curve.drawdown).any() else math.nan
     alpha, beta = performance.alpha_beta(daily, curve.benchmark_daily, periods_per_year=q)
-    at_risk, shortfall = performance.tail_loss(daily, tail_probability=TAIL_PROBABILITY)
+    at_risk, shortfall = math.nan, math.nan
+    if daily.notna().any():
+        at_risk, shortfall = risk_metrics.historical_tail_loss(
+            daily, tail_probability=TAIL_PROBABILITY
+        )
     return {
         "total_return": total,
         "annual_return": annual,
@@ -350,6 +274,18 @@ def _belief(curve: Curves) -> dict[str, float]:
         ),
         "min_track_record_days": record * DAYS_PER_YEAR / q,
     }
+
+
+def _ahead(told: Outlook) -> dict[str, float]:
+    """Return what resampling says; its Sharpe interval, which allows for autocorrelation, takes the formula's place."""
+    found: dict[str, float] = {}
+    if told.sharpe is not None:
+        found |= {"sharpe_ci_low": told.sharpe.low, "sharpe_ci_high": told.sharpe.high}
+    if told.ruin is not None:
+        found["ruin_probability"] = told.ruin.probability
+    if told.liquidation is not None:
+        found["liquidation_probability_24h"] = told.liquidation.estimate.probability
+    return found
 
 
 def _trips(trades: pd.DataFrame) -> dict[str, Any]:
@@ -422,25 +358,6 @@ def post_only_success(tables: Mapping[str, pd.DataFrame]) -> float:
 def _crossed(fills: pd.DataFrame) -> BoolArray:
     taker = fills["liquidity"].to_numpy() == "taker"
     return np.asarray(taker & ~fills["reason"].isin(FORCED).to_numpy())
-
-
-def _flows(run: Run, ts_us: IntArray) -> FloatArray:
-    moved = run.tables["cash_flows"]
-    rows = np.searchsorted(ts_us, index_us(pd.DatetimeIndex(moved["ts"])))
-    flow = np.zeros(len(ts_us))
-    np.add.at(flow, np.minimum(rows, len(ts_us) - 1), _numbers(moved["amount"]))
-    return flow
-
-
-def _benchmark(run: Run, ts_us: IntArray) -> FloatArray:
-    column = next((i for i, s in enumerate(run.bars.symbols) if s.startswith("BTC")), None)
-    if column is None:
-        return np.full(len(ts_us), np.nan)
-    rows = np.searchsorted(run.bars.ts_us, ts_us, side="right") - 1
-    close = run.bars.array("close")[:, column]
-    held = pd.Series(np.where(rows >= 0, close[np.maximum(rows, 0)], np.nan)).ffill()
-    known = held.dropna()
-    return _numbers(held / known.iloc[0]) if len(known) else np.full(len(ts_us), np.nan)
 
 
 def _numbers(column: pd.Series) -> FloatArray:

@@ -17,7 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from quantcore.backtest.curves import curves
 from quantcore.backtest.metrics import compute_metrics, run_trades
+from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import OPTIONAL_COLUMNS, SCHEMAS, Run
 from quantcore.backtest.tearsheet import tearsheet
 from quantcore.errors import DataGap, SchemaMismatch
@@ -56,6 +58,7 @@ def write_run(
     experiment: str,
     *,
     metrics: Mapping[str, Any] | None = None,
+    ahead: Outlook | None = None,
     now: datetime | None = None,
 ) -> Path:
     """Write a run's results folder and return its path, ``<runs_root>/<command>/<time>-<experiment>``.
@@ -76,6 +79,8 @@ def write_run(
         Its name; characters that a file name should not have become ``-``.
     metrics : mapping or None
         What `compute_metrics` gave, with keys filled in that are known elsewhere; computed here if None.
+    ahead : Outlook or None
+        What `outlook` says of the run; computed here if None.
     now : datetime or None
         Time in the folder's name; the clock's if None.
 
@@ -92,7 +97,7 @@ def write_run(
     partial = runs_root / PARTIAL / uuid.uuid4().hex
     partial.mkdir(parents=True)
     try:
-        _fill_folder(run, partial, experiment, metrics)
+        _fill_folder(run, partial, experiment, metrics, ahead)
         return _publish(partial, runs_root / command, experiment, now or datetime.now(UTC))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -156,10 +161,15 @@ def to_json(value: Any) -> str:
 
 
 def _fill_folder(
-    run: Run, folder: Path, experiment: str, metrics: Mapping[str, Any] | None
+    run: Run,
+    folder: Path,
+    experiment: str,
+    metrics: Mapping[str, Any] | None,
+    ahead: Outlook | None,
 ) -> None:
     trades = run_trades(run)
-    values = compute_metrics(run, trades=trades) if metrics is None else dict(metrics)
+    told = outlook(run, curves(run)) if ahead is None else ahead
+    values = compute_metrics(run, trades=trades, ahead=told) if metrics is None else dict(metrics)
     for name, table in {**run.tables, "trades": trades}.items():
         pq.write_table(
             to_arrow(table, name), folder / f"{name}.parquet", compression="zstd", version="2.6"
@@ -167,7 +177,7 @@ def _fill_folder(
     (folder / "config.yaml").write_text(run.config_yaml, "utf-8")
     (folder / "manifest.json").write_text(to_json(run.manifest), "utf-8")
     (folder / "metrics.json").write_text(to_json(values), "utf-8")
-    page = tearsheet(run, metrics=values, trades=trades, experiment=experiment)
+    page = tearsheet(run, metrics=values, trades=trades, experiment=experiment, ahead=told)
     (folder / "tearsheet.html").write_text(page, "utf-8")
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from quantcore.errors import SchemaMismatch
 from quantcore.frames import Bars
+from quantcore.kernels.layout import Rules
 
 _TS = pa.timestamp("us", tz="UTC")
 _TEXT, _NUMBER, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
@@ -193,6 +194,9 @@ class Run:
         The resolved settings.
     manifest : mapping of str to Any
         Versions, commit, fingerprint of the data, seeds; must be writable as JSON.
+    rules : Rules or None
+        The exchange's rules by symbol of `bars`, from which the liquidation probability follows; without them it is
+        unknown.
 
     Raises
     ------
@@ -210,6 +214,7 @@ class Run:
     quality: Mapping[str, float]
     config_yaml: str = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
+    rules: Rules | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.capital > 0.0:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quantcore.backtest.curves import curves
 from quantcore.backtest.markup import (
     MISSING,
     TIMES,
@@ -17,7 +18,6 @@ from quantcore.backtest.markup import (
     share,
     whole,
 )
-from quantcore.backtest.metrics import curves
 from quantcore.backtest.result import Run
 from quantcore.backtest.scorecard import Score, inline
 from quantcore.backtest.verdict import Findings, findings, is_limit

@@ -15,9 +15,11 @@ import pandas as pd
 
 from quantcore import plots
 from quantcore.backtest.attribution import daily_profit, profit_by_symbol
-from quantcore.backtest.metrics import curves
+from quantcore.backtest.curves import curves
+from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import Run
 from quantcore.backtest.sections.belief import data_notes, interventions, limits, scores
+from quantcore.backtest.sections.believe import believe
 from quantcore.backtest.sections.money import equity, risk, symbols
 from quantcore.backtest.sections.opening import header, headline, nothing
 from quantcore.backtest.sections.returns import bad_days, distribution, months
@@ -30,6 +32,7 @@ _Builders: TypeAlias = tuple[Callable[[Story], Section], ...]
 _OPENING: _Builders = (header, headline)
 _RESULTS: _Builders = (
     equity,
+    believe,
     risk,
     symbols,
     trips,
@@ -51,7 +54,12 @@ class Page:
 
 
 def tearsheet(
-    run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, experiment: str
+    run: Run,
+    *,
+    metrics: Mapping[str, Any],
+    trades: pd.DataFrame,
+    experiment: str,
+    ahead: Outlook | None = None,
 ) -> str:
     """Return the report of a run as one HTML page that needs no network.
 
@@ -65,6 +73,8 @@ def tearsheet(
         Its round trips.
     experiment : str
         For the title.
+    ahead : Outlook or None
+        What `outlook` says of the run, where that is known already.
 
     Returns
     -------
@@ -76,7 +86,7 @@ def tearsheet(
     DataGap
         If plotly's script cannot be found.
     """
-    page = compose(run, metrics=metrics, trades=trades, experiment=experiment)
+    page = compose(run, metrics=metrics, trades=trades, experiment=experiment, ahead=ahead)
     return Template(_template("tearsheet.html")).substitute(
         title=escape(f"{experiment} · backtest"),
         colours=_colours(),
@@ -89,7 +99,14 @@ def tearsheet(
     )
 
 
-def compose(run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, experiment: str) -> Page:
+def compose(
+    run: Run,
+    *,
+    metrics: Mapping[str, Any],
+    trades: pd.DataFrame,
+    experiment: str,
+    ahead: Outlook | None = None,
+) -> Page:
     """Return the sections and figures of a run's report; arguments as in `tearsheet`."""
     curve = curves(run)
     story = Story(
@@ -100,6 +117,7 @@ def compose(run: Run, *, metrics: Mapping[str, Any], trades: pd.DataFrame, exper
         curve=curve,
         by_symbol=profit_by_symbol(run),
         by_day=daily_profit(run, curve),
+        outlook=outlook(run, curve) if ahead is None else ahead,
     )
     parts, figures = [], {}
     results = _RESULTS if story.found.traded else (nothing,)

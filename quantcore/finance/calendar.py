@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from quantcore.finance.performance import ROUNDING
+from quantcore.finance.performance import ROUNDING, compound
 
 
 def monthly_returns(daily: pd.Series) -> pd.DataFrame:
@@ -37,6 +37,38 @@ def worst_days(daily: pd.Series, *, count: int) -> pd.Series:
     """Return the `count` most negative daily returns, worst first; fewer where there are fewer losses."""
     losses = daily[daily < 0.0]
     return losses.sort_values(kind="stable").head(count)
+
+
+def without_best_days(daily: pd.Series, *, count: int) -> float:
+    """Return the compound return of all days but the best ones: how much of a result hangs on few days.
+
+    Parameters
+    ----------
+    daily : Series, shape (n_days,)
+        Daily returns as fractions; NaN is dropped.
+    count : int
+        Number of best days to leave out, >= 0.
+
+    Returns
+    -------
+    float
+        Fraction; NaN where no day is left.
+
+    Raises
+    ------
+    ValueError
+        If `count` is negative.
+
+    Examples
+    --------
+    >>> round(without_best_days(pd.Series([0.5, -0.1, 0.1]), count=1), 6)
+    -0.01
+    """
+    if count < 0:
+        raise ValueError(f"count must be >= 0, was {count}")
+    known = daily.dropna().sort_values(kind="stable")
+    kept = known.iloc[: max(len(known) - count, 0)]
+    return compound(kept) if len(kept) else math.nan
 
 
 def rolling_sharpe(daily: pd.Series, *, window: int, periods_per_year: float) -> pd.Series:

@@ -424,53 +424,6 @@ def raw_kurtosis(returns: npt.ArrayLike) -> float:
     return _moment(returns, 4)
 
 
-def tail_loss(returns: npt.ArrayLike, *, tail_probability: float) -> tuple[float, float]:
-    r"""Return historical value at risk and expected shortfall.
-
-    .. math::
-
-        \mathrm{VaR} = L_{(k)},\; k = \lceil n p \rceil, \qquad
-        \mathrm{ES} = \mathrm{VaR} + \frac{1}{n p} \sum_t \max(L_t - \mathrm{VaR}, 0)
-
-    where :math:`L_{(k)}` is the k-th largest loss :math:`L_t = -r_t`.
-
-    Parameters
-    ----------
-    returns : array-like, shape (n,)
-        Fractions per period; NaN is dropped.
-    tail_probability : float
-        p, in (0, 1); 0.05 for a confidence of 95 %.
-
-    Returns
-    -------
-    tuple of float
-        Value at risk and expected shortfall as fractions, > 0 for losses; NaN without returns.
-
-    Raises
-    ------
-    ValueError
-        If `tail_probability` is not in (0, 1).
-
-    References
-    ----------
-    Rockafellar and Uryasev, "Conditional value-at-risk for general loss distributions", *Journal of Banking &
-    Finance* 26, 2002. Deviation: none; the order statistic is not interpolated.
-
-    Examples
-    --------
-    >>> tail_loss([-0.04, -0.02, 0.01, 0.03], tail_probability=0.5)
-    (0.02, 0.03)
-    """
-    if not 0.0 < tail_probability < 1.0:
-        raise ValueError(f"tail_probability must be in (0, 1), was {tail_probability}")
-    losses = np.sort(-_known(returns))[::-1]
-    if not len(losses):
-        return math.nan, math.nan
-    mass = len(losses) * tail_probability
-    at_risk = float(losses[math.ceil(mass * (1.0 - ROUNDING)) - 1])
-    return at_risk, at_risk + float(np.maximum(losses - at_risk, 0.0).sum()) / mass
-
-
 def _known(values: npt.ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     return array[~np.isnan(array)]

@@ -18,7 +18,8 @@ import pytest
 from rich.console import Console
 
 from quantcore import plots
-from quantcore.backtest.metrics import compute_metrics, curves, run_trades
+from quantcore.backtest.curves import curves
+from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.report import write_run
 from quantcore.backtest.result import RUN_TABLES, Run
 from quantcore.backtest.scorecard import scorecard, verdict_line
@@ -28,6 +29,7 @@ from quantcore.backtest.verdict import findings, refusals
 
 HEADINGS = [
     "Equity",
+    "Can this be believed?",
     "Exposure and margin",
     "Profit by symbol",
     "Round trips",

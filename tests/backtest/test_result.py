@@ -18,9 +18,9 @@ import pytest
 
 from quantcore.backtest import report
 from quantcore.backtest.attribution import daily_profit, profit_by_symbol
+from quantcore.backtest.curves import curves
 from quantcore.backtest.metrics import (
     compute_metrics,
-    curves,
     fill_rate,
     post_only_success,
     run_trades,

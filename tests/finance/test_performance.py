@@ -135,13 +135,6 @@ def test_leverage_leaves_the_sharpe_ratio_as_it_is(returns: np.ndarray, scale: f
     assert one == pytest.approx(other, rel=1e-6, nan_ok=True) or returns.std() < 1e-9
 
 
-@given(RETURNS, st.floats(0.02, 0.6))
-def test_expected_shortfall_is_at_least_value_at_risk(returns: np.ndarray, tail: float) -> None:
-    at_risk, shortfall = performance.tail_loss(returns, tail_probability=tail)
-    assert shortfall >= at_risk
-    assert -returns.max() <= at_risk <= -returns.min()
-
-
 @given(RETURNS)
 def test_a_drawdown_lies_between_ruin_and_none(returns: np.ndarray) -> None:
     curve = np.cumprod(1.0 + returns, dtype=np.float64)

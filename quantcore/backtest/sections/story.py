@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from quantcore import plots
-from quantcore.backtest.metrics import Curves
+from quantcore.backtest.curves import Curves
+from quantcore.backtest.outlook import Outlook
 from quantcore.backtest.result import Run
 from quantcore.backtest.verdict import Findings
 from quantcore.timegrid import to_index
@@ -42,6 +43,8 @@ class Story:
         What `attribution.profit_by_symbol` gave.
     by_day : Panel, shape (n_days, n_symbols)
         What `attribution.daily_profit` gave.
+    outlook : Outlook
+        What the record says of its future.
     """
 
     run: Run
@@ -51,6 +54,7 @@ class Story:
     curve: Curves
     by_symbol: pd.DataFrame
     by_day: Panel
+    outlook: Outlook
 
     @property
     def metrics(self) -> Mapping[str, Any]:
