@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
 from scipy.optimize import brentq, nnls
-from scipy.special import beta, betainc, logsumexp
+from scipy.special import beta as beta_function
+from scipy.special import betainc, logsumexp
 
 from quantcore.types import FloatArray
 
@@ -126,7 +127,7 @@ def lognormal_kelly(
 
     References
     ----------
-    Thorp (2006), sec. 7; Merton, "Lifetime Portfolio Selection under Uncertainty", 1969.
+    Thorp (2006), sec. 7.1; Merton, "Lifetime Portfolio Selection under Uncertainty", 1969.
 
     Examples
     --------
@@ -225,7 +226,7 @@ def gaussian_growth(
 ) -> float:
     r"""Return the growth of constant weights, :math:`r + \mu^\top w - \tfrac{1}{2} w^\top \Sigma w`.
 
-    `mean` is in excess of r, NaN is passed on. With second moments in place of the covariance this is the growth that
+    `mean` is in excess of r; NaN is passed on. With second moments in place of the covariance this is the growth that
     `quadratic_risk_constrained_kelly` maximises.
     """
     held, edge = np.asarray(weights, dtype=np.float64), np.asarray(mean, dtype=np.float64)
@@ -297,7 +298,9 @@ def scenario_growth(
         If a scenario of positive probability loses everything; otherwise as `scenario_kelly`.
     """
     scenarios = _scenarios(returns, probabilities, independent=False)
-    change = scenarios.returns @ _vector(weights, "weights")
+    held, n_assets = _vector(weights, "weights"), scenarios.returns.shape[1]
+    _require(len(held) == n_assets, f"weights must be of shape ({n_assets},)", held.shape)
+    change = scenarios.returns @ held
     rule = f"weights must keep some wealth in scenario {change.argmin()}, its return"
     _require((change > -1.0).all(), rule, change.min())
     return float(scenarios.probabilities @ np.log1p(change))
@@ -323,7 +326,7 @@ def drawdown_lambda(alpha: float, beta: float) -> float:
 
     References
     ----------
-    Busseti, Ryu and Boyd, "Risk-Constrained Kelly Gambling", *Journal of Investing* 25(3), 2016, sec. 3.
+    Busseti, Ryu and Boyd, "Risk-Constrained Kelly Gambling", *Journal of Investing* 25(3), 2016.
     """
     _require(0.0 < alpha < 1.0, "alpha must be in (0, 1)", alpha)
     _require(0.0 < beta < 1.0, "beta must be in (0, 1)", beta)
@@ -376,7 +379,7 @@ def risk_constrained_kelly(
 
     References
     ----------
-    Busseti, Ryu and Boyd (2016), problem 5. The bound supposes independent periods and known scenarios.
+    Busseti, Ryu and Boyd (2016). The bound supposes independent periods and known scenarios.
 
     Examples
     --------
@@ -442,7 +445,7 @@ def quadratic_risk_constrained_kelly(
 
     References
     ----------
-    Busseti, Ryu and Boyd (2016), sec. 5.
+    Busseti, Ryu and Boyd (2016), quadratic approximation.
     """
     _check_lambda(lambda_)
     aversion = lambda_ + 1.0
@@ -535,7 +538,7 @@ def adjusted_squared_sharpe(sample: float, *, n_observations: int, n_assets: int
     if sample == 0.0:
         return 0.0
     t, n = n_observations, n_assets
-    share = betainc(n / 2, (t - n) / 2, sample / (1.0 + sample)) * beta(n / 2, (t - n) / 2)
+    share = betainc(n / 2, (t - n) / 2, sample / (1.0 + sample)) * beta_function(n / 2, (t - n) / 2)
     log_top = 0.5 * n * math.log(sample) - 0.5 * (t - 2) * math.log1p(sample)
     floor = 2.0 * math.exp(log_top) / (t * share)
     return float(max(((t - n - 2) * sample - n) / t + floor, 0.0))

@@ -408,7 +408,7 @@ def garch_filter(
     ------
     ValueError
         If no return is known, one is infinite, the variance is not positive, a fit gets too few or constant returns
-        or does not converge, or `start_variance` comes without `parameters`.
+        or converges neither inside the model nor on a bound, or `start_variance` comes without `parameters`.
     """
     from quantcore.finance.volatility_models import fit_garch
     from quantcore.kernels.garch import garch_scan
@@ -418,7 +418,8 @@ def garch_filter(
         if start_variance is not None:
             raise ValueError(f"start_variance must come with parameters, was {start_variance}")
         fit = fit_garch(returns)
-        if not fit.converged:
+        # On a bound the likelihood may be flat (alpha = 0: no clustering to see), but the filter is as good anywhere.
+        if not (fit.converged or fit.at_bound):
             raise ValueError(f"returns must let the GARCH fit converge, ended at {fit.parameters}")
         return FilteredReturns(fit.standardised, fit.parameters.mu, fit.next_variance)
     p = parameters

@@ -113,8 +113,8 @@ def ever_below(wealth_fraction: float, *, kelly_fraction: float) -> float:
 
     References
     ----------
-    Thorp, "The Kelly Criterion in Blackjack, Sports Betting, and the Stock Market", 2006, sec. 7; continuous betting on
-    a lognormal asset whose parameters are known.
+    Thorp, "The Kelly Criterion in Blackjack, Sports Betting, and the Stock Market", 2006, sec. 7.3; continuous betting
+    on a lognormal asset whose parameters are known.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def ever_below(wealth_fraction: float, *, kelly_fraction: float) -> float:
     """
     _require(0.0 < wealth_fraction <= 1.0, "wealth_fraction must be in (0, 1]", wealth_fraction)
     _require(0.0 < kelly_fraction < math.inf, "kelly_fraction must be > 0", kelly_fraction)
-    return math.exp(max(2.0 / kelly_fraction - 1.0, 0.0) * math.log(wealth_fraction))
+    return float(wealth_fraction ** max(2.0 / kelly_fraction - 1.0, 0.0))
 
 
 def reach_before(upper: float, lower: float, *, kelly_fraction: float) -> float:
@@ -146,7 +146,7 @@ def reach_before(upper: float, lower: float, *, kelly_fraction: float) -> float:
 
     References
     ----------
-    Thorp (2006), sec. 7: full Kelly doubles before it halves with probability 2/3, half Kelly with 8/9.
+    Thorp (2006), sec. 7.3: full Kelly doubles before it halves with probability 2/3, half Kelly with 8/9.
 
     Examples
     --------
@@ -256,7 +256,7 @@ def max_drawdown_probability(depth: float, *, sigma: float, horizon: float) -> f
 
     References
     ----------
-    Magdon-Ismail et al. (2004); Feller, vol. 2, 2nd ed., 1971, sec. X.5 (both series).
+    Magdon-Ismail et al. (2004); for both series Feller, vol. 2, 2nd ed., 1971, ch. X.
 
     Examples
     --------
@@ -400,8 +400,8 @@ def bootstrap_ruin(
     Returns
     -------
     RuinEstimate
-        With the same `rng` the probability rises with the horizon and with leverage (returns times a constant), and
-        with volatility about a mean >= 0, path by path.
+        From generators of one seed, probabilities rise path by path with the horizon and with leverage (returns times
+        a constant), and with the volatility about a mean >= 0: log wealth is concave in both.
 
     Raises
     ------
@@ -424,7 +424,7 @@ def bootstrap_ruin(
     seeds = rng.integers(2**64, size=n_paths + N_RECORDS, dtype=np.uint64)
     outcomes = path_outcomes(steps, seeds[:n_paths], restart_threshold(mean_block), horizon_days)
     per_record = max(n_paths // PATHS_SHARE, PATHS_MIN)
-    block_of_each = 1.0 / (1.0 - math.sqrt(1.0 - 1.0 / mean_block))
+    block_of_each = mean_block * (1.0 + math.sqrt(1.0 - 1.0 / mean_block))
     by_record = record_outcomes(
         steps, seeds[n_paths:], restart_threshold(block_of_each), per_record, horizon_days
     )

@@ -218,7 +218,7 @@ def long_run_variance(values: npt.ArrayLike) -> float:
 
         \hat V = \frac{1}{(1 - \hat a)^2} \sum_{|k| < n} w\!\left(\frac{k}{S}\right) \hat\gamma_k(e), \qquad
         e_t = x_t - \hat a x_{t-1}, \qquad
-        S = 1.1447 \left(\frac{4 \hat b^2}{(1 - \hat b)^4} n\right)^{1/5}
+        S = 1.3221 \left(\frac{4 \hat b^2}{(1 - \hat b)^4} n\right)^{1/5}
 
     where x is centred, :math:`\hat a` and :math:`\hat b` are the slopes of x and e on their own last values, and w is
     the quadratic spectral weight :math:`\frac{25}{12 \pi^2 z^2}\bigl(\frac{\sin u}{u} - \cos u\bigr)`, u = 6 π z / 5.
@@ -250,7 +250,7 @@ def long_run_variance(values: npt.ArrayLike) -> float:
     whitened = centred[1:] - slope * centred[:-1]
     second = _slope(whitened)
     n = len(centred)
-    bandwidth = 1.1447 * (4.0 * second**2 / (1.0 - second) ** 4 * n) ** 0.2
+    bandwidth = 1.3221 * (4.0 * second**2 / (1.0 - second) ** 4 * n) ** 0.2
     covariances = autocovariances(whitened, len(whitened) - 1) * (len(whitened) / n)
     variance = covariances[0] + 2.0 * float(
         _quadratic_spectral(len(whitened), bandwidth) @ covariances[1:]

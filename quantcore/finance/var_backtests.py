@@ -396,7 +396,7 @@ def expected_shortfall_test(
 class TailForecast(Protocol):
     """A method: value at risk and expected shortfall of the next return from a sample of returns before it."""
 
-    def __call__(self, returns: FloatArray, *, tail_probability: float) -> tuple[float, float]:
+    def __call__(self, returns: FloatArray, /, *, tail_probability: float) -> tuple[float, float]:
         """Return both as positive losses."""
         ...
 

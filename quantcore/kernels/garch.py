@@ -166,6 +166,37 @@ def garch_likelihood(
     return total
 
 
+@njit(cache=True, error_model="numpy")
+def _point_parameters(point: FloatArray) -> FloatArray:
+    """Return mu, omega, alpha, gamma, beta, nu of a point of `_Problem`."""
+    p, s, w, tail = point[2], point[3], point[4], point[5]
+    vector = np.empty(N_PARAMETERS)
+    vector[MU], vector[OMEGA] = point[0], math.exp(point[1])
+    vector[ALPHA] = 2.0 * p * w * (1.0 - s)
+    vector[GAMMA] = 2.0 * p * w * (2.0 * s - 1.0)
+    vector[BETA] = p * (1.0 - w)
+    vector[NU] = 1.0 / tail if tail > 0.0 else np.inf
+    return vector
+
+
+@njit(cache=True, error_model="numpy")
+def _point_likelihood(
+    returns: FloatArray, point: FloatArray, presample: float, gradient: FloatArray
+) -> float:
+    """`garch_likelihood` by the coordinates of `_Problem`: the chain rule of its `jacobian`."""
+    p, s, w, tail = point[2], point[3], point[4], point[5]
+    vector, by = _point_parameters(point), np.empty(N_PARAMETERS)
+    value = garch_likelihood(returns, vector, presample, by)
+    reaction = 2.0 * ((1.0 - s) * by[ALPHA] + (2.0 * s - 1.0) * by[GAMMA])
+    gradient[0] = by[MU]
+    gradient[1] = by[OMEGA] * vector[OMEGA]
+    gradient[2] = w * reaction + (1.0 - w) * by[BETA]
+    gradient[3] = 2.0 * p * w * (2.0 * by[GAMMA] - by[ALPHA])
+    gradient[4] = p * (reaction - by[BETA])
+    gradient[5] = -by[NU] / tail**2 if tail > 0.0 else 0.0
+    return value
+
+
 def density_constant(nu: float) -> tuple[float, float]:
     """Return what each return adds to the log-likelihood whatever its value, and the derivative of that by nu."""
     if math.isinf(nu):
@@ -210,7 +241,7 @@ def maximise_garch(returns: FloatArray, presample: float, free: BoolArray) -> Ga
     problem = _Problem(returns, presample, free)
     point = problem.maximise()
     return GarchMaximum(
-        problem.parameters(point),
+        _point_parameters(point),
         problem.standard_errors(point),
         problem.slope(point),
         problem.binding(point),
@@ -231,13 +262,6 @@ class _Problem:
         self.returns, self.presample, self.free = returns, presample, free
         self.n = int((~np.isnan(returns)).sum())
 
-    def parameters(self, point: FloatArray) -> FloatArray:
-        """Return mu, omega, alpha, gamma, beta, nu."""
-        mu, log_omega, p, s, w, tail = point
-        nu = 1.0 / tail if tail > 0.0 else math.inf
-        omega = math.exp(log_omega)
-        return np.array([mu, omega, 2 * p * w * (1 - s), 2 * p * w * (2 * s - 1), p * (1 - w), nu])
-
     def jacobian(self, point: FloatArray) -> FloatArray:
         """Return the derivatives of the parameters (rows) by the coordinates of the point (columns)."""
         _, log_omega, p, s, w, tail = point
@@ -252,17 +276,19 @@ class _Problem:
 
     def evaluate(self, point: FloatArray) -> tuple[float, FloatArray]:
         """Return the log-likelihood and its gradient by the point, 0 where a coordinate is held."""
-        vector, gradient = self.parameters(point), np.empty(N_PARAMETERS)
-        value = garch_likelihood(self.returns, vector, self.presample, gradient)
-        constant, slope = density_constant(vector[NU])
-        gradient[NU] += self.n * slope
-        return value + self.n * constant, (gradient @ self.jacobian(point)) * self.free
+        gradient = np.empty(N_PARAMETERS)
+        value = _point_likelihood(self.returns, point, self.presample, gradient)
+        tail = point[NU]
+        constant, slope = density_constant(1.0 / tail if tail > 0.0 else math.inf)
+        if tail > 0.0:
+            gradient[NU] -= self.n * slope / tail**2
+        return value + self.n * constant, gradient * self.free
 
     def maximise(self) -> FloatArray:
         """Return the best point of a search from each of a few starts: weak reactions have several maxima."""
         rough = [self._search(start, tolerance=1e-8) for start in self._starts()]
         best = max(rough, key=lambda point: self.evaluate(point)[0])
-        return self._finish(self._search(best, tolerance=1e-14))
+        return self._finish(self._search(best, tolerance=1e-12))
 
     def _starts(self) -> list[FloatArray]:
         """Return the best start for each of four persistences."""
@@ -293,22 +319,25 @@ class _Problem:
             bounds=list(zip(self.LOW[free], self.HIGH[free], strict=True)),
             options={"maxiter": 500, "ftol": tolerance},
         )
-        point = _with(start, free, np.asarray(found.x))
-        point = np.where(free & (point < self.LOW + _AT_BOUND), self.LOW, point)
-        return np.where(free & (point > self.HIGH - _AT_BOUND), self.HIGH, point)
+        return _snapped(_with(start, free, np.asarray(found.x)), free, self.LOW, self.HIGH)
 
     def _finish(self, point: FloatArray) -> FloatArray:
-        """Return the point after a few of Newton's steps in the coordinates that no bound holds."""
+        """Return the point after Newton's steps, uphill even where the curvature is not, cut to the box and to a gain."""
         value, gradient = self.evaluate(point)
-        inner = self._inner(point)
-        for _ in range(5):
-            curvature = self._hessian(point)[np.ix_(inner, inner)]
-            moved = _with(point, inner, point[inner] - np.linalg.pinv(curvature) @ gradient[inner])
-            if not (self._inner(moved) == inner).all():
+        for _ in range(30):
+            inner = self._inner(point)
+            if np.linalg.norm(gradient[inner]) < 1e-9 * self.n:
                 break
-            moved_value, moved_gradient = self.evaluate(moved)
-            steeper = np.linalg.norm(moved_gradient[inner]) >= np.linalg.norm(gradient[inner])
-            if steeper or moved_value < value - 1e-9 * self.n:
+            roots, vectors = np.linalg.eigh(self._hessian(point)[np.ix_(inner, inner)])
+            sizes = np.maximum(np.abs(roots), 1e-12 * self.n)
+            step = np.zeros(N_PARAMETERS)
+            step[inner] = vectors @ (vectors.T @ gradient[inner] / sizes)
+            for halvings in range(12):
+                moved = _snapped(point + step * 0.5**halvings, self.free, self.LOW, self.HIGH)
+                moved_value, moved_gradient = self.evaluate(moved)
+                if moved_value > value - 1e-12 * self.n:
+                    break
+            else:
                 break
             point, value, gradient = moved, moved_value, moved_gradient
         return point
@@ -352,7 +381,7 @@ class _Problem:
     def binding(self, point: FloatArray) -> tuple[str, ...]:
         """Return the names of the bounds on which the point lies."""
         _, log_omega, p, _, _, tail = point
-        _, _, alpha, gamma, beta, _ = self.parameters(point)
+        _, _, alpha, gamma, beta, _ = _point_parameters(point)
         low, high = self.LOW + _AT_BOUND, self.HIGH - _AT_BOUND
         bounds = {
             "omega": not low[1] < log_omega < high[1],
@@ -369,3 +398,9 @@ def _with(point: FloatArray, at: BoolArray, values: FloatArray) -> FloatArray:
     changed = point.copy()
     changed[at] = values
     return changed
+
+
+def _snapped(point: FloatArray, free: BoolArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return the point within the box, on a bound where it all but touches it."""
+    raised = np.where(free & (point < low + _AT_BOUND), low, point)
+    return np.where(free & (raised > high - _AT_BOUND), high, raised)

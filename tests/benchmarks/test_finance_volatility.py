@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -50,7 +51,10 @@ def test_garch_fit(
     returns = garch_returns(2_000)
     ours = partial(fit_garch, returns, asymmetric=asymmetric, distribution=distribution)
     rounds = 1 if benchmark.disabled else 15
-    contestants = {"ours": ours, "arch": partial(arch_fit, returns, asymmetric, distribution)}
+    contestants: dict[str, Callable[[], object]] = {
+        "ours": ours,
+        "arch": partial(arch_fit, returns, asymmetric, distribution),
+    }
     timings = race(contestants, rounds=rounds)
     table.add(f"{name}, 2,000 returns: fit and standard errors", timings, goal="none set")
     keep(benchmark, ours, rounds=3)
@@ -61,7 +65,7 @@ def test_covariance_of_25_symbols(benchmark: BenchmarkFixture, table: Table) -> 
     returns = 0.02 * (rng.standard_t(4, (1_000, 1)) + rng.standard_t(4, (1_000, 25)))
     rounds = 1 if benchmark.disabled else 31
     shrunk = partial(ledoit_wolf, returns, target="identity")
-    contestants = {
+    contestants: dict[str, Callable[[], object]] = {
         "ours": shrunk,
         "ours, constant correlation": partial(ledoit_wolf, returns, target="constant_correlation"),
         "scikit-learn": partial(sklearn_ledoit_wolf, returns),
@@ -69,7 +73,7 @@ def test_covariance_of_25_symbols(benchmark: BenchmarkFixture, table: Table) -> 
     }
     work = "Ledoit-Wolf covariance, 25 symbols x 1,000 returns"
     table.add(work, race(contestants, rounds=rounds), goal="none set")
-    weighted = {
+    weighted: dict[str, Callable[[], object]] = {
         "ours": partial(ewma_covariance, returns, half_life=60.0),
         "skfolio": lambda: EWCovariance(half_life=60.0).fit(returns),
     }

@@ -509,6 +509,7 @@ BAD: list[tuple[Call, str]] = [
     (lambda: kelly.scenario_kelly([[0.1, 0.2]], [1.0], fraction=1), "must have at least 2 rows, was 1"),
     (lambda: kelly.scenario_kelly([[0.1, 0.2], [0.2, 0.4]], [0.5, 0.5], fraction=1), "positive definite"),
     (lambda: kelly.scenario_kelly(np.zeros((2, 1)), [0.5, 0.5], fraction=1), "variances > 0"),
+    (lambda: kelly.scenario_growth([0.1, 0.1], COIN, [0.5, 0.5]), r"weights must be of shape \(1,\)"),
     (lambda: kelly.drawdown_lambda(1.0, 0.1), r"alpha must be in \(0, 1\)"),
     (lambda: kelly.drawdown_lambda(0.5, 0.0), r"beta must be in \(0, 1\)"),
     (lambda: kelly.drawdown_bound(0.0, 1.0), r"alpha must be in \(0, 1\)"),

@@ -107,6 +107,8 @@ def tolerance_of(case: Case, key: str, group: str) -> tuple[float, float]:
     for prefix in (f"{key}_", f"{group}_", ""):
         if f"{prefix}abs" in given or f"{prefix}rel" in given:
             return float(given.get(f"{prefix}abs", 0.0)), float(given.get(f"{prefix}rel", 0.0))
+    if f"abs_{group}" in given or f"rel_{group}" in given:
+        return float(given.get(f"abs_{group}", 0.0)), float(given.get(f"rel_{group}", 0.0))
     # A case that names one group only means it for what it expects besides.
     numbers = [(k, v) for k, v in given.items() if isinstance(v, (int, float)) and v is not True]
     if len(numbers) == 1:

@@ -10,11 +10,8 @@ import pytest
 from tests.reference.conftest import OUTCOME
 from tests.reference.runner import OWN, Case, cases_of, compute_of, differences, reference_folder
 
-LATER = (
-    "backtest_overfitting", "binance_margin", "bootstrap", "execution", "kelly", "liquidation_probability", "portfolio",
-    "regime", "ruin_drawdown", "statistical_tests", "var_backtests", "var_es", "volatility",
-)  # fmt: skip
-"""Topics of parts that are being built: their cases may fail until somebody says how they are run."""
+LATER = ("execution", "regime", "statistical_tests")
+"""Topics of parts that are not built yet: their cases fail until somebody says how they are run."""
 TOPICS = Path(__file__).with_name("topics")
 NOT_GATING = "unconfirmed"
 
@@ -30,7 +27,7 @@ def _parameters() -> Iterator[object]:
 
 @pytest.mark.parametrize("case", list(_parameters()))
 def test_case(case: Case, record_property: Callable[[str, object], None]) -> None:
-    outcome = "failed"
+    outcome = "not built yet" if case.topic in LATER else "failed"
     try:
         found = differences(case)
         outcome = "failed" if found else "passed"
@@ -38,7 +35,7 @@ def test_case(case: Case, record_property: Callable[[str, object], None]) -> Non
             outcome = "differing though not confirmed"
     finally:
         record_property(OUTCOME, (case.topic, outcome))
-    assert outcome != "failed", f"{case}: " + "; ".join(found)
+    assert outcome not in ("failed", "not built yet"), f"{case}: " + "; ".join(found)
 
 
 def test_outside_cases_were_found(shared: Path) -> None:
