@@ -14,29 +14,26 @@ one by Newton steps over quadratic ones. General cone solvers stop early in the 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
-from scipy.optimize import brentq, nnls
+from scipy.optimize import brentq
 from scipy.special import beta as beta_function
 from scipy.special import betainc, logsumexp
 
+from quantcore.finance.growth_optimum import (
+    ROUNDING,
+    Limits,
+    as_limits,
+    as_positive_definite,
+    as_scenarios,
+    as_vector,
+    growth_optimum,
+    inside,
+    quadratic_optimum,
+    require,
+)
 from quantcore.types import FloatArray
-
-_ROUNDING = 1e-12
-
-
-class _Limits(NamedTuple):
-    gross_cap: float
-    lower: FloatArray
-    upper: FloatArray
-
-
-class _Scenarios(NamedTuple):
-    returns: FloatArray
-    probabilities: FloatArray
 
 
 def binary_kelly(
@@ -92,7 +89,7 @@ def binary_growth(
     """
     _check_bet(p_win, win_per_unit, loss_per_unit)
     sane = 0.0 <= stake * loss_per_unit < 1.0
-    _require(sane, "stake must be >= 0 and not lose everything", stake)
+    require(sane, "stake must be >= 0 and not lose everything", stake)
     win, loss = math.log1p(win_per_unit * stake), math.log1p(-loss_per_unit * stake)
     return p_win * win + (1.0 - p_win) * loss
 
@@ -211,10 +208,10 @@ def kelly_weights(
     [1.0, 0.0]
     """
     _check_fraction(fraction)
-    edge = _vector(mean, "mean")
-    matrix = _positive_definite(covariance, "covariance", len(edge))
-    limits = _limits(len(edge), gross_cap, lower, upper)
-    return _inside(_quadratic_optimum(fraction * edge, matrix, limits), limits)
+    edge = as_vector(mean, "mean")
+    matrix = as_positive_definite(covariance, "covariance", len(edge))
+    limits = as_limits(len(edge), gross_cap, lower, upper)
+    return inside(quadratic_optimum(fraction * edge, matrix, limits), limits)
 
 
 def gaussian_growth(
@@ -281,10 +278,10 @@ def scenario_kelly(
     [0.1]
     """
     _check_fraction(fraction)
-    scenarios = _scenarios(returns, probabilities)
-    limits = _limits(scenarios.returns.shape[1], gross_cap, lower, upper)
-    full = _Limits(gross_cap / fraction, limits.lower / fraction, limits.upper / fraction)
-    return _inside(fraction * _growth_optimum(scenarios, full, 0.0, 0.0), limits)
+    scenarios = as_scenarios(returns, probabilities)
+    limits = as_limits(scenarios.returns.shape[1], gross_cap, lower, upper)
+    full = Limits(gross_cap / fraction, limits.lower / fraction, limits.upper / fraction)
+    return inside(fraction * growth_optimum(scenarios, full, 0.0, 0.0), limits)
 
 
 def scenario_growth(
@@ -297,12 +294,12 @@ def scenario_growth(
     ValueError
         If a scenario of positive probability loses everything; otherwise as `scenario_kelly`.
     """
-    scenarios = _scenarios(returns, probabilities, independent=False)
-    held, n_assets = _vector(weights, "weights"), scenarios.returns.shape[1]
-    _require(len(held) == n_assets, f"weights must be of shape ({n_assets},)", held.shape)
+    scenarios = as_scenarios(returns, probabilities, independent=False)
+    held, n_assets = as_vector(weights, "weights"), scenarios.returns.shape[1]
+    require(len(held) == n_assets, f"weights must be of shape ({n_assets},)", held.shape)
     change = scenarios.returns @ held
     rule = f"weights must keep some wealth in scenario {change.argmin()}, its return"
-    _require((change > -1.0).all(), rule, change.min())
+    require((change > -1.0).all(), rule, change.min())
     return float(scenarios.probabilities @ np.log1p(change))
 
 
@@ -328,14 +325,14 @@ def drawdown_lambda(alpha: float, beta: float) -> float:
     ----------
     Busseti, Ryu and Boyd, "Risk-Constrained Kelly Gambling", *Journal of Investing* 25(3), 2016.
     """
-    _require(0.0 < alpha < 1.0, "alpha must be in (0, 1)", alpha)
-    _require(0.0 < beta < 1.0, "beta must be in (0, 1)", beta)
+    require(0.0 < alpha < 1.0, "alpha must be in (0, 1)", alpha)
+    require(0.0 < beta < 1.0, "beta must be in (0, 1)", beta)
     return math.log(beta) / math.log(alpha)
 
 
 def drawdown_bound(alpha: float, lambda_: float) -> float:
     r"""Return the bound :math:`\alpha^\lambda` that `lambda_` puts on the probability of ever falling below `alpha`."""
-    _require(0.0 < alpha < 1.0, "alpha must be in (0, 1)", alpha)
+    require(0.0 < alpha < 1.0, "alpha must be in (0, 1)", alpha)
     _check_lambda(lambda_)
     return math.exp(lambda_ * math.log(alpha))
 
@@ -387,22 +384,22 @@ def risk_constrained_kelly(
     [0.0358]
     """
     _check_lambda(lambda_)
-    scenarios = _scenarios(returns, probabilities)
-    limits = _limits(scenarios.returns.shape[1], gross_cap, lower, upper)
+    scenarios = as_scenarios(returns, probabilities)
+    limits = as_limits(scenarios.returns.shape[1], gross_cap, lower, upper)
 
     def weights(t: float) -> FloatArray:
-        return _growth_optimum(scenarios, limits, lambda_, t)
+        return growth_optimum(scenarios, limits, lambda_, t)
 
     def excess(held: FloatArray) -> float:
         logs = np.log(scenarios.probabilities) - lambda_ * np.log1p(scenarios.returns @ held)
         return float(logsumexp(logs))
 
     best = weights(0.0)
-    if excess(best) > _ROUNDING:
+    if excess(best) > ROUNDING:
         tight = excess(weights(1.0)) >= 0.0
         t = 1.0 if tight else brentq(lambda t: excess(weights(t)), 0.0, 1.0, xtol=1e-13)
         best = weights(t)
-    return _inside(best, limits)
+    return inside(best, limits)
 
 
 def quadratic_risk_constrained_kelly(
@@ -449,18 +446,18 @@ def quadratic_risk_constrained_kelly(
     """
     _check_lambda(lambda_)
     aversion = lambda_ + 1.0
-    edge = _vector(mean, "mean")
-    matrix = _positive_definite(second_moment, "second_moment", len(edge))
-    limits = _limits(len(edge), gross_cap, lower, upper)
+    edge = as_vector(mean, "mean")
+    matrix = as_positive_definite(second_moment, "second_moment", len(edge))
+    limits = as_limits(len(edge), gross_cap, lower, upper)
 
     def excess(fraction: float) -> float:
-        held = _quadratic_optimum(fraction * edge, matrix, limits)
+        held = quadratic_optimum(fraction * edge, matrix, limits)
         gain = float(edge @ held)
         return 0.5 * aversion * float(held @ matrix @ held) / gain - 1.0 if gain > 0.0 else 0.0
 
-    within = excess(1.0) <= _ROUNDING
+    within = excess(1.0) <= ROUNDING
     fraction = 1.0 if within else brentq(excess, 1.0 / aversion, 1.0, xtol=1e-14)
-    return _inside(_quadratic_optimum(fraction * edge, matrix, limits), limits)
+    return inside(quadratic_optimum(fraction * edge, matrix, limits), limits)
 
 
 def estimation_shrinkage(squared_sharpe: float, *, n_observations: int, n_assets: int) -> float:
@@ -544,177 +541,29 @@ def adjusted_squared_sharpe(sample: float, *, n_observations: int, n_assets: int
     return float(max(((t - n - 2) * sample - n) / t + floor, 0.0))
 
 
-def _quadratic_optimum(mean: FloatArray, matrix: FloatArray, limits: _Limits) -> FloatArray:
-    """Maximise ``mean @ w - w @ matrix @ w / 2`` within limits.
-
-    In the coordinates where the matrix is a unit one, the answer is the point of a polytope nearest to the optimum
-    without limits. Of the cap's 2**n faces those are added that an optimum so far has crossed.
-    """
-    scale = np.sqrt(np.diag(matrix))
-    root = np.linalg.cholesky(matrix / np.outer(scale, scale))
-    centre = solve_triangular(root, mean / scale, lower=True)
-    size = float(np.linalg.norm(centre))
-    weights: FloatArray = np.zeros(len(mean))
-    if size == 0.0:
-        return weights
-    unit, centre = size / scale, centre / size
-    eye = np.eye(len(mean))
-    normals = np.vstack([eye, -eye])
-    bounds = np.concatenate([limits.upper, -limits.lower]) / np.concatenate([unit, unit])
-    normals, bounds = normals[np.isfinite(bounds)], bounds[np.isfinite(bounds)]
-    free = np.abs(solve_triangular(root, centre, lower=True, trans="T")).max()
-    while True:
-        faces = solve_triangular(root, normals.T, lower=True)
-        point = centre + _nearest(faces, faces.T @ centre - bounds)
-        point = solve_triangular(root, point, lower=True, trans="T")
-        # What the limits leave of a bet far larger is no more exact than this.
-        weights = unit * np.where(np.abs(point) <= _ROUNDING * free, 0.0, point)
-        if np.abs(weights).sum() <= limits.gross_cap * (1.0 + _ROUNDING):
-            return weights
-        face = np.where(weights < 0.0, -unit, unit)
-        if (normals == face).all(axis=1).any():
-            return weights
-        normals, bounds = np.vstack([normals, face]), np.append(bounds, limits.gross_cap)
-
-
-def _nearest(faces: FloatArray, beyond: FloatArray) -> FloatArray:
-    """Return the z of least norm with ``-faces.T @ z >= beyond`` (Lawson and Hanson 1974, ch. 23, algorithm LDP)."""
-    if not (beyond > 0.0).any():
-        return np.zeros(len(faces))
-    length = np.linalg.norm(faces, axis=0)
-    system = np.vstack([-faces, beyond]) / length
-    aim = np.append(np.zeros(len(faces)), 1.0)
-    multipliers, _ = nnls(system, aim, maxiter=100 * (len(length) + 1))
-    residual = system @ multipliers - aim
-    return np.asarray(-residual[:-1] / residual[-1])
-
-
-def _growth_optimum(scenarios: _Scenarios, limits: _Limits, lambda_: float, t: float) -> FloatArray:
-    """Maximise ``(1 - t) E log W + t (1 - E W**-lambda_) / lambda_`` within limits, by Newton's method."""
-    returns, probabilities = scenarios
-    power = lambda_ if t > 0.0 else 0.0
-
-    def value(held: FloatArray) -> float:
-        change = returns @ held
-        if change.min() <= -1.0:
-            return -math.inf
-        logs = np.log1p(change)
-        with np.errstate(over="ignore"):
-            risk = probabilities @ np.expm1(-power * logs) / power if power > 0.0 else 0.0
-        return float((1.0 - t) * (probabilities @ logs) - t * risk)
-
-    weights: FloatArray = np.zeros(returns.shape[1])
-    for _ in range(200):
-        wealth = 1.0 + returns @ weights
-        averse = t * wealth**-power
-        pull = probabilities * (1.0 - t + averse) / wealth
-        bend = probabilities * (1.0 - t + (power + 1.0) * averse) / wealth**2
-        gradient, curvature = pull @ returns, (returns.T * bend) @ returns
-        target = _quadratic_optimum(gradient + curvature @ weights, curvature, limits)
-        step = target - weights
-        # From here the next error is the square of this one.
-        if np.abs(returns @ step / wealth).max() <= 1e-7:
-            return target
-        share, slope, now = 1.0, float(gradient @ step), value(weights)
-        while value(weights + share * step) < now + 1e-4 * share * slope - 1e-15:
-            share *= 0.5
-        weights = weights + share * step
-    raise ValueError(f"gross_cap must bound the growth of these scenarios, was {limits.gross_cap}")
-
-
-def _inside(weights: FloatArray, limits: _Limits) -> FloatArray:
-    """Take the rounding errors out: exactly in the box and under the cap."""
-    weights = np.clip(weights, limits.lower, limits.upper)
-    gross = float(np.abs(weights).sum())
-    return weights if gross <= limits.gross_cap else weights * (limits.gross_cap / gross)
-
-
-def _limits(n_assets: int, gross_cap: float, lower: npt.ArrayLike, upper: npt.ArrayLike) -> _Limits:
-    _require(gross_cap > 0.0, "gross_cap must be > 0", gross_cap)
-    low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    for name, bound in (("lower", low), ("upper", high)):
-        fits = bound.shape in ((), (n_assets,))
-        _require(fits, f"{name} must be a number or of shape ({n_assets},)", bound.shape)
-    _require((low <= 0.0).all(), "lower must be <= 0", low.max())
-    _require((high >= 0.0).all(), "upper must be >= 0", high.min())
-    return _Limits(gross_cap, np.broadcast_to(low, n_assets), np.broadcast_to(high, n_assets))
-
-
-def _scenarios(
-    returns: npt.ArrayLike, probabilities: npt.ArrayLike, *, independent: bool = True
-) -> _Scenarios:
-    weights = _vector(probabilities, "probabilities")
-    _require((weights >= 0.0).all(), "probabilities must be >= 0", weights.min())
-    total = weights.sum()
-    _require(abs(total - 1.0) <= 1e-9, "probabilities must add up to 1", total)
-    matrix = np.asarray(returns, dtype=np.float64)
-    fits = matrix.ndim == 2 and len(matrix) == len(weights) and matrix.shape[1] > 0
-    _require(fits, f"returns must be of shape ({len(weights)}, n_assets)", matrix.shape)
-    _require_finite(matrix, "returns")
-    matrix, weights = matrix[weights > 0.0], weights[weights > 0.0]
-    if independent:
-        rows, n_assets = matrix.shape
-        _require(rows >= n_assets, f"returns must have at least {n_assets} rows", rows)
-        _positive_definite((matrix.T * weights) @ matrix, "second moment of returns", n_assets)
-    return _Scenarios(matrix, weights)
-
-
-def _vector(values: npt.ArrayLike, name: str) -> FloatArray:
-    vector = np.asarray(values, dtype=np.float64)
-    _require(vector.ndim == 1 and len(vector) > 0, f"{name} must be a vector", vector.shape)
-    _require_finite(vector, name)
-    return vector
-
-
-def _positive_definite(values: npt.ArrayLike, name: str, n_assets: int) -> FloatArray:
-    matrix = np.asarray(values, dtype=np.float64)
-    fits = matrix.shape == (n_assets, n_assets)
-    _require(fits, f"{name} must be of shape ({n_assets}, {n_assets})", matrix.shape)
-    _require_finite(matrix, name)
-    variances = np.diag(matrix)
-    _require((variances > 0.0).all(), f"{name} must have variances > 0", variances.min())
-    correlations = matrix / np.sqrt(np.outer(variances, variances))
-    lopsided = np.abs(correlations - correlations.T).max()
-    _require(lopsided <= 1e-9, f"{name} must be symmetric, its largest difference", lopsided)
-    least = np.linalg.eigvalsh(correlations)[0]
-    rule = f"{name} must be positive definite, the least eigenvalue of its correlations"
-    _require(least > 1e-10, rule, least)
-    return matrix
-
-
 def _check_fraction(fraction: float) -> None:
-    _require(0.0 < fraction <= 1.0, "fraction must be in (0, 1]", fraction)
+    require(0.0 < fraction <= 1.0, "fraction must be in (0, 1]", fraction)
 
 
 def _check_lambda(lambda_: float) -> None:
-    _require(0.0 <= lambda_ < math.inf, "lambda_ must be >= 0 and finite", lambda_)
+    require(0.0 <= lambda_ < math.inf, "lambda_ must be >= 0 and finite", lambda_)
 
 
 def _check_bet(p_win: float, win_per_unit: float, loss_per_unit: float) -> None:
-    _require(0.0 <= p_win <= 1.0, "p_win must be in [0, 1]", p_win)
-    _require(0.0 < win_per_unit < math.inf, "win_per_unit must be > 0 and finite", win_per_unit)
-    _require(0.0 < loss_per_unit < math.inf, "loss_per_unit must be > 0 and finite", loss_per_unit)
+    require(0.0 <= p_win <= 1.0, "p_win must be in [0, 1]", p_win)
+    require(0.0 < win_per_unit < math.inf, "win_per_unit must be > 0 and finite", win_per_unit)
+    require(0.0 < loss_per_unit < math.inf, "loss_per_unit must be > 0 and finite", loss_per_unit)
 
 
 def _check_lognormal(mean: float, sigma: float, risk_free: float) -> float:
-    _require(0.0 < sigma < math.inf, "sigma must be > 0 and finite", sigma)
-    _require(math.isfinite(mean - risk_free), "mean - risk_free must be finite", mean - risk_free)
+    require(0.0 < sigma < math.inf, "sigma must be > 0 and finite", sigma)
+    require(math.isfinite(mean - risk_free), "mean - risk_free must be finite", mean - risk_free)
     return mean - risk_free
 
 
 def _check_sample(squared_sharpe: float, n_observations: int, n_assets: int) -> None:
     known = 0.0 <= squared_sharpe < math.inf
-    _require(known, "squared Sharpe ratio must be >= 0 and finite", squared_sharpe)
-    _require(n_assets >= 1, "n_assets must be >= 1", n_assets)
+    require(known, "squared Sharpe ratio must be >= 0 and finite", squared_sharpe)
+    require(n_assets >= 1, "n_assets must be >= 1", n_assets)
     enough = n_observations > n_assets + 4
-    _require(enough, f"n_observations must be > n_assets + 4 = {n_assets + 4}", n_observations)
-
-
-def _require_finite(values: FloatArray, name: str) -> None:
-    bad = values[~np.isfinite(values)]
-    _require(not len(bad), f"{name} must be finite", bad[:1])
-
-
-def _require(holds: bool | np.bool_, rule: str, value: object) -> None:
-    if not holds:
-        raise ValueError(f"{rule}, was {value}")
+    require(enough, f"n_observations must be > n_assets + 4 = {n_assets + 4}", n_observations)

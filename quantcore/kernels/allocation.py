@@ -80,7 +80,7 @@ class Grid(NamedTuple):
     """Gross cap and available margin over equity, with room for float error, shape ``(2,)``."""
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def nearest_lots(target: float, share: float, least: int, most: int) -> int:
     """Return the lots nearest to a weight among none and `least` to `most`; of two equally near the fewer."""
     if not target > 0.0 or most < least:
@@ -127,7 +127,7 @@ def lot_grid(
     return Grid(target, share, use, least, most, wish, caps * (1.0 + _WITHIN))
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _lot_range(
     rules: Rules, s: int, wanted: float, lot_value: float, may_exceed: bool
 ) -> tuple[int, int]:
@@ -172,7 +172,8 @@ def greedy_lots(grid: Grid, lots: IntArray) -> None:
     Everett, "Generalized Lagrange Multiplier Method", *Operations Research* 11(3), 1963, for the price; the filling
     is the greedy rule of the knapsack problem.
     """
-    lots[:] = grid.wish
+    for s in range(len(lots)):
+        lots[s] = grid.wish[s]
     used, price = np.zeros(2), np.zeros(2)
     _count(grid, lots, used)
     # The tighter cap first: its price often makes the other one needless.
@@ -185,15 +186,15 @@ def greedy_lots(grid: Grid, lots: IntArray) -> None:
         pass
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _count(grid: Grid, lots: IntArray, used: FloatArray) -> None:
-    used[:] = 0.0
+    used[0] = used[1] = 0.0
     for s in range(len(lots)):
         used[0] += lots[s] * grid.share[s]
         used[1] += lots[s] * grid.share[s] * grid.use[s, 1]
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _charge(grid: Grid, price: FloatArray, s: int) -> float:
     """Return what a unit of a symbol's weight costs at a price of each cap."""
     return float(price[0] + price[1] * grid.use[s, 1])
@@ -240,7 +241,7 @@ def _fill_best(grid: Grid, lots: IntArray, used: FloatArray) -> bool:
     return best >= 0
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _take(grid: Grid, lots: IntArray, used: FloatArray, s: int, to: int) -> None:
     grown = (to - lots[s]) * grid.share[s]
     used[0] += grown
@@ -248,7 +249,7 @@ def _take(grid: Grid, lots: IntArray, used: FloatArray, s: int, to: int) -> None
     lots[s] = to
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _ceiling(grid: Grid, gross: float, margin: float, s: int, held: int) -> int:
     """Return the most lots of a symbol that the caps allow beside what the others use, -1 if not even none."""
     room = min(grid.cap[0] - gross, (grid.cap[1] - margin) / grid.use[s, 1])
@@ -311,10 +312,20 @@ def improve_lots(grid: Grid, curvature: FloatArray, lots: IntArray) -> None:
             break
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _growth(curve: float, slope: float, move: float) -> float:
     """Return by how much a move makes the objective larger, and the rounding error of that with it."""
     return curve * move * move * (1.0 + _WITHIN) - 2.0 * slope * move + _WITHIN * abs(slope * move)
+
+
+@njit(cache=True, error_model="numpy")
+def _move(
+    grid: Grid, curvature: FloatArray, lots: IntArray, slope: FloatArray, used: FloatArray, s: int, to: int
+) -> None:  # fmt: skip
+    move = (to - lots[s]) * grid.share[s]
+    for j in range(len(lots)):
+        slope[j] -= curvature[s, j] * move
+    _take(grid, lots, used, s, to)
 
 
 @njit(cache=True, error_model="numpy")
@@ -327,8 +338,7 @@ def _improve_one(
     move = (to - lots[i]) * share
     better = to != lots[i] and _growth(curve, slope[i], move) < 0.0
     if better:
-        slope -= curvature[:, i] * move
-        _take(grid, lots, used, i, to)
+        _move(grid, curvature, lots, slope, used, i, to)
     return bool(better)
 
 
@@ -355,18 +365,18 @@ def _improve_two(
             if growth < best_growth:
                 best, best_to, best_growth = j, other, growth
     if best >= 0:
-        slope -= curvature[:, i] * move
-        slope -= curvature[:, best] * ((best_to - lots[best]) * grid.share[best])
-        _take(grid, lots, used, i, to)
-        _take(grid, lots, used, best, best_to)
+        _move(grid, curvature, lots, slope, used, i, to)
+        _move(grid, curvature, lots, slope, used, best, best_to)
     return best >= 0
 
 
 class Tree(NamedTuple):
     """The open branch of a depth-first search; at each depth the lots of one symbol are chosen."""
 
+    depths: int
+    """Symbols that may hold anything; the arrays by depth have room for all."""
     order: IntArray
-    """The symbols that may hold anything, those with the largest lots first, shape ``(n_depths,)``."""
+    """Those symbols, the ones with the largest lots first."""
     depth_of: IntArray
     """Where a symbol stands in the order, -1 where it can hold nothing, shape ``(n_symbols,)``."""
     own: FloatArray
@@ -378,15 +388,15 @@ class Tree(NamedTuple):
     tilt: FloatArray
     """Slope of the remainder's tangent in each symbol's deviation."""
     rest: FloatArray
-    """A node's lower bound without the term of the symbol chosen there, shape ``(n_depths,)``."""
+    """By depth: a node's lower bound without the term of the symbol chosen there."""
     centre: FloatArray
     """The weight at which that term is least."""
     price: FloatArray
-    """The price of each cap with which the bound was found, shape ``(n_depths, 2)``."""
+    """The price of each cap with which the bound was found, two columns."""
     used: FloatArray
     """What the symbols chosen before use of each cap."""
     next: IntArray
-    """Lots to try next from the centre down, from it up, and whether none was tried, shape ``(n_depths, 3)``."""
+    """Lots to try next from the centre down, from it up, and whether none was tried, three columns."""
 
 
 @njit(cache=True, error_model="numpy")
@@ -423,10 +433,9 @@ def branch_and_bound(
     Geoffrion, "Lagrangean Relaxation for Integer Programming", *Mathematical Programming Study* 2, 1974.
     """
     tree = _new_tree(grid, curvature, own)
-    depths = len(tree.order)
     deviation, chosen = grid.target.copy(), np.zeros(len(lots), np.int64)
     best = tracking_objective(grid, curvature, lots)
-    if depths == 0:
+    if tree.depths == 0:
         return best, best, 0
     root = _open(grid, curvature, tree, 0, deviation, best)
     depth, nodes = (0, 1) if root < _cutoff(tree, best) else (-1, 1)
@@ -442,7 +451,7 @@ def branch_and_bound(
         s = tree.order[depth]
         chosen[s] = to
         deviation[s] = grid.target[s] - to * grid.share[s]
-        if depth + 1 == depths:
+        if depth + 1 == tree.depths:
             best = _keep_better(grid, curvature, chosen, lots, best)
             continue
         for cap in range(2):
@@ -453,7 +462,7 @@ def branch_and_bound(
     return best, best, nodes
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _cutoff(tree: Tree, best: float) -> float:
     return best * (1.0 - _SAME) - tree.slack
 
@@ -461,21 +470,26 @@ def _cutoff(tree: Tree, best: float) -> float:
 @njit(cache=True, error_model="numpy")
 def _new_tree(grid: Grid, curvature: FloatArray, own: FloatArray) -> Tree:
     n = len(own)
-    fineness, depth_of = np.zeros(n), np.full(n, -1)
-    correlated = False
+    order, depth_of, size = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n)
+    depths, correlated = 0, False
     for s in range(n):
-        if grid.most[s] >= grid.least[s]:
-            fineness[s] = -grid.share[s] * math.sqrt(curvature[s, s])
         for j in range(n):
             correlated |= curvature[s, j] != (own[s] if j == s else 0.0)
-    order = np.argsort(fineness, kind="mergesort")[: np.sum(fineness < 0.0)]
-    depths = len(order)
+        depth_of[s] = -1
+        size[s] = grid.share[s] * math.sqrt(curvature[s, s])
+        if grid.most[s] >= grid.least[s]:
+            k = depths
+            while k > 0 and size[order[k - 1]] < size[s]:
+                order[k] = order[k - 1]
+                k -= 1
+            order[k] = s
+            depths += 1
     for depth in range(depths):
         depth_of[order[depth]] = depth
     slack = _ROUNDING * tracking_objective(grid, curvature, np.zeros(n, np.int64))
     return Tree(
-        order, depth_of, own, correlated, slack, np.zeros(n), np.zeros(depths), np.zeros(depths),
-        np.zeros((depths, 2)), np.zeros((depths, 2)), np.zeros((depths, 3), np.int64),
+        depths, order, depth_of, own, correlated, slack, np.zeros(n), np.zeros(n), np.zeros(n),
+        np.zeros((n, 2)), np.zeros((n, 2)), np.zeros((n, 3), np.int64),
     )  # fmt: skip
 
 
@@ -485,7 +499,8 @@ def _keep_better(
 ) -> float:
     if tracking_objective(grid, curvature, chosen) >= best:
         return best
-    lots[:] = chosen
+    for s in range(len(lots)):
+        lots[s] = chosen[s]
     improve_lots(grid, curvature, lots)
     return tracking_objective(grid, curvature, lots)
 
@@ -534,7 +549,8 @@ def _open(
 ) -> float:
     """Return a node's lower bound and prepare its children."""
     if depth > 0:
-        tree.price[depth] = tree.price[depth - 1]
+        for cap in range(2):
+            tree.price[depth, cap] = tree.price[depth - 1, cap]
     value = 0.0
     for _ in range(_ROOT_ROUNDS if depth == 0 and tree.correlated else 1):
         if tree.correlated:
@@ -559,12 +575,12 @@ def _relax(
     """Move the open symbols to where fractions of lots would be best at the caps' prices; keep the tangent there."""
     n = len(deviation)
     slope = tree.tilt
-    slope[:] = 0.0
     for i in range(n):
+        slope[i] = 0.0
         for j in range(n):
-            slope[j] += curvature[i, j] * deviation[i]
+            slope[i] += curvature[i, j] * deviation[j]
     for _ in range(_ROOT_DESCENTS if depth == 0 else _DESCENTS):
-        for d in range(depth, len(tree.order)):
+        for d in range(depth, tree.depths):
             i = tree.order[d]
             pull = 0.5 * _charge(grid, tree.price[depth], i) - slope[i]
             lowest = grid.target[i] - grid.most[i] * grid.share[i]
@@ -593,13 +609,14 @@ def _settled(tree: Tree, depth: int, deviation: FloatArray) -> float:
 @njit(cache=True, error_model="numpy")
 def _raise_prices(grid: Grid, tree: Tree, depth: int, enough: float) -> float:
     """Return the open symbols' part of the lower bound at prices of the caps that make it large; keep the prices."""
-    price, over, bend = tree.price[depth].copy(), np.zeros(2), np.zeros(2)
+    price, over, bend = np.zeros(2), np.zeros(2), np.zeros(2)
+    price[0], price[1] = tree.price[depth, 0], tree.price[depth, 1]
     best = -math.inf
     for _ in range(_ROOT_STEPS if depth == 0 else _STEPS):
         value = _lagrangian(grid, tree, depth, price, over, bend)
         if value > best:
             best = value
-            tree.price[depth] = price
+            tree.price[depth, 0], tree.price[depth, 1] = price[0], price[1]
         # One Newton step on the price that promises more; a price of zero that is not needed stays.
         gain_0 = over[0] ** 2 / bend[0] if over[0] > 0.0 or price[0] > 0.0 else 0.0
         gain_1 = over[1] ** 2 / bend[1] if over[1] > 0.0 or price[1] > 0.0 else 0.0
@@ -619,8 +636,8 @@ def _lagrangian(
     for cap in range(2):
         over[cap] = tree.used[depth, cap] - grid.cap[cap]
         value += price[cap] * over[cap]
-    bend[:] = _WITHIN
-    for d in range(depth, len(tree.order)):
+        bend[cap] = _WITHIN
+    for d in range(depth, tree.depths):
         s = tree.order[d]
         share, own, tilt = grid.share[s], tree.own[s], tree.tilt[s]
         charge = _charge(grid, price, s)

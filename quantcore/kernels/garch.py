@@ -288,7 +288,11 @@ class _Problem:
         """Return the best point of a search from each of a few starts: weak reactions have several maxima."""
         rough = [self._search(start, tolerance=1e-8) for start in self._starts()]
         best = max(rough, key=lambda point: self.evaluate(point)[0])
-        return self._finish(self._search(best, tolerance=1e-12))
+        for _ in range(4):
+            best = self._finish(self._search(best, tolerance=1e-12))
+            if self.slope(best) < 1e-7:  # else a bound that held must be left again
+                break
+        return best
 
     def _starts(self) -> list[FloatArray]:
         """Return the best start for each of four persistences."""
@@ -322,7 +326,7 @@ class _Problem:
         return _snapped(_with(start, free, np.asarray(found.x)), free, self.LOW, self.HIGH)
 
     def _finish(self, point: FloatArray) -> FloatArray:
-        """Return the point after Newton's steps, uphill even where the curvature is not, cut to the box and to a gain."""
+        """Return the point after Newton's steps, each turned uphill and shortened until it gains within the box."""
         value, gradient = self.evaluate(point)
         for _ in range(30):
             inner = self._inner(point)

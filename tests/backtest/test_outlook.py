@@ -17,6 +17,7 @@ from quantcore.backtest.sections.believe import Question, questions
 from quantcore.backtest.sections.story import Story
 from quantcore.backtest.tearsheet import compose
 from quantcore.backtest.verdict import findings
+from quantcore.types import FloatArray
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def curve(run: Run) -> Curves:
     return curves(run)
 
 
-def with_returns(curve: Curves, daily: np.ndarray) -> Curves:
+def with_returns(curve: Curves, daily: FloatArray) -> Curves:
     """Return a curve of these daily returns; what else it holds stays."""
     index = pd.date_range("2023-01-02", periods=len(daily), freq="D", tz="UTC")
     first = curve.ts_us[0]
@@ -39,12 +40,12 @@ def with_returns(curve: Curves, daily: np.ndarray) -> Curves:
     return replace(curve, daily=pd.Series(daily, index=index), ts_us=stamps)
 
 
-def record(n: int, *, mean: float, sd: float, seed: int = 3) -> np.ndarray:
-    draws = np.random.default_rng(seed).normal(0.0, 1.0, n)
+def record(n: int, *, mean: float, sd: float, seed: int = 3) -> FloatArray:
+    draws: FloatArray = np.random.default_rng(seed).normal(0.0, 1.0, n)
     return mean + sd * (draws - draws.mean()) / draws.std(ddof=1)
 
 
-def ask(run: Run, curve: Curves, daily: np.ndarray) -> dict[str, Question]:
+def ask(run: Run, curve: Curves, daily: FloatArray) -> dict[str, Question]:
     long = with_returns(curve, daily)
     told = outlook(run, long)
     total = float(np.prod(1.0 + daily)) - 1.0

@@ -287,6 +287,16 @@ def test_shocks_know_nothing_of_the_future_and_scale_with_nothing() -> None:
     np.testing.assert_allclose(double.hourly_vol, 2.0 * shocks.hourly_vol, rtol=1e-9)
 
 
+def test_a_shock_is_measured_by_the_volatility_before_it() -> None:
+    quiet = 0.01 * np.tile([1.0, -1.0], 100)
+    logs = np.append(quiet, [0.2, 0.01])
+    shocks = filter_shocks(np.expm1(logs)[:, None], half_life_hours=20, block_hours=1)
+    assert shocks.values[200, 0] == pytest.approx(20.0, rel=1e-9)
+    gain = (1.0 - 0.5**0.05) / (1.0 - 0.5 ** (201 / 20.0))  # the weight of the newest of 201 values
+    after = math.sqrt(0.01**2 + gain * (0.2**2 - 0.01**2))
+    assert shocks.values[201, 0] == pytest.approx(0.01 / after, rel=1e-9)
+
+
 def test_missing_returns_give_no_shock_and_leave_the_volatility() -> None:
     returns = np.random.default_rng(1).normal(0.0, 0.01, (300, 1))
     holed = np.insert(returns, [100, 150], math.nan, axis=0)
