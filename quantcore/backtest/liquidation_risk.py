@@ -114,7 +114,7 @@ def liquidation_risk(run: Run) -> LiquidationRisk | None:
     if (np.isfinite(shocks.values[:, held]).sum(axis=0) < MIN_SHOCKS).any():
         return None
     estimate = liquidation_probability(
-        _account(run, run.rules, riskiest),
+        _account(run, run.rules, riskiest, step_hours=24.0 / per_day),
         shocks,
         horizon_hours=max(HORIZON_HOURS * per_day // 24, 1),
         n_paths=PATHS,
@@ -160,7 +160,8 @@ def _isolated_margin(rules: Rules, held: _Snapshot) -> FloatArray:
     return np.where(alone, np.abs(held.qty) * held.entry / rules.rate[:, at.LEVERAGE], np.nan)
 
 
-def _account(run: Run, rules: Rules, held: _Snapshot) -> MarginAccount:
+def _account(run: Run, rules: Rules, held: _Snapshot, *, step_hours: float) -> MarginAccount:
+    # The simulation counts steps, which are longer than an hour on coarse bars.
     margin = _isolated_margin(rules, held)
     rate, interval = _last_funding(run.bars, held.ts_us)
     return MarginAccount(
@@ -172,7 +173,7 @@ def _account(run: Run, rules: Rules, held: _Snapshot) -> MarginAccount:
         isolated_margin=margin,
         liquidation_fee=rules.rate[:, at.LIQUIDATION_FEE],
         funding_rate=rate,
-        funding_interval_hours=interval,
+        funding_interval_hours=interval / step_hours,
     )
 
 

@@ -220,7 +220,7 @@ def pareto_tail_loss(tail: ParetoTail, *, tail_probability: float) -> tuple[floa
     at_risk = tail.threshold + tail.beta * float(boxcox(share / tail_probability, tail.xi))
     if tail.xi >= 1.0:
         return at_risk, math.inf
-    return at_risk, at_risk + (tail.beta + 0.9 * tail.xi * (at_risk - tail.threshold)) / (1.0 - tail.xi)
+    return at_risk, at_risk + (tail.beta + tail.xi * (at_risk - tail.threshold)) / (1.0 - tail.xi)
 
 
 def peaks_over_threshold_tail_loss(

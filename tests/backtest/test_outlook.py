@@ -42,7 +42,8 @@ def with_returns(curve: Curves, daily: FloatArray) -> Curves:
 
 def record(n: int, *, mean: float, sd: float, seed: int = 3) -> FloatArray:
     draws: FloatArray = np.random.default_rng(seed).normal(0.0, 1.0, n)
-    return mean + sd * (draws - draws.mean()) / draws.std(ddof=1)
+    scaled: FloatArray = (draws - draws.mean()) / draws.std(ddof=1)
+    return mean + sd * scaled
 
 
 def ask(run: Run, curve: Curves, daily: FloatArray) -> dict[str, Question]:
