@@ -83,7 +83,7 @@ _SETTLEMENT = constant(FillReason.SETTLEMENT)
 
 
 @njit(cache=True, error_model="numpy")
-def scan(
+def scan(  # noqa: C901 - the order of events within a bar is read in one place
     account: Account, market: Market, rules: Rules, config: FloatArray,
     settlement: IntArray, settlement_value: FloatArray,
     flow_row: IntArray, flow_time: IntArray, flow_amount: FloatArray,
@@ -92,31 +92,26 @@ def scan(
 ) -> int:  # fmt: skip
     """Advance the account over rows ``[start, stop)``; return the first row before which the journal passed `room`."""
     # Lent arrays are not counted: numba else counts references at every step into a tuple, with locked instructions.
-    return _scan(
-        Account(
-            lent(account.cash), lent(account.counter), lent(account.position), lent(account.held),
-            lent(account.order), lent(account.ticket),
-        ),
-        Market(
-            lent(market.ts_us), lent(market.open), lent(market.high), lent(market.low), lent(market.close),
-            lent(market.mark_open), lent(market.mark_high), lent(market.mark_low), lent(market.mark_close),
-        ),
-        Rules(lent(rules.rate), lent(rules.size), lent(rules.bracket)),
-        lent(config), lent(settlement), lent(settlement_value), lent(flow_row), lent(flow_time),
-        lent(flow_amount), lent(decisions), lent(targets), lent(script), lent(script_value),
-        Journal(lent(journal.filled), lent(journal.whole), lent(journal.number), lent(journal.curve)),
-        room, start, stop,
+    account = Account(
+        lent(account.cash), lent(account.counter), lent(account.position), lent(account.held),
+        lent(account.order), lent(account.ticket),
     )  # fmt: skip
-
-
-@njit(cache=True, error_model="numpy")
-def _scan(  # noqa: C901 - the order of events within a bar is read in one place
-    account: Account, market: Market, rules: Rules, config: FloatArray,
-    settlement: IntArray, settlement_value: FloatArray,
-    flow_row: IntArray, flow_time: IntArray, flow_amount: FloatArray,
-    decisions: IntArray, targets: FloatArray, script: IntArray, script_value: FloatArray,
-    journal: Journal, room: int, start: int, stop: int,
-) -> int:  # fmt: skip
+    market = Market(
+        lent(market.ts_us), lent(market.open), lent(market.high), lent(market.low), lent(market.close),
+        lent(market.mark_open), lent(market.mark_high), lent(market.mark_low), lent(market.mark_close),
+    )  # fmt: skip
+    rules = Rules(lent(rules.rate), lent(rules.size), lent(rules.bracket))
+    journal = Journal(
+        lent(journal.filled), lent(journal.whole), lent(journal.number), lent(journal.curve)
+    )
+    config, settlement, settlement_value = lent(config), lent(settlement), lent(settlement_value)
+    flow_row, flow_time, flow_amount = lent(flow_row), lent(flow_time), lent(flow_amount)
+    decisions, targets, script, script_value = (
+        lent(decisions),
+        lent(targets),
+        lent(script),
+        lent(script_value),
+    )
     exits = False
     for column in (STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, TIME_EXIT_US):
         exits |= config[column] != OFF

@@ -145,7 +145,7 @@ def christoffersen_independence(pairs: Transitions) -> LikelihoodRatio:
     if min(pairs) < 0:
         raise ValueError(f"pairs must be >= 0, were {tuple(pairs)}")
     n00, n01, n10, n11 = pairs
-    together = _bernoulli(n00 + n01, n10 + n11)
+    together = _bernoulli(n00 + n10, n01 + n11)
     return _chi_squared(2.0 * (_bernoulli(n00, n01) + _bernoulli(n10, n11) - together), degrees=1)
 
 
@@ -419,8 +419,8 @@ def rolling_tail_loss(
     tail_probability : float
         In (0, 1).
     method : str or TailForecast
-        A name in `METHODS`, or any function of the window's returns. Those that fit a model do so every day:
-        milliseconds each, "filtered_historical" tens of them.
+        A name in `METHODS`, or any function of the window's returns. Those that fit a model do so for every
+        day: some milliseconds each, most for "filtered_historical".
 
     Returns
     -------

@@ -43,6 +43,7 @@ class Cut(IntEnum):
     GROSS_CAP = 4
     MARGIN = 5
     NO_PRICE = 6
+    """Or no equity."""
     TRACKING = 7
     """It was not needed: with the others as they are held, less of it tracks the targets better."""
 
@@ -102,7 +103,7 @@ def lot_grid(
     prices : float64 array, shape (n_symbols,)
         USDT per coin; a symbol without one (NaN, 0) holds nothing.
     equity : float
-        USDT, > 0.
+        USDT; without any, nothing is held.
     rules : Rules
         Of which steps, minima, maxima and leverages are read.
     caps : float64 array, shape (2,)
@@ -118,7 +119,7 @@ def lot_grid(
             continue
         target[s] = abs(weights[s])
         lot_value = quantity(rules, s, ONE) * prices[s]
-        if 0.0 < lot_value < math.inf:
+        if 0.0 < lot_value < math.inf and equity > 0.0:
             share[s] = lot_value / equity
             use[s, 0] = 1.0
             use[s, 1] = 1.0 / rules.rate[s, LEVERAGE]

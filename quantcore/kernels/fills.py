@@ -8,7 +8,7 @@ from quantcore.kernels.layout import TAKER_COST, Rules
 from quantcore.kernels.rules import tick_down, tick_up
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def taker_price(rules: Rules, s: int, side: int, reference: float) -> float:
     """Return what crossing costs: the reference, half-spread and slippage worse, on the tick that is worse still."""
     if side > 0:

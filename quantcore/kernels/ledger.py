@@ -134,7 +134,7 @@ def explain(
     journal.number[row, B] = value
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def write_new_order(
     journal: Journal, ts: int, decision_ts: int, symbol: int, order_id: int, side: int, lots: int, kind: int, tif: int,
     flags: int, reason: int, client: int, qty: float, price: float, stop: float,
@@ -156,7 +156,7 @@ def write_new_order(
     journal.number[row, C] = stop
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def write_status(
     journal: Journal, ts: int, symbol: int, order_id: int, status: int, rule: int
 ) -> None:
@@ -167,7 +167,7 @@ def write_status(
     journal.whole[row, EVENT_REASON] = rule
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def next_order_id(account: Account) -> int:
     """Return a new order's number."""
     order_id = account.counter[NEXT_ORDER_ID]
@@ -175,7 +175,7 @@ def next_order_id(account: Account) -> int:
     return int(order_id)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def opening_lots(held: int, lots: int) -> int:
     """Return how many of an order's signed lots would enlarge or turn the position held."""
     if held == 0 or (held > 0) == (lots > 0):
@@ -183,7 +183,7 @@ def opening_lots(held: int, lots: int) -> int:
     return max(abs(lots) - abs(held), 0)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def fill(
     account: Account, rules: Rules, journal: Journal, s: int, lots: int, price: float, fee_rate: float,
     ts: int, decision_ts: int, order_id: int, liquidity: int, reason: int, reference: float,
@@ -384,7 +384,7 @@ def move_cash(
     journal.number[row, A] = amount
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def available_margin(account: Account, rules: Rules, without: int, with_pending: bool) -> float:
     """Return wallet + cross unrealised PnL - initial margin of positions and of open orders, at last marks, USDT.
 

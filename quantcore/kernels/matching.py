@@ -93,7 +93,7 @@ _REDUCE_ONLY = constant(Rule.REDUCE_ONLY)
 _LIQUIDATED = constant(Rule.LIQUIDATION)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def trade(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, price: float,
     liquidity: int, reference: float,
@@ -133,7 +133,7 @@ def trade(
     return True
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def _ruinous(
     account: Account, rules: Rules, s: int, closing: int, price: float, fee_rate: float
 ) -> bool:
@@ -154,7 +154,7 @@ def _ruinous(
     return bool(account.cash[WALLET] + profit - fee < 0.0)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def _margin_refusal(
     account: Account, rules: Rules, journal: Journal, ts: int, k: int, lots: int, opening: int, price: float,
     fee_rate: float,
@@ -184,7 +184,7 @@ def _margin_refusal(
     return -1
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def arrive(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, open_ts: int
 ) -> None:
@@ -203,7 +203,7 @@ def arrive(
         _meet_open(account, rules, journal, market, row, chosen)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def _meet_open(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int
 ) -> None:

@@ -93,7 +93,7 @@ _TABLE_FULL = constant(Rule.OPEN_ORDER_LIMIT)
 _TRIGGERS = constant(Rule.WOULD_TRIGGER)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def remove(account: Account, k: int) -> None:
     """Take an order out of the table; later ones move up, so that the table stays in order of sequence."""
     count = account.counter[OPEN_ORDERS]
@@ -132,7 +132,7 @@ def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None
             end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def place(
     account: Account, rules: Rules, journal: Journal, ts: int, delay_us: int, s: int, side: int, kind: int,
     tif: int, lots: int, flags: int, working: int, reason: int, client: int, price: float, stop: float,
@@ -181,7 +181,7 @@ def place(
     return -1
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
     account: Account, rules: Rules, s: int, side: int, kind: int, lots: int, flags: int, price: float,
     stop: float, basis: float,
@@ -211,7 +211,7 @@ def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
     return -1
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def due_cancels(account: Account, journal: Journal, open_ts: int, ts: int) -> None:
     """Cancel the orders whose cancel has reached the venue when the bar opens."""
     for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
@@ -219,7 +219,7 @@ def due_cancels(account: Account, journal: Journal, open_ts: int, ts: int) -> No
             end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def fillable(account: Account, k: int) -> int:
     """Return the lots an order may still trade: a reducing one never more than the position it reduces."""
     ticket = account.ticket[k]
@@ -234,7 +234,7 @@ def fillable(account: Account, k: int) -> int:
     return min(int(ticket[ORDER_LOTS]), abs(int(held)))
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def reduces(account: Account, k: int) -> bool:
     """Return whether an order can only make its symbol's position smaller."""
     ticket = account.ticket[k]

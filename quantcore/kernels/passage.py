@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE, ZERO
 from quantcore.kernels.margin import bracket_of, liquidation_price, maintenance_margin
@@ -251,7 +251,7 @@ def jump_survival(
     return float(total / n_paths)
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
+@njit(cache=True, error_model="numpy")
 def simulate_account(book: Book, draws: Draws, liquidated: FloatArray, outcome: FloatArray) -> None:
     """Send an account along every path and write how much of it is liquidated.
 
@@ -267,7 +267,7 @@ def simulate_account(book: Book, draws: Draws, liquidated: FloatArray, outcome: 
         Becomes the probability of any liquidation, that of a liquidation of the cross account, and the expected loss
         in liquidations, USDT. Pools of margin are taken as independent given a path's steps.
     """
-    for p in prange(outcome.shape[0]):
+    for p in range(outcome.shape[0]):
         alive, loss = _walk_cross(book, draws, p, liquidated[p])
         outcome[p, 1] = 1.0 - alive
         for s in range(book.n_cross, book.position.shape[0]):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import njit
 
 from quantcore.types import FloatArray
 
@@ -112,18 +112,18 @@ def walk(
     outcome[FINAL] = wealth
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
+@njit(cache=True, error_model="numpy")
 def path_outcomes(
     steps: FloatArray, seeds: SeedArray, restart: np.uint64, horizon: int
 ) -> FloatArray:
     """Return the outcomes of one path per seed, shape ``(n_paths, 3)``; arguments as in `walk`."""
     outcomes = np.empty((seeds.shape[0], N_OUTCOMES))
-    for k in prange(seeds.shape[0]):
+    for k in range(seeds.shape[0]):
         walk(steps, seeds[k], restart, horizon, outcomes[k])
     return outcomes
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
+@njit(cache=True, error_model="numpy")
 def record_outcomes(
     steps: FloatArray, seeds: SeedArray, restart: np.uint64, n_paths: int, horizon: int
 ) -> FloatArray:
@@ -148,7 +148,7 @@ def record_outcomes(
     """
     n_records = seeds.shape[0]
     outcomes = np.empty((n_records, n_paths, N_OUTCOMES))
-    for b in prange(n_records):
+    for b in range(n_records):
         record = np.empty(steps.shape[0])
         state = resample(steps, seeds[b], restart, record)
         for k in range(n_paths):

@@ -19,13 +19,13 @@ from quantcore.kernels.layout import (
 _ON_TICK = 1e-6
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def quantity(rules: Rules, s: int, lots: int) -> float:
     """Return lots as coins: the float of the decimal string, since the denominator is a power of ten."""
     return float(lots * rules.size[s, STEP_NUMERATOR] / rules.size[s, STEP_DENOMINATOR])
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def whole_lots(rules: Rules, s: int, qty: float) -> int:
     """Return coins as lots, rounded toward zero so that rounding never enlarges an order."""
     lots = qty * rules.size[s, STEP_DENOMINATOR] / rules.size[s, STEP_NUMERATOR]
@@ -38,14 +38,14 @@ def tick_price(rules: Rules, s: int, ticks: float) -> float:
     return float(ticks * rules.size[s, TICK_NUMERATOR] / rules.size[s, TICK_DENOMINATOR])
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def tick_up(rules: Rules, s: int, price: float) -> float:
     """Return the lowest tick at or above a price."""
     ticks = price * rules.size[s, TICK_DENOMINATOR] / rules.size[s, TICK_NUMERATOR]
     return tick_price(rules, s, math.ceil(ticks - _ON_TICK))
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(cache=True, error_model="numpy")
 def tick_down(rules: Rules, s: int, price: float) -> float:
     """Return the highest tick at or below a price."""
     ticks = price * rules.size[s, TICK_DENOMINATOR] / rules.size[s, TICK_NUMERATOR]

@@ -253,11 +253,12 @@ def test_a_wild_short_history_keeps_its_own_variance() -> None:
     assert found.covariance[0, 0] == pytest.approx(np.var(returns[55:, 0], ddof=1))
 
 
+@pytest.mark.parametrize("common", [0, 9])
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_pairs_that_never_met_get_the_mean_correlation(name: str) -> None:
+def test_pairs_that_hardly_met_get_the_mean_correlation(name: str, common: int) -> None:
     returns = market(13, 100, 4)
     returns[:50, 0] = np.nan
-    returns[45:, 1] = np.nan
+    returns[50 + common :, 1] = np.nan
     found = ESTIMATORS[name](returns)
     assert found.filled[0, 1]
     assert found.filled.sum() == 2

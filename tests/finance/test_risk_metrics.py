@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
-from quantcore.finance import risk_metrics
+from quantcore.finance import risk_metrics, volatility_models
 from quantcore.finance.risk_metrics import (
     CornishFisherLoss,
     cornish_fisher_monotone,
@@ -280,6 +281,7 @@ def test_the_domain_ends_where_maillard_says() -> None:
     assert cornish_fisher_monotone(0.0, 8.0)
     assert not cornish_fisher_monotone(0.0, 8.001)
     assert not cornish_fisher_monotone(0.0, -0.001)
+    assert not cornish_fisher_monotone(30.0, 1104.0), "a quantile function that falls throughout"
     largest = 6.0 * (math.sqrt(2.0) - 1.0)
     kurtosis = 4.0 * (1.0 + 11.0 / 36.0 * largest**2)
     assert cornish_fisher_monotone(largest - 1e-6, kurtosis)
@@ -358,6 +360,17 @@ def test_given_and_fitted_parameters_give_the_same_filter(clustered: FloatArray)
         start_variance=float(fit.variances[0]),
     )
     assert fitted == pytest.approx(given_, rel=1e-9)
+
+
+def test_a_fit_that_did_not_converge_is_refused_unless_it_ended_on_a_bound(
+    clustered: FloatArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = replace(fit_garch(clustered), converged=False, at_bound=())
+    monkeypatch.setattr(volatility_models, "fit_garch", lambda _: lost)
+    with pytest.raises(ValueError, match="returns must let the GARCH fit converge, ended at Garch"):
+        garch_filter(clustered)
+    lost = replace(lost, at_bound=("alpha",))
+    np.testing.assert_array_equal(garch_filter(clustered).standardised, lost.standardised)
 
 
 @pytest.mark.parametrize("stake", [0.01, 100.0])

@@ -407,6 +407,14 @@ def test_a_backtest_without_failures_has_no_first_one() -> None:
     assert found.kupiec_p == kupiec_pof(100, 0, tail_probability=0.05).p_value
 
 
+def test_a_loss_equal_to_the_forecast_is_no_failure() -> None:
+    found = judge_forecasts(
+        np.full(9, -0.01), np.full(9, 0.01), np.full(9, 0.02), tail_probability=0.05
+    )
+    assert found.failures == 0
+    assert found.shortfall_z2 == 1.0
+
+
 def test_a_backtest_is_a_value_that_does_not_change() -> None:
     found = tail_backtest(gentle(6, 60), window=20, tail_probability=0.1)
     assert replace(found) == found

@@ -201,6 +201,20 @@ def test_returns_without_memory_still_converge(seed: int) -> None:
     assert fit.log_likelihood >= plain - (0.5 if seed > 2 else 1e-9)
 
 
+@pytest.mark.parametrize("seed", [3, 4, 12])
+def test_the_highest_of_several_maxima_is_found(seed: int) -> None:
+    """One shift of the level: a fast reaction fits some of it, a slow one more; both are maxima."""
+    returns = np.random.default_rng(seed).standard_normal(300)
+    returns[:100] *= 1.5
+    fit = fit_garch(returns, presample="backcast")
+    theirs = arch_fit(returns, asymmetric=False, distribution="normal")
+    assert fit.log_likelihood >= theirs.loglikelihood - 1e-4
+    assert fit.parameters.persistence > 0.9
+    p = fit.parameters
+    fast = GarchParameters(mu=p.mu, omega=0.95 * returns.var(), alpha=0.05, beta=0.0)
+    assert fit.log_likelihood > garch_log_likelihood(returns, fast, presample="backcast") + 1.0
+
+
 def test_a_fit_starts_anew_each_time() -> None:
     returns = simulated(14, 600)
     first, second = fit_garch(returns), fit_garch(returns)

@@ -48,10 +48,11 @@ def rules_of(n: int, *, minimum: float = 0.0, leverage: float = 5.0, least: int 
 
 def random_grid(seed: int, n: int, *, may_exceed: bool) -> Grid:
     rng = np.random.default_rng(seed)
-    caps = np.array([rng.uniform(0.2, 2.0), rng.uniform(0.1, 0.6)])
-    weights = rng.normal(0.0, 0.4, n)
+    caps = np.array([rng.uniform(0.2, 4.0), rng.uniform(0.05, 0.6)])
+    weights = rng.normal(0.0, rng.uniform(0.2, 1.0), n)
     prices = 10.0 ** rng.uniform(0.0, 3.5, n)
     rules = rules_of(n, minimum=float(rng.choice([0.0, 20.0])))
+    rules.rate[:, LEVERAGE] = rng.choice([2.0, 5.0, 20.0], n)
     return lot_grid(weights, prices, 1_000.0, rules, caps, may_exceed)
 
 
@@ -194,6 +195,16 @@ def test_exchanges_only_improve_and_keep_the_caps(seed: int, n: int) -> None:
     assert (lots * grid.share).sum() <= grid.cap[0] * (1 + 1e-12)
     assert (lots * grid.share * grid.use[:, 1]).sum() <= grid.cap[1] * (1 + 1e-12)
     assert ((lots == 0) | ((lots >= grid.least) & (lots <= grid.most))).all()
+
+
+@pytest.mark.parametrize("equity", [0.0, -10.0, math.nan])
+@pytest.mark.parametrize("may_exceed", [False, True])
+def test_without_equity_nothing_is_held(may_exceed: bool, equity: float) -> None:
+    weights, prices, caps = np.array([0.5, -0.4]), np.array([100.0, 30.0]), np.array([2.0, 2.0])
+    lots, cuts = np.full(2, 9), np.zeros(2, dtype=np.int64)
+    allocate_greedily(weights, prices, equity, rules_of(2), caps, may_exceed, lots, cuts)
+    assert lots.tolist() == [0, 0]
+    assert cuts.tolist() == [Cut.NO_PRICE, Cut.NO_PRICE]
 
 
 def test_arguments_are_left_as_they_were() -> None:
