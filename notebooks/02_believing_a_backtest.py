@@ -151,20 +151,21 @@ for n, value, probability in zip(trials, bar, deflated, strict=True):
 # in twenty, and not in clusters.
 
 # %%
-window = min(250, len(daily) // 2)
-forecast, shortfall = var_backtests.rolling_tail_loss(daily, window=window, tail_probability=0.05)
-test = var_backtests.tail_backtest(daily, window=window, tail_probability=0.05)
-days = curve.daily.dropna().index
-exceeded = daily < -forecast
+first = int(np.flatnonzero(daily)[0])  # before the first position there is no risk to forecast
+traded, days = daily[first:], curve.daily.dropna().index[first:]
+window = min(250, len(traded) // 2)
+forecast, _ = var_backtests.rolling_tail_loss(traded, window=window, tail_probability=0.05)
+test = var_backtests.tail_backtest(traded, window=window, tail_probability=0.05)
+exceeded = traded < -forecast
 figure = go.Figure()
 figure.add_bar(
-    x=days[window:], y=100.0 * daily[window:], name="Daily return", marker_color="#b9c4d0"
+    x=days[window:], y=100.0 * traded[window:], name="Daily return", marker_color="#b9c4d0"
 )
 figure.add_scatter(
     x=days[window:], y=-100.0 * forecast[window:], name="VaR forecast", line_color="#52514e"
 )
 figure.add_scatter(
-    x=days[exceeded], y=100.0 * daily[exceeded], name="Exceeded", mode="markers",
+    x=days[exceeded], y=100.0 * traded[exceeded], name="Exceeded", mode="markers",
     marker={"color": "#c2571a", "size": 7},
 )  # fmt: skip
 figure.update_layout(

@@ -21,6 +21,7 @@ from quantcore.finance.bootstrap import (
 )
 from quantcore.finance.ruin import RuinEstimate, bootstrap_ruin
 from quantcore.finance.var_backtests import TailBacktest, tail_backtest
+from quantcore.types import FloatArray
 
 CONFIDENCE = 0.95
 TAIL_PROBABILITY = 0.05
@@ -82,11 +83,7 @@ def outlook(run: Run, curve: Curves) -> Outlook:
         drawdown=bootstrap_max_drawdown(
             daily, confidence=CONFIDENCE, n_paths=PATHS, mean_block=block, rng=rng
         ),
-        tail=tail_backtest(
-            daily,
-            window=min(TAIL_WINDOW, len(daily) // 2),
-            tail_probability=TAIL_PROBABILITY,
-        ),
+        tail=_tail(daily),
         ruin=bootstrap_ruin(
             daily,
             threshold=RUIN_THRESHOLD,
@@ -97,3 +94,12 @@ def outlook(run: Run, curve: Curves) -> Outlook:
         ),
         liquidation=liquidation_risk(run),
     )
+
+
+def _tail(daily: FloatArray) -> TailBacktest | None:
+    # Days before the first position have no risk to forecast: the first loss after them would refute any model.
+    traded = daily[int(np.flatnonzero(daily)[0]) :]
+    if len(traded) < RETURNS_MIN:
+        return None
+    window = min(TAIL_WINDOW, len(traded) // 2)
+    return tail_backtest(traded, window=window, tail_probability=TAIL_PROBABILITY)

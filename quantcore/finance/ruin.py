@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_ndtr, ndtr
-from scipy.stats import beta
+from scipy.special import betaincinv, log_ndtr, ndtr
 
 from quantcore.kernels.paths import (
     DEEPEST,
@@ -452,8 +451,8 @@ def _probability(
 ) -> Band:
     """Return a share of paths with its band, widened to the Clopper-Pearson interval of their number."""
     n, k, tail = len(hits), int(hits.sum()), (1.0 - confidence) / 2.0
-    low = float(beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
-    high = float(beta.ppf(1.0 - tail, k + 1, n - k)) if k < n else 1.0
+    low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
+    high = float(betaincinv(k + 1, n - k, 1.0 - tail)) if k < n else 1.0
     return _band(k / n, low, high, by_record.mean(axis=1), confidence)
 
 
