@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reference.conftest import OUTCOME
+from tests.conftest import REFERENCE_OUTCOME
 from tests.reference.runner import OWN, Case, cases_of, compute_of, differences, reference_folder
 
 LATER = ("execution", "regime", "statistical_tests")
@@ -34,7 +34,7 @@ def test_case(case: Case, record_property: Callable[[str, object], None]) -> Non
         if found and case.status == NOT_GATING:
             outcome = "differing though not confirmed"
     finally:
-        record_property(OUTCOME, (case.topic, outcome))
+        record_property(REFERENCE_OUTCOME, (case.topic, outcome))
     assert outcome not in ("failed", "not built yet"), f"{case}: " + "; ".join(found)
 
 
