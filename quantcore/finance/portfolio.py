@@ -21,10 +21,8 @@ from quantcore.finance.covariance import correlation, volatilities
 from quantcore.types import FloatArray, IntArray
 
 _NEWTON_STEPS = 200
-_EXACT, _BUDGET_ERROR = (
-    1e-11,
-    5e-9,
-)  # of a budget: aimed at, and accepted where rounding allows no better
+_EXACT = 1e-11  # error of a risk share that is aimed at
+_BUDGET_ERROR = 5e-9  # and that is accepted where rounding allows no better
 _NO_RISK = 1e-15
 _ROUNDING = 1e-10  # an eigenvalue of a correlation matrix within it is zero
 _SOLVER_TOLERANCE = 1e-11

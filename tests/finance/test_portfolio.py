@@ -184,6 +184,18 @@ def test_equal_distances_do_not_make_weights_depend_on_the_order_given() -> None
     np.testing.assert_array_equal(back.weights[::-1], one.weights)
 
 
+@given(seed=st.integers(0, 10**6), n=st.integers(3, 9))
+def test_equal_variances_do_not_make_weights_depend_on_the_order_given(seed: int, n: int) -> None:
+    covariance = random_covariance(seed, n)
+    scale = np.sqrt(np.diag(covariance))
+    corr = covariance / np.outer(scale, scale)
+    np.fill_diagonal(corr, 1.0)
+    shuffled = np.random.default_rng(seed).permutation(n)
+    one = portfolio.hierarchical_risk_parity(corr)
+    other = portfolio.hierarchical_risk_parity(corr[np.ix_(shuffled, shuffled)])
+    np.testing.assert_array_equal(other.weights, one.weights[shuffled])
+
+
 def test_with_the_order_given_a_permutation_changes_weights() -> None:
     """What the canonical order is for: five symbols, halved through the middle of a pair."""
     blocks = np.array([[1.0, 0.9, 0.5], [0.9, 1.0, 0.5], [0.5, 0.5, 1.0]])
@@ -208,6 +220,16 @@ def test_similar_symbols_stand_side_by_side() -> None:
     assert sorted(found.order.tolist()) == list(range(6))
     leaves = [int(k) for k in found.links[:, :2].ravel() if k < 6]
     assert sorted(leaves) == list(range(6))
+
+
+def test_the_tree_names_columns() -> None:
+    corr = np.array([[1.0, 0.1, 0.9], [0.1, 1.0, 0.2], [0.9, 0.2, 1.0]])
+    sigma = np.array([3.0, 1.0, 2.0])
+    found = portfolio.hierarchical_risk_parity(corr * np.outer(sigma, sigma))
+    assert set(found.links[0, :2]) == {0.0, 2.0}
+    assert found.links[0, 2] == pytest.approx(math.sqrt(0.05))
+    assert set(found.links[1, :2]) == {1.0, 3.0}
+    assert found.order.tolist() == [1, 2, 0]
 
 
 def test_optimal_order_gives_the_weights_of_skfolio() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -110,6 +111,43 @@ def test_compiled_search_equals_its_interpreted_twin(seed: int, n: int, may_exce
         np.testing.assert_array_equal(cuts, twins)
 
 
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 4), may_exceed=st.booleans())
+@settings(max_examples=300)
+def test_a_search_from_nothing_finds_the_best_of_all(seed: int, n: int, may_exceed: bool) -> None:
+    """From no lots at all, so that neither the greedy start nor luck hides a branch left out."""
+    grid = random_grid(seed, n, may_exceed=may_exceed)
+    coarse = grid._replace(
+        share=np.where(grid.most > 6, grid.share * np.ceil(grid.most / 6), grid.share),
+        most=np.minimum(grid.most, 6),
+    )
+    menus = [[0, *range(coarse.least[s], coarse.most[s] + 1)] for s in range(n)]
+    for curvature, own in ((np.eye(n), np.ones(n)), correlated(seed, n)):
+        best = math.inf
+        for held in itertools.product(*menus):
+            lots = np.array(held, dtype=np.int64)
+            used = (lots * coarse.share) @ np.c_[np.ones(n), coarse.use[:, 1]]
+            if (used <= coarse.cap).all():
+                best = min(best, tracking_objective(coarse, curvature, lots))
+        lots = np.zeros(n, dtype=np.int64)
+        objective, bound, _ = branch_and_bound(coarse, curvature, own, 10**6, lots)
+        assert objective == pytest.approx(best, rel=1e-8, abs=1e-12)
+        assert bound == objective == tracking_objective(coarse, curvature, lots)
+
+
+@pytest.mark.parametrize("cap", [0, 1])
+def test_with_fine_lots_the_first_bound_is_nearly_the_optimum(cap: int) -> None:
+    caps = np.array([9.0, 9.0])
+    caps[cap] = 0.4
+    rules = rules_of(8)
+    rules.rate[:, LEVERAGE] = [1.0, 2.0, 3.0, 5.0, 1.0, 2.0, 3.0, 5.0]
+    grid = lot_grid(np.linspace(0.1, 0.5, 8), np.linspace(1, 2, 8), 1_000.0, rules, caps, False)
+    lots = np.zeros(8, dtype=np.int64)
+    greedy_lots(grid, lots)
+    objective, bound, nodes = branch_and_bound(grid, np.eye(8), np.ones(8), 1, lots)
+    assert nodes == 1
+    assert bound > objective * (1 - 1e-4)
+
+
 @given(
     target=st.floats(-1.0, 3.0),
     share=st.floats(0.01, 1.0),
@@ -195,6 +233,13 @@ def test_exchanges_only_improve_and_keep_the_caps(seed: int, n: int) -> None:
     assert (lots * grid.share).sum() <= grid.cap[0] * (1 + 1e-12)
     assert (lots * grid.share * grid.use[:, 1]).sum() <= grid.cap[1] * (1 + 1e-12)
     assert ((lots == 0) | ((lots >= grid.least) & (lots <= grid.most))).all()
+
+
+def test_lots_have_the_sign_of_their_target() -> None:
+    weights, prices, caps = np.array([0.5, -0.4]), np.array([100.0, 30.0]), np.array([2.0, 2.0])
+    lots, cuts = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    allocate_greedily(weights, prices, 500.0, rules_of(2), caps, False, lots, cuts)
+    assert lots.tolist() == [25, -66]
 
 
 @pytest.mark.parametrize("equity", [0.0, -10.0, math.nan])
