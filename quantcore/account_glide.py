@@ -65,7 +65,7 @@ from quantcore.risk.sizer import moves
 from quantcore.types import FloatArray, IntArray
 
 BLOCK = 512
-"""Rows of a long block: its buffers stay in the processor's first cache."""
+"""Rows of a long block: its 40 KB of buffers stay in the processor's second cache."""
 SHORTEST = 2
 """Rows of the first block; each further one is twice as long, so that an early end costs little."""
 

@@ -31,7 +31,9 @@ SHOCK_DAYS = 365
 HALF_LIFE_DAYS = 3.0
 """Of the volatility that scales the shocks."""
 PATHS = 10_000
+"""Resampled futures per estimate: a probability of 0.5 % is then known to 0.07 %."""
 SEED = 20_240_101
+"""Any constant: the same run gives the same numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantcore.backtest.curves import Curves
-from quantcore.backtest.liquidation_risk import LiquidationRisk, liquidation_risk
+from quantcore.backtest.liquidation_risk import PATHS, SEED, LiquidationRisk, liquidation_risk
 from quantcore.backtest.result import Run
 from quantcore.finance.bootstrap import (
     Interval,
@@ -30,10 +30,8 @@ RETURNS_MIN = 90
 RUIN_THRESHOLD = 0.5
 """Ruin: equity below this share of what the account begins with, within `RUIN_DAYS`."""
 RUIN_DAYS = 365
-PATHS = 10_000
 TAIL_WINDOW = 250
 """Days from which the next day's tail is forecast; half of the record where that is shorter."""
-SEED = 20_240_101
 
 
 @dataclass(frozen=True, kw_only=True)
