@@ -19,8 +19,8 @@ RETURNS_MIN = 90
 
 _Z_95 = 1.959964
 _UNCERTAIN = frozenset({"sharpe", "max_drawdown", "annual_return"})
-_LATER = frozenset({"ruin_probability", "liquidation_probability_24h"})
-"""Targets that runs will measure with later work."""
+_LONG_RECORD = frozenset({"ruin_probability", "liquidation_probability_24h"})
+"""Targets that need months of returns, or positions with a history: a short run cannot measure them."""
 
 _LIVE_ONLY = "A backtest has no {what}: measured live."
 
@@ -113,7 +113,7 @@ _TARGETS = (
         0.01,
         True,
         "share",
-        "The run did not estimate it.",
+        "The record is too short for an estimate, or nothing was held.",
     ),
     _Target(
         "liquidation_probability_24h",
@@ -122,7 +122,7 @@ _TARGETS = (
         0.005,
         True,
         "share",
-        "The run did not estimate it.",
+        "The record is too short for an estimate, or nothing was held.",
     ),
     _Target("fill_rate", "Fill rate", 0.95, None, True, "share", "No order asked for a target."),
     _Target(
@@ -202,7 +202,7 @@ def _score(target: _Target, metrics: Mapping[str, Any], interval: str, returns: 
             "bars of 5 minutes or finer are needed."
         )
         return unknown(reason, elsewhere=True)
-    if value is None and target.key in _LATER:
+    if value is None and target.key in _LONG_RECORD:
         return unknown(target.unknown, elsewhere=True)
     if metrics.get("trades") == 0:
         return unknown("Nothing was traded.")

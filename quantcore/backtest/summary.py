@@ -156,7 +156,7 @@ def _scores(scores: Sequence[Score]) -> list[Table | Text]:
     if unknown:
         parts.append(Text(f"not measurable in this run: {', '.join(unknown)}", style="dim"))
     later = f"{plural(elsewhere, 'target')} {'is' if elsewhere == 1 else 'are'}"
-    parts.append(Text(f"{later} measured live, on finer bars or by later work", style="dim"))
+    parts.append(Text(f"{later} measured live, on finer bars or on longer records", style="dim"))
     return parts
 
 

@@ -342,7 +342,7 @@ def test_the_last_line_printed_is_the_folder(run: Run, tmp_path: Path, width: in
     text = " ".join(out.getvalue().split())
     assert "Sharpe ratio" in text
     assert "not measurable in this run: Sharpe ratio, maximum drawdown, annual return" in text
-    assert "12 targets are measured live, on finer bars or by later work" in text
+    assert "12 targets are measured live, on finer bars or on longer records" in text
     assert f"note: {run.notes[1]}" in text
     assert run.notes[2] not in text
     assert "\x1b" not in text
