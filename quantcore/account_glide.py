@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.curve import record
 from quantcore.kernels.fills import reaches, trades_through
 from quantcore.kernels.layout import (
@@ -83,7 +82,7 @@ ENDS = 9
 N_SCRATCH = 10
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def glide(
     account: Account, market: Market, rules: Rules, config: FloatArray, decisions: IntArray, targets: FloatArray,
     journal: Journal, scratch: FloatArray, exits: bool, start: int, stop: int,
@@ -123,7 +122,7 @@ def glide(
     return row
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _at_rest(account: Account, exits: bool) -> bool:
     """Return whether every open order rests and every position has its protective orders."""
     for k in range(account.counter[OPEN_ORDERS]):
@@ -139,7 +138,7 @@ def _at_rest(account: Account, exits: bool) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _before_time_exit(
     account: Account, market: Market, config: FloatArray, start: int, stop: int
 ) -> int:
@@ -156,7 +155,7 @@ def _before_time_exit(
     return row
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _without_target(targets: FloatArray, decisions: IntArray, row: int, n: int) -> int:
     """Return how many of `n` rows come before the first that is given a target."""
     if len(decisions) > 0:
@@ -177,7 +176,7 @@ def _without_target(targets: FloatArray, decisions: IntArray, row: int, n: int) 
     return int(k // width - row)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _untouched(account: Account, market: Market, row: int, n: int) -> int:
     """Return how many of `n` rows reach no resting order."""
     for k in range(account.counter[OPEN_ORDERS]):
@@ -204,7 +203,7 @@ def _untouched(account: Account, market: Market, row: int, n: int) -> int:
     return n
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _far_from_liquidation(
     account: Account, rules: Rules, market: Market, scratch: FloatArray, row: int, n: int
 ) -> int:
@@ -243,7 +242,7 @@ def _far_from_liquidation(
     return n
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _gather(
     mark: FloatArray, last: FloatArray, mark_worst: FloatArray, worst: FloatArray, scratch: FloatArray,
     row: int, n: int, s: int,
@@ -258,7 +257,7 @@ def _gather(
         scratch[ADVERSE, r] = worst_mark if at_mark > 0.0 else worst_last
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _add(
     scratch: FloatArray, n: int, qty: float, entry: float, own: float, alone: bool,
     floor: float, cap: float, rate: float, cum: float,
@@ -285,7 +284,7 @@ def _add(
     return n
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _within_band(
     account: Account, rules: Rules, market: Market, config: FloatArray, decisions: IntArray, targets: FloatArray,
     scratch: FloatArray, row: int, n: int,
@@ -314,7 +313,7 @@ def _within_band(
     return n
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _mark(
     account: Account, rules: Rules, market: Market, decisions: IntArray, journal: Journal, scratch: FloatArray,
     row: int, n: int,
@@ -323,15 +322,15 @@ def _mark(
     if len(journal.curve) > 1:
         _record_all(account, rules, market, decisions, journal, scratch, row, n)
     else:
-        recorded = journal.filled[1]
+        recorded, curve = journal.filled[1], journal.curve
         if len(decisions) == 0:
             for r in range(n):
-                journal.curve[CURVE_EQUITY, unsigned(recorded + r)] = scratch[EQUITIES, r]
+                curve[CURVE_EQUITY, unsigned(recorded + r)] = scratch[EQUITIES, r]
             recorded += n
         else:
             for r in range(n):
                 if decisions[unsigned(row + r)] != -1:
-                    journal.curve[CURVE_EQUITY, unsigned(recorded)] = scratch[EQUITIES, r]
+                    curve[CURVE_EQUITY, unsigned(recorded)] = scratch[EQUITIES, r]
                     recorded += 1
         journal.filled[1] = recorded
         _raise_peak(account.cash, scratch, n)
@@ -344,7 +343,7 @@ def _mark(
             break
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _record_all(
     account: Account, rules: Rules, market: Market, decisions: IntArray, journal: Journal, scratch: FloatArray,
     row: int, n: int,
@@ -364,7 +363,7 @@ def _record_all(
     journal.filled[1] = recorded
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _raise_peak(cash: FloatArray, scratch: FloatArray, n: int) -> None:
     # Mostly there is none: the first loop runs over whole vectors, the second waits for each comparison.
     nav_rate, peak = cash[NAV_RATE], cash[PEAK_NAV]
@@ -377,18 +376,19 @@ def _raise_peak(cash: FloatArray, scratch: FloatArray, n: int) -> None:
         cash[PEAK_NAV] = peak
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _set_marks(position: FloatArray, marks: FloatArray, closes: FloatArray, row: int) -> None:
     for s in range(len(position)):
         if position[s, QTY] != 0.0:
             position[s, MARK] = marks[row, s] if marks[row, s] > 0.0 else closes[row, s]
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _notionals(
     account: Account, rules: Rules, market: Market, scratch: FloatArray, row: int, n: int
 ) -> None:
     """Fill `GROSS`, `NET` and `MAINTENANCE` at the closing marks, as `kernels.liquidation.value`."""
+    marks, closes = market.mark_close, market.close
     for r in range(n):
         scratch[GROSS, r] = scratch[NET, r] = scratch[MAINTENANCE, r] = 0.0
     for s in range(len(account.held)):
@@ -398,8 +398,7 @@ def _notionals(
         rate, cum = rules.bracket[s, tier, MAINTENANCE_RATE], rules.bracket[s, tier, CUM]
         for r in range(n):
             at = unsigned(row + r)
-            mark = market.mark_close[at, s]
-            notional = qty * (mark if mark > 0.0 else market.close[at, s])
+            notional = qty * (marks[at, s] if marks[at, s] > 0.0 else closes[at, s])
             scratch[NET, r] += notional
             scratch[GROSS, r] += abs(notional)
             scratch[MAINTENANCE, r] += abs(notional) * rate - cum

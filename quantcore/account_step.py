@@ -9,6 +9,7 @@ from numba import njit
 
 from quantcore.account_glide import BLOCK, N_SCRATCH, glide
 from quantcore.execution.exits import guard_positions
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.curve import record
 from quantcore.kernels.layout import (
     BAR_US,
@@ -91,19 +92,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
     journal: Journal, room: int, start: int, stop: int,
 ) -> int:  # fmt: skip
     """Advance the account over rows ``[start, stop)``; return the first row before which the journal passed `room`."""
-    # Lent arrays are not counted: numba else counts references at every step into a tuple, with locked instructions.
-    account = Account(
-        lent(account.cash), lent(account.counter), lent(account.position), lent(account.held),
-        lent(account.order), lent(account.ticket),
-    )  # fmt: skip
-    market = Market(
-        lent(market.ts_us), lent(market.open), lent(market.high), lent(market.low), lent(market.close),
-        lent(market.mark_open), lent(market.mark_high), lent(market.mark_low), lent(market.mark_close),
-    )  # fmt: skip
-    rules = Rules(lent(rules.rate), lent(rules.size), lent(rules.bracket))
-    journal = Journal(
-        lent(journal.filled), lent(journal.whole), lent(journal.number), lent(journal.curve)
-    )
+    account, market, rules, journal = lent(account), lent(market), lent(rules), lent(journal)
     config, settlement, settlement_value = lent(config), lent(settlement), lent(settlement_value)
     flow_row, flow_time, flow_amount = lent(flow_row), lent(flow_time), lent(flow_amount)
     decisions, targets, script, script_value = (
@@ -112,13 +101,13 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         lent(script),
         lent(script_value),
     )
-    exits = False
+    exits = NO
     for column in (STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, TIME_EXIT_US):
         exits |= config[column] != OFF
-    endings = False
+    endings = NO
     for s in range(len(account.held)):
         endings |= rules.size[s, ENDS_US] <= market.ts_us[stop - 1]
-    scratch = lent(np.empty((N_SCRATCH, BLOCK)))
+    scratch = np.empty((N_SCRATCH, BLOCK))
     paid = _first(settlement[:, SETTLEMENT_ROW], start)
     flow = _first(flow_row, start)
     sent = _first(script[:, SCRIPT_ROW], start)
@@ -154,7 +143,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             arrive(account, rules, journal, market, row, open_ts)
         if account.counter[OPEN_ORDERS] > 0:
             trade_inside(account, rules, journal, market, row, NO)
-            account.position[:, FORMER_MARK] = account.position[:, MARK]
+            _copy_marks(account, MARK, FORMER_MARK)
         # Valued once, and again only after something was closed: first within the bar, then at its close.
         at_close = False
         while True:
@@ -194,7 +183,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
     return stop
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _trade_on(
     account: Account,
     rules: Rules,
@@ -208,7 +197,7 @@ def _trade_on(
     changed = endangered and test_margin(account, rules, journal, market, row, NO)
     if account.counter[OPEN_ORDERS] > 0:
         # Orders inside the bar do not know its closing marks yet; the positions are valued once more after them.
-        account.position[:, MARK] = account.position[:, FORMER_MARK]
+        _copy_marks(account, FORMER_MARK, MARK)
         trade_inside(account, rules, journal, market, row, YES)
         follow(account, market, row)
         changed = True
@@ -217,7 +206,13 @@ def _trade_on(
     return changed
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
+def _copy_marks(account: Account, source: int, target: int) -> None:
+    for s in range(len(account.held)):
+        account.position[s, target] = account.position[s, source]
+
+
+@inner()
 def _first(rows: IntArray, row: int) -> int:
     k = 0
     while k < len(rows) and rows[k] < row:
@@ -225,7 +220,7 @@ def _first(rows: IntArray, row: int) -> int:
     return k
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _settle_funding(
     account: Account,
     rules: Rules,
@@ -249,7 +244,7 @@ def _settle_funding(
     )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _settle_ended(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int
 ) -> bool:
@@ -270,7 +265,7 @@ def _settle_ended(
     return settled
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _send_scripted(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray,
     whole: IntArray, number: FloatArray,

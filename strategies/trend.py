@@ -51,6 +51,7 @@ from quantcore.errors import SchemaMismatch
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_panel
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.ewm import (
     bars_to_forget,
     ewm_step,
@@ -109,7 +110,7 @@ class TrendSettings:
             raise ValueError(f"cap must be > 0, was {self.cap}")
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _walk_covariance(decay: float, other: float) -> float:
     r"""Return the covariance, on a random walk of unit steps, of the price's distances from two of its averages.
 
@@ -164,7 +165,7 @@ def init(n_symbols: int, speeds: int) -> FloatArray:
     return state
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _response(crossovers: float, variance: float) -> float:
     if variance <= 0.0:
         return 0.0

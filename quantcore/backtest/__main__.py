@@ -15,16 +15,17 @@ def main(cfg: DictConfig) -> int:
     from quantcore.backtest.experiment import run_configured
     from quantcore.backtest.metrics import compute_metrics
     from quantcore.backtest.outlook import outlook
-    from quantcore.backtest.report import write_run
-    from quantcore.backtest.summary import print_summary
+    from quantcore.backtest.summary import print_folder, print_summary
     from quantcore.config import writable_folder
 
     runs = writable_folder(cfg.runs, key="runs")
     run = run_configured(cfg)
     ahead = outlook(run, curves(run))
     metrics = compute_metrics(run, ahead=ahead)
-    folder = write_run(run, runs, "backtest", cfg.name, metrics=metrics, ahead=ahead)
-    print_summary(run, metrics, folder, experiment=cfg.name)
+    print_summary(run, metrics, experiment=cfg.name)
+    from quantcore.backtest.report import write_run  # the page's libraries, after the first lines
+
+    print_folder(write_run(run, runs, "backtest", cfg.name, metrics=metrics, ahead=ahead))
     return 0
 
 

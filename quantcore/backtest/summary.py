@@ -1,4 +1,4 @@
-"""What a run prints when it is done: headline numbers, costs, scorecard, and the results folder as the last line."""
+"""What a run prints: headline numbers, costs and scorecard when it is done, the results folder as the last line."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ WIDTH = 100
 def print_summary(
     run: Run,
     metrics: Mapping[str, Any],
-    folder: Path,
     *,
     experiment: str,
     console: Console | None = None,
 ) -> None:
-    """Print a run's summary; the last line is the results folder's path and nothing else.
+    """Print a run's summary, before its report is written: that takes longer than the run.
 
     Parameters
     ----------
@@ -48,8 +47,6 @@ def print_summary(
         The finished run.
     metrics : mapping of str to Any
         `metrics.json`.
-    folder : Path
-        Where the results are.
     experiment : str
         For the heading.
     console : rich Console or None
@@ -77,6 +74,14 @@ def print_summary(
     notes = [note for note in run.notes if not is_limit(note)]
     for note in [*notes, "The report also tells what the model leaves out in every run."]:
         screen.print(Text(f"note: {note}", style="dim"), width=width)
+
+
+def print_folder(folder: Path, *, console: Console | None = None) -> None:
+    """Print where the report is, and as the last line the results folder's path and nothing else."""
+    from rich.console import Console
+    from rich.text import Text
+
+    screen = Console(highlight=False) if console is None else console
     screen.print(Text(f"report: {folder / 'tearsheet.html'}", style="dim"), soft_wrap=True)
     screen.print(Text(str(folder)), soft_wrap=True)
 

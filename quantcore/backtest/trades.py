@@ -11,6 +11,7 @@ from quantcore import kernels  # noqa: F401  (sets the cache folder before numba
 from quantcore.backtest.result import SCHEMAS, check_columns
 from quantcore.errors import DataGap
 from quantcore.frames import Bars
+from quantcore.kernels.compiled import inner
 from quantcore.timegrid import index_us, to_index
 from quantcore.types import FloatArray, IntArray
 
@@ -28,7 +29,7 @@ _POSITION, _CASH, _TRADE = 0, 1, 2
 _ENTERED, _ENTRY_VALUE, _EXIT_VALUE, _FEES, _FUNDING, _WORST, _BEST = range(7)
 
 
-@njit(cache=True)
+@inner(python_division=True)
 def _excurse(
     money: FloatArray, trade: int, cash: float, position: float, low: float, high: float
 ) -> None:
@@ -41,7 +42,7 @@ def _excurse(
             money[trade, _BEST] = value
 
 
-@njit(cache=True)
+@inner(python_division=True)
 def _settle(
     paid: IntArray,
     amounts: FloatArray,
@@ -62,7 +63,7 @@ def _settle(
     return settled, unplaced
 
 
-@njit(cache=True)
+@inner(python_division=True)
 def _leave(
     fill: int,
     column: int,
@@ -91,7 +92,7 @@ def _leave(
     return left
 
 
-@njit(cache=True)
+@inner(python_division=True)
 def _enter(
     fill: int,
     column: int,
@@ -118,7 +119,7 @@ def _enter(
     return count
 
 
-@njit(cache=True)
+@inner(python_division=True)
 def _watch(
     column: int,
     stop: int,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     CANCEL_TS,
     CLOSE_POSITION,
@@ -51,7 +50,7 @@ _TARGET = constant(FillReason.TARGET)
 _WOULD_TRIGGER = constant(Rule.WOULD_TRIGGER)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def guard_positions(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray
 ) -> None:
@@ -71,7 +70,7 @@ def guard_positions(
             _leave_on_time(account, rules, journal, market, row, config, s)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _withdraw(
     account: Account, journal: Journal, ts: int, delay_us: int, s: int, keep_trailing: bool
 ) -> None:
@@ -89,7 +88,7 @@ def _withdraw(
                 end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _protect(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int, moved: bool
 ) -> None:  # fmt: skip
@@ -137,7 +136,7 @@ def _protect(
         )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _send(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int, side: int,
     kind: int, working: int, reason: int, stop: float, callback: float,
@@ -155,7 +154,7 @@ def _send(
         _leave(account, rules, journal, ts, delay, s, reason)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _leave(
     account: Account, rules: Rules, journal: Journal, ts: int, delay: int, s: int, reason: int
 ) -> None:  # fmt: skip
@@ -179,7 +178,7 @@ def _leave(
     )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _leave_on_time(
     account: Account,
     rules: Rules,

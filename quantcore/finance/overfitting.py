@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy import integrate, optimize, special
+from scipy import special
 
 from quantcore.finance.sharpe import probabilistic_sharpe, varying_columns
 from quantcore.types import FloatArray
@@ -85,6 +85,8 @@ def expected_max_normal(n: float) -> float:
     >>> round(expected_max_normal(10), 6)
     1.538753
     """
+    from scipy.integrate import quad
+
     _check_trials(n)
     if n == 1:
         return 0.0
@@ -95,8 +97,7 @@ def expected_max_normal(n: float) -> float:
     typical = max(-float(special.ndtri(1.0 / n)), 0.5)
     parts = [0.0, typical / 2.0, typical, 2.0 * typical, math.inf]
     return math.fsum(
-        integrate.quad(missing, a, b, epsabs=1e-13, epsrel=1e-12)[0]
-        for a, b in itertools.pairwise(parts)
+        quad(missing, a, b, epsabs=1e-13, epsrel=1e-12)[0] for a, b in itertools.pairwise(parts)
     )
 
 
@@ -284,7 +285,9 @@ def effective_trials(returns: npt.ArrayLike, *, n_draws: int, rng: np.random.Gen
     best = total / n_draws
     if best >= expected_max_normal(n_trials):
         return float(n_trials)
-    return float(optimize.brentq(lambda n: expected_max_normal(n) - best, 1.0, n_trials))
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda n: expected_max_normal(n) - best, 1.0, n_trials))
 
 
 def backtest_overfitting(

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     LEVERAGE,
     MARKET_MAX_LOTS,
@@ -128,7 +129,7 @@ def lot_grid(
     return Grid(target, share, use, least, most, wish, caps * (1.0 + _WITHIN))
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _lot_range(
     rules: Rules, s: int, wanted: float, lot_value: float, may_exceed: bool
 ) -> tuple[int, int]:
@@ -187,7 +188,7 @@ def greedy_lots(grid: Grid, lots: IntArray) -> None:
         pass
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _count(grid: Grid, lots: IntArray, used: FloatArray) -> None:
     used[0] = used[1] = 0.0
     for s in range(len(lots)):
@@ -195,13 +196,13 @@ def _count(grid: Grid, lots: IntArray, used: FloatArray) -> None:
         used[1] += lots[s] * grid.share[s] * grid.use[s, 1]
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _charge(grid: Grid, price: FloatArray, s: int) -> float:
     """Return what a unit of a symbol's weight costs at a price of each cap."""
     return float(price[0] + price[1] * grid.use[s, 1])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _raise_price(grid: Grid, lots: IntArray, price: FloatArray, cap: int) -> None:
     """Raise one cap's price until the lots that are still worth it fit."""
     low = high = 0.0
@@ -222,7 +223,7 @@ def _raise_price(grid: Grid, lots: IntArray, price: FloatArray, cap: int) -> Non
             high = price[cap]
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _fill_best(grid: Grid, lots: IntArray, used: FloatArray) -> bool:
     """Give the symbol that gains most per unit of the caps as many lots as fit; return whether one took any."""
     best, best_gain, best_lots = -1, 0.0, 0
@@ -242,7 +243,7 @@ def _fill_best(grid: Grid, lots: IntArray, used: FloatArray) -> bool:
     return best >= 0
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _take(grid: Grid, lots: IntArray, used: FloatArray, s: int, to: int) -> None:
     grown = (to - lots[s]) * grid.share[s]
     used[0] += grown
@@ -250,7 +251,7 @@ def _take(grid: Grid, lots: IntArray, used: FloatArray, s: int, to: int) -> None
     lots[s] = to
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _ceiling(grid: Grid, gross: float, margin: float, s: int, held: int) -> int:
     """Return the most lots of a symbol that the caps allow beside what the others use, -1 if not even none."""
     room = min(grid.cap[0] - gross, (grid.cap[1] - margin) / grid.use[s, 1])
@@ -313,13 +314,13 @@ def improve_lots(grid: Grid, curvature: FloatArray, lots: IntArray) -> None:
             break
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _growth(curve: float, slope: float, move: float) -> float:
     """Return by how much a move makes the objective larger, and the rounding error of that with it."""
     return curve * move * move * (1.0 + _WITHIN) - 2.0 * slope * move + _WITHIN * abs(slope * move)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _move(
     grid: Grid, curvature: FloatArray, lots: IntArray, slope: FloatArray, used: FloatArray, s: int, to: int
 ) -> None:  # fmt: skip
@@ -329,7 +330,7 @@ def _move(
     _take(grid, lots, used, s, to)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _improve_one(
     grid: Grid, curvature: FloatArray, lots: IntArray, slope: FloatArray, used: FloatArray, i: int
 ) -> bool:
@@ -343,7 +344,7 @@ def _improve_one(
     return bool(better)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _improve_two(
     grid: Grid, curvature: FloatArray, lots: IntArray, slope: FloatArray, used: FloatArray, i: int, to: int
 ) -> bool:  # fmt: skip
@@ -463,12 +464,12 @@ def branch_and_bound(
     return best, best, nodes
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def _cutoff(tree: Tree, best: float) -> float:
     return best * (1.0 - _SAME) - tree.slack
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _new_tree(grid: Grid, curvature: FloatArray, own: FloatArray) -> Tree:
     n = len(own)
     order, depth_of, size = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n)
@@ -494,7 +495,7 @@ def _new_tree(grid: Grid, curvature: FloatArray, own: FloatArray) -> Tree:
     )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _keep_better(
     grid: Grid, curvature: FloatArray, chosen: IntArray, lots: IntArray, best: float
 ) -> float:
@@ -506,7 +507,7 @@ def _keep_better(
     return tracking_objective(grid, curvature, lots)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _peek(grid: Grid, tree: Tree, depth: int, ceiling: int) -> tuple[float, int, int]:
     """Return the bound of a node's nearest untried child, its lots, and the column of `next` that they come from."""
     s = tree.order[depth]
@@ -522,7 +523,7 @@ def _peek(grid: Grid, tree: Tree, depth: int, ceiling: int) -> tuple[float, int,
     return tree.rest[depth] + best, to, column
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _next_child(grid: Grid, tree: Tree, depth: int) -> tuple[float, int]:
     ceiling = _ceiling(grid, tree.used[depth, 0], tree.used[depth, 1], tree.order[depth], 0)
     value, to, column = _peek(grid, tree, depth, ceiling)
@@ -535,7 +536,7 @@ def _next_child(grid: Grid, tree: Tree, depth: int) -> tuple[float, int]:
     return value, to
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _open_bound(grid: Grid, tree: Tree, depth: int) -> float:
     """Return the least bound of the children that were not looked at."""
     least = math.inf
@@ -544,7 +545,7 @@ def _open_bound(grid: Grid, tree: Tree, depth: int) -> float:
     return least
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _open(
     grid: Grid, curvature: FloatArray, tree: Tree, depth: int, deviation: FloatArray, best: float
 ) -> float:
@@ -569,7 +570,7 @@ def _open(
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _relax(
     grid: Grid, curvature: FloatArray, tree: Tree, depth: int, deviation: FloatArray
 ) -> None:
@@ -595,7 +596,7 @@ def _relax(
         slope[i] = 2.0 * (slope[i] - tree.own[i] * deviation[i])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _settled(tree: Tree, depth: int, deviation: FloatArray) -> float:
     """Return the part of the lower bound that the open symbols do not change."""
     value = 0.0
@@ -607,7 +608,7 @@ def _settled(tree: Tree, depth: int, deviation: FloatArray) -> float:
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _raise_prices(grid: Grid, tree: Tree, depth: int, enough: float) -> float:
     """Return the open symbols' part of the lower bound at prices of the caps that make it large; keep the prices."""
     price, over, bend = np.zeros(2), np.zeros(2), np.zeros(2)
@@ -628,7 +629,7 @@ def _raise_prices(grid: Grid, tree: Tree, depth: int, enough: float) -> float:
     return best
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _lagrangian(
     grid: Grid, tree: Tree, depth: int, price: FloatArray, over: FloatArray, bend: FloatArray
 ) -> float:

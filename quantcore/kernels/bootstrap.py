@@ -15,6 +15,7 @@ import math
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.types import FloatArray, IntArray
 
 
@@ -55,7 +56,7 @@ def stationary_paths(
     return paths
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _fill(
     sample: FloatArray, starts: IntArray, returns: FloatArray, restart_probability: float,
     rng: np.random.Generator,

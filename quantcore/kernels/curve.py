@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     CURVE_DRAWDOWN,
     CURVE_EQUITY,
@@ -30,7 +29,7 @@ from quantcore.kernels.layout import (
 from quantcore.kernels.ledger import ISOLATED, position_margin
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def record(
     account: Account, rules: Rules, journal: Journal, curve: int, pnl: float, maintenance: float,
     gross: float, net: float,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import TAKER_COST, Rules
 from quantcore.kernels.rules import tick_down, tick_up
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def taker_price(rules: Rules, s: int, side: int, reference: float) -> float:
     """Return what crossing costs: the reference, half-spread and slippage worse, on the tick that is worse still."""
     if side > 0:
@@ -28,13 +29,13 @@ def inside(price: float, low: float, high: float) -> float:
     return min(max(price, low), high)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def trades_through(side: int, limit: float, low: float, high: float) -> bool:
     """Return whether the bar trades beyond a resting limit; a touch leaves it in the queue."""
     return low < limit if side > 0 else high > limit
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def reaches(side: int, level: float, low: float, high: float) -> bool:
     """Return whether a stop is reached: a buy stop from below, a sell stop from above."""
     return high >= level if side > 0 else low <= level

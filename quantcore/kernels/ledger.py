@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     CUM,
     ENTRY,
@@ -101,7 +100,7 @@ _CLOSED = constant(Action.CLOSED)
 _CUT = constant(Action.CUT)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def event(journal: Journal, kind: int, ts: int, symbol: int) -> int:
     """Open the next row of the journal and return it."""
     row = journal.filled[0]
@@ -114,7 +113,7 @@ def event(journal: Journal, kind: int, ts: int, symbol: int) -> int:
     return int(row)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def explain(
     journal: Journal,
     ts: int,
@@ -134,7 +133,7 @@ def explain(
     journal.number[row, B] = value
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def write_new_order(
     journal: Journal, ts: int, decision_ts: int, symbol: int, order_id: int, side: int, lots: int, kind: int, tif: int,
     flags: int, reason: int, client: int, qty: float, price: float, stop: float,
@@ -156,7 +155,7 @@ def write_new_order(
     journal.number[row, C] = stop
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def write_status(
     journal: Journal, ts: int, symbol: int, order_id: int, status: int, rule: int
 ) -> None:
@@ -167,7 +166,7 @@ def write_status(
     journal.whole[row, EVENT_REASON] = rule
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def next_order_id(account: Account) -> int:
     """Return a new order's number."""
     order_id = account.counter[NEXT_ORDER_ID]
@@ -175,7 +174,7 @@ def next_order_id(account: Account) -> int:
     return int(order_id)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def opening_lots(held: int, lots: int) -> int:
     """Return how many of an order's signed lots would enlarge or turn the position held."""
     if held == 0 or (held > 0) == (lots > 0):
@@ -183,7 +182,7 @@ def opening_lots(held: int, lots: int) -> int:
     return max(abs(lots) - abs(held), 0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def fill(
     account: Account, rules: Rules, journal: Journal, s: int, lots: int, price: float, fee_rate: float,
     ts: int, decision_ts: int, order_id: int, liquidity: int, reason: int, reference: float,
@@ -234,7 +233,7 @@ def fill(
     journal.number[row, F] = realised
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def forced_fill(
     account: Account, rules: Rules, journal: Journal, s: int, price: float, fee_rate: float, ts: int, reason: int
 ) -> None:  # fmt: skip
@@ -266,7 +265,7 @@ def forced_fill(
     write_status(journal, ts, s, order_id, _FILLED, NONE)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def take_over(
     account: Account, rules: Rules, journal: Journal, s: int, price: float, ts: int
 ) -> None:
@@ -281,7 +280,7 @@ def take_over(
     write_liquidation(account, journal, s, qty, price, fee, max(-left, 0.0), price, ts)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def write_liquidation(
     account: Account, journal: Journal, s: int, qty: float, price: float, fee: float, insurance: float,
     trigger: float, ts: int,
@@ -299,7 +298,7 @@ def write_liquidation(
     explain(journal, ts, s, _MARGIN_STAGE, _LIQUIDATED, _CLOSED, trigger, qty)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _move_isolated(
     account: Account, rules: Rules, s: int, before: int, closing: int, opening: int, price: float,
     realised: float, fee: float,
@@ -327,7 +326,7 @@ def _move_isolated(
         cash[WALLET] -= fee
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _charge_isolated(account: Account, s: int, amount: float) -> None:
     """Take a cost from a position's margin, then from the wallet; the rest its profit carries, as margin below 0."""
     cash, position = account.cash, account.position
@@ -339,7 +338,7 @@ def _charge_isolated(account: Account, s: int, amount: float) -> None:
     position[s, MARGIN] -= amount
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def pay_funding(
     account: Account, rules: Rules, journal: Journal, s: int, time_us: int, rate: float, mark: float, assumed: int
 ) -> None:  # fmt: skip
@@ -361,7 +360,7 @@ def pay_funding(
     journal.number[row, D] = amount
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def move_cash(
     account: Account, rules: Rules, journal: Journal, time_us: int, amount: float
 ) -> None:
@@ -384,7 +383,7 @@ def move_cash(
     journal.number[row, A] = amount
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def available_margin(account: Account, rules: Rules, without: int, with_pending: bool) -> float:
     """Return wallet + cross unrealised PnL - initial margin of positions and of open orders, at last marks, USDT.
 
@@ -403,7 +402,7 @@ def available_margin(account: Account, rules: Rules, without: int, with_pending:
     return float(free)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def order_notional(
     account: Account, rules: Rules, s: int, without: int, with_pending: bool
 ) -> float:
@@ -427,7 +426,7 @@ def order_notional(
     return float(max(abs(held + buys), abs(held - sells), abs(held)) - abs(held))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def position_margin(account: Account, rules: Rules, s: int, mark: float) -> float:
     """Return a position's maintenance margin at a mark, USDT."""
     notional = abs(account.position[s, QTY]) * mark

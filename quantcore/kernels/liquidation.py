@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.fills import inside, worse
 from quantcore.kernels.layout import (
     CAP,
@@ -49,7 +50,7 @@ AT_HIGHS = constant(1)
 AT_CLOSE = constant(2)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def tier_of(rules: Rules, s: int, notional: float, hint: int) -> int:
     """Return the row of a symbol's brackets that holds a notional; a view of them would be counted, atomically."""
     tier = hint
@@ -120,7 +121,7 @@ def value(
     return isolated, pnl, maintenance, gross, net, endangered or (most > 0.0 and worst <= most)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def test_margin(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, at_close: bool
 ) -> bool:
@@ -156,7 +157,7 @@ def test_margin(
     return closed
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _cross_members(account: Account, rules: Rules) -> IntArray:
     members = np.empty(len(account.held), dtype=np.int64)
     count = 0
@@ -167,7 +168,7 @@ def _cross_members(account: Account, rules: Rules) -> IntArray:
     return members[:count]
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def mark_at(account: Account, market: Market, row: int, s: int, scenario: int) -> float:
     """Return a bar's mark of a scenario; without one the last price, in a hole the last known mark."""
     if scenario == AT_CLOSE:
@@ -181,7 +182,7 @@ def mark_at(account: Account, market: Market, row: int, s: int, scenario: int) -
     return float(last) if last > 0.0 else float(account.position[s, MARK])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _mark_open(account: Account, market: Market, row: int, s: int) -> float:
     low, high = (
         mark_at(account, market, row, s, AT_LOWS),
@@ -195,7 +196,7 @@ def _mark_open(account: Account, market: Market, row: int, s: int) -> float:
     return inside(start, low, high)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _excess_at(
     account: Account, rules: Rules, market: Market, row: int, members: IntArray, scenario: int
 ) -> float:
@@ -210,7 +211,7 @@ def _excess_at(
     return float(margin)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _liquidate(
     account: Account,
     rules: Rules,
@@ -255,7 +256,7 @@ def _liquidate(
     return closed
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _largest_margin(
     qty: FloatArray, mark: FloatArray, members: IntArray, brackets: FloatArray
 ) -> int:
@@ -269,7 +270,7 @@ def _largest_margin(
     return chosen
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _close(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, s: int, others: float,
     mark: float, start: float,
@@ -295,12 +296,12 @@ def _close(
     write_liquidation(account, journal, s, qty, price, fee, insurance, mark, ts)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _is_isolated(rules: Rules, s: int) -> bool:
     return bool(rules.size[s, MARGIN_TYPE] == ISOLATED)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _cover_shortfall(account: Account, rules: Rules, journal: Journal) -> None:
     """Let the insurance fund pay what a cross account owes after its last position is closed."""
     wallet = account.cash[WALLET]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.fills import inside, reaches, taker_price, trades_through, worse
 from quantcore.kernels.layout import (
     ACTIVE_TS,
@@ -93,7 +92,7 @@ _REDUCE_ONLY = constant(Rule.REDUCE_ONLY)
 _LIQUIDATED = constant(Rule.LIQUIDATION)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def trade(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, price: float,
     liquidity: int, reference: float,
@@ -133,7 +132,7 @@ def trade(
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _ruinous(
     account: Account, rules: Rules, s: int, closing: int, price: float, fee_rate: float
 ) -> bool:
@@ -154,7 +153,7 @@ def _ruinous(
     return bool(account.cash[WALLET] + profit - fee < 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _margin_refusal(
     account: Account, rules: Rules, journal: Journal, ts: int, k: int, lots: int, opening: int, price: float,
     fee_rate: float,
@@ -184,7 +183,7 @@ def _margin_refusal(
     return -1
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def arrive(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, open_ts: int
 ) -> None:
@@ -203,7 +202,7 @@ def arrive(
         _meet_open(account, rules, journal, market, row, chosen)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _meet_open(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int
 ) -> None:
@@ -222,7 +221,7 @@ def _meet_open(
         _meet_open_limit(account, rules, journal, market, row, k, reference)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _meet_open_limit(
     account: Account,
     rules: Rules,
@@ -257,7 +256,7 @@ def _meet_open_limit(
             end_order(account, journal, k, ts, REJECTED, rule)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _level(account: Account, market: Market, row: int, k: int, exits: bool) -> float:
     # The price at which an order trades or triggers in this bar; NaN where it does not, or not in this stage.
     ticket = account.ticket[k]
@@ -283,7 +282,7 @@ def _level(account: Account, market: Market, row: int, k: int, exits: bool) -> f
     return stop if reaches(side, stop, low, high) else math.nan
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def trade_inside(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, exits: bool
 ) -> bool:
@@ -308,7 +307,7 @@ def trade_inside(
     return filled
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _trade_at(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, level: float
 ) -> bool:

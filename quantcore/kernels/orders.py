@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     ACTIVE_TS,
     CALLBACK,
@@ -93,7 +92,7 @@ _TABLE_FULL = constant(Rule.OPEN_ORDER_LIMIT)
 _TRIGGERS = constant(Rule.WOULD_TRIGGER)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def remove(account: Account, k: int) -> None:
     """Take an order out of the table; later ones move up, so that the table stays in order of sequence."""
     count = account.counter[OPEN_ORDERS]
@@ -104,7 +103,7 @@ def remove(account: Account, k: int) -> None:
     account.counter[OPEN_ORDERS] = count - 1
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def end_order(account: Account, journal: Journal, k: int, ts: int, status: int, rule: int) -> None:
     """Remove an order and write how it ended; a refusal is also explained."""
     s = account.ticket[k, SYMBOL]
@@ -116,14 +115,14 @@ def end_order(account: Account, journal: Journal, k: int, ts: int, status: int, 
     remove(account, k)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def unguard(account: Account, k: int) -> None:
     """Forget that a position is guarded when the exchange ends its protective order: it is placed anew."""
     if _FIRST_EXIT <= account.ticket[k, REASON] <= _LAST_EXIT:
         account.position[account.ticket[k, SYMBOL], GUARDED] = 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None:
     """Cancel every open order of a symbol, or of the account where symbol is -1, for the exchange."""
     for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
@@ -132,7 +131,7 @@ def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None
             end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def place(
     account: Account, rules: Rules, journal: Journal, ts: int, delay_us: int, s: int, side: int, kind: int,
     tif: int, lots: int, flags: int, working: int, reason: int, client: int, price: float, stop: float,
@@ -181,7 +180,7 @@ def place(
     return -1
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
     account: Account, rules: Rules, s: int, side: int, kind: int, lots: int, flags: int, price: float,
     stop: float, basis: float,
@@ -211,7 +210,7 @@ def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
     return -1
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def due_cancels(account: Account, journal: Journal, open_ts: int, ts: int) -> None:
     """Cancel the orders whose cancel has reached the venue when the bar opens."""
     for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
@@ -219,7 +218,7 @@ def due_cancels(account: Account, journal: Journal, open_ts: int, ts: int) -> No
             end_order(account, journal, k, ts, CANCELED, NONE)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def fillable(account: Account, k: int) -> int:
     """Return the lots an order may still trade: a reducing one never more than the position it reduces."""
     ticket = account.ticket[k]
@@ -234,7 +233,7 @@ def fillable(account: Account, k: int) -> int:
     return min(int(ticket[ORDER_LOTS]), abs(int(held)))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def reduces(account: Account, k: int) -> bool:
     """Return whether an order can only make its symbol's position smaller."""
     ticket = account.ticket[k]
@@ -244,7 +243,7 @@ def reduces(account: Account, k: int) -> bool:
     return bool(held * ticket[SIDE] < 0 and ticket[ORDER_LOTS] <= abs(held))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def follow(account: Account, market: Market, row: int) -> None:
     """Move trailing stops with the bar's extremes, for the bars that follow."""
     for k in range(account.counter[OPEN_ORDERS]):
@@ -265,7 +264,7 @@ def follow(account: Account, market: Market, row: int) -> None:
             account.order[k, STOP_PRICE] = best * (1.0 + side * account.order[k, CALLBACK])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def request_cancel(account: Account, client: int, cancel_ts: int) -> None:
     """Ask for the cancel of the open order with a client number."""
     for k in range(account.counter[OPEN_ORDERS]):

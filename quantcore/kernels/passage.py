@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE, ZERO
 from quantcore.kernels.margin import bracket_of, liquidation_price, maintenance_margin
 from quantcore.types import FloatArray, IntArray
@@ -68,7 +69,7 @@ class Draws(NamedTuple):
     """Change of the log mark, shape ``(n_jumps,)``."""
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _scaled_erfc(x: float) -> float:
     """Return exp(x^2) erfc(x) for x >= 20 by its asymptotic series, whose terms here fall by 1/800 each."""
     step = 0.5 / (x * x)
@@ -279,7 +280,7 @@ def simulate_account(book: Book, draws: Draws, liquidated: FloatArray, outcome: 
         outcome[p, 2] = loss
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _walk_cross(book: Book, draws: Draws, p: int, liquidated: FloatArray) -> tuple[float, float]:
     """Return the share of a path on which the cross account survives, and its expected loss where not."""
     if book.n_cross == 0:
@@ -319,7 +320,7 @@ def _walk_cross(book: Book, draws: Draws, p: int, liquidated: FloatArray) -> tup
     return alive, loss
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _watch(
     book: Book, wallet: float, mark: FloatArray, after: FloatArray, tier: IntArray, start: float,
     slope: FloatArray, at: FloatArray,
@@ -344,7 +345,7 @@ def _watch(
     return stop, bridge_probability(start, stop, variance)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _cross_excess(
     book: Book, wallet: float, mark: FloatArray, tier: IntArray
 ) -> tuple[float, float]:
@@ -364,7 +365,7 @@ def _cross_excess(
     return value, reach
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _balance(book: Book, wallet: float, mark: FloatArray) -> float:
     value = wallet
     for s in range(book.n_cross):
@@ -372,7 +373,7 @@ def _balance(book: Book, wallet: float, mark: FloatArray) -> float:
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _slope_of_value(
     book: Book, mark: FloatArray, after: FloatArray, tier: IntArray, slope: FloatArray
 ) -> float:
@@ -398,7 +399,7 @@ def _slope_of_value(
     return variance
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _jump_all(draws: Draws, jump: int, end: int, step: int, mark: FloatArray) -> int:
     """Apply the jumps of a step to the cross positions' marks; return the first of the next step."""
     while jump < end and draws.jump_step[jump] == step:
@@ -409,7 +410,7 @@ def _jump_all(draws: Draws, jump: int, end: int, step: int, mark: FloatArray) ->
     return jump
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _funding(book: Book, step: int, mark: FloatArray) -> float:
     """Return what the cross positions pay at the end of a step, USDT."""
     paid = 0.0
@@ -418,7 +419,7 @@ def _funding(book: Book, step: int, mark: FloatArray) -> float:
     return paid
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _close_out(
     book: Book, wallet: float, mark: FloatArray, weight: float, liquidated: FloatArray
 ) -> float:
@@ -444,7 +445,7 @@ def _close_out(
     return max(balance, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _walk_isolated(book: Book, draws: Draws, p: int, s: int) -> tuple[float, float]:
     """Return the share of a path on which an isolated position survives, and its expected loss where not.
 
@@ -482,7 +483,7 @@ def _walk_isolated(book: Book, draws: Draws, p: int, s: int) -> tuple[float, flo
     return alive, loss
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _log_bridge(mark: float, after: float, barrier: float, side: float, vol: float) -> float:
     start, stop = side * (mark - barrier), side * (after - barrier)
     if np.isnan(barrier):
@@ -498,7 +499,7 @@ def _log_bridge(mark: float, after: float, barrier: float, side: float, vol: flo
     )
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _isolated_rest(margin: float, qty: float, entry: float, mark: float, fee: float) -> float:
     balance = margin + qty * (mark - entry)
     return max(balance - fee * abs(qty) * mark, 0.0)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.types import FloatArray
 
 SUM = 0
@@ -31,7 +32,7 @@ MIN = 1
 MAX = 2
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _combine(left: float, right: float, operation: int) -> float:
     if operation == SUM:
         return left + right
@@ -102,7 +103,7 @@ def rolling_scan(values: FloatArray, operation: int, state: FloatArray) -> Float
     return _scan(values, operation, 1.0, state)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _scan(values: FloatArray, operation: int, divisor: float, state: FloatArray) -> FloatArray:
     # `rolling_step` with the position and the right part in registers: no modulo, and no load after a store.
     n_bars, n_symbols = values.shape
@@ -145,7 +146,7 @@ def rolling_std_init(n_symbols: int, window: int) -> FloatArray:
     return np.zeros((n_symbols, 2, window + 2))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _merge_moments(
     n_left: int, mean_left: float, m2_left: float, n_right: int, mean_right: float, m2_right: float
 ) -> tuple[float, float]:

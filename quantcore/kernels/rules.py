@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     STEP_DENOMINATOR,
     STEP_NUMERATOR,
@@ -19,40 +19,40 @@ from quantcore.kernels.layout import (
 _ON_TICK = 1e-6
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def quantity(rules: Rules, s: int, lots: int) -> float:
     """Return lots as coins: the float of the decimal string, since the denominator is a power of ten."""
     return float(lots * rules.size[s, STEP_NUMERATOR] / rules.size[s, STEP_DENOMINATOR])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def whole_lots(rules: Rules, s: int, qty: float) -> int:
     """Return coins as lots, rounded toward zero so that rounding never enlarges an order."""
     lots = qty * rules.size[s, STEP_DENOMINATOR] / rules.size[s, STEP_NUMERATOR]
     return int(np.trunc(lots + math.copysign(_ON_TICK, lots)))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def tick_price(rules: Rules, s: int, ticks: float) -> float:
     """Return whole ticks as a price."""
     return float(ticks * rules.size[s, TICK_NUMERATOR] / rules.size[s, TICK_DENOMINATOR])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def tick_up(rules: Rules, s: int, price: float) -> float:
     """Return the lowest tick at or above a price."""
     ticks = price * rules.size[s, TICK_DENOMINATOR] / rules.size[s, TICK_NUMERATOR]
     return tick_price(rules, s, math.ceil(ticks - _ON_TICK))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def tick_down(rules: Rules, s: int, price: float) -> float:
     """Return the highest tick at or below a price."""
     ticks = price * rules.size[s, TICK_DENOMINATOR] / rules.size[s, TICK_NUMERATOR]
     return tick_price(rules, s, math.floor(ticks + _ON_TICK))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def tick_nearest(rules: Rules, s: int, price: float) -> float:
     """Return the tick nearest to a price."""
     ticks = price * rules.size[s, TICK_DENOMINATOR] / rules.size[s, TICK_NUMERATOR]

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     ENDED,
     ENTRY,
@@ -116,7 +117,7 @@ def moves(
     return lots != 0 if flat else not (abs(change) < band * equity or equity <= 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def plan_targets(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray
 ) -> None:  # fmt: skip
@@ -158,13 +159,13 @@ def plan_targets(
                     account.held[s, LAST_REFUSAL] = 0
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _price(market: Market, row: int, s: int) -> float:
     mark = market.mark_close[row, s]
     return float(mark) if mark > 0.0 else float(market.close[row, s])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _expected_lots(account: Account, s: int) -> int:
     # What will be held once orders on their way have traded; with one bar's latency there are none.
     lots = account.held[s, LOTS]
@@ -176,7 +177,7 @@ def _expected_lots(account: Account, s: int) -> int:
     return int(lots)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _refuse(
     account: Account, journal: Journal, ts: int, s: int, rule: int, action: int, limit: float, value: float
 ) -> None:  # fmt: skip
@@ -186,7 +187,7 @@ def _refuse(
         explain(journal, ts, s, _PLANNER, rule, action, limit, value)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _wanted_lots(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
     weight: float,
@@ -232,7 +233,7 @@ def _wanted_lots(
     return _above_minimum(account, rules, journal, ts, s, held, lots, lot_value)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _above_minimum(
     account: Account,
     rules: Rules,
@@ -254,7 +255,7 @@ def _above_minimum(
     return -held if opening < abs(lots) else 0
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -> float:
     """Return the margin that closing lots at a price makes available, USDT."""
     if closing == 0:
@@ -267,7 +268,7 @@ def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -
     return float(max(proceeds, 0.0) * share)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _fit_margin(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, lots: IntArray,
     was_cut: BoolArray,

@@ -33,6 +33,7 @@ from numba import njit
 from quantcore.errors import SchemaMismatch
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, panel_times, to_kernel, to_panel
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.ewm import (
     bars_to_forget,
     ewm_cov_init,
@@ -121,7 +122,7 @@ def init(n_symbols: int) -> FloatArray:
     return state
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _observe(symbols: FloatArray, closes: FloatArray, decay: float) -> FloatArray:
     """Return the row's returns since each symbol's last known close, advancing closes, counts and variances."""
     returns = np.empty(closes.shape[0])
@@ -138,7 +139,7 @@ def _observe(symbols: FloatArray, closes: FloatArray, decay: float) -> FloatArra
     return returns
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _shares(symbols: FloatArray, closes: FloatArray, first: float) -> FloatArray:
     """Return the inverse-volatility shares, which sum to 1; 0 for a symbol without a price or known volatility."""
     shares = np.zeros(closes.shape[0])
@@ -151,7 +152,7 @@ def _shares(symbols: FloatArray, closes: FloatArray, first: float) -> FloatArray
     return shares / total if total > 0.0 else shares
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _variance(weights: FloatArray, pairs: FloatArray) -> float:
     """Return a portfolio's variance, not below that of its positions uncorrelated; unseen pairs move as one."""
     correlated = 0.0
@@ -168,7 +169,7 @@ def _variance(weights: FloatArray, pairs: FloatArray) -> float:
     return uncorrelated + max(correlated, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def _cap(weights: FloatArray, weight_max: float, gross_max: float) -> FloatArray:
     capped = np.minimum(np.maximum(weights, -weight_max), weight_max)
     gross = np.abs(capped).sum()

@@ -5,6 +5,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from numba import config as config
 from numba import typed as typed
+from numba import types as types
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

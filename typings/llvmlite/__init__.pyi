@@ -1,0 +1,5 @@
+"""What quantcore uses of llvmlite."""
+
+from typing import Any
+
+ir: Any

@@ -1,0 +1,3 @@
+from typing import Any
+
+def alloca_once_value(builder: Any, value: Any) -> Any: ...

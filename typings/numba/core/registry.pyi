@@ -1,0 +1,7 @@
+from collections.abc import Callable
+from typing import Any
+
+class CPUDispatcher:
+    py_func: Callable[..., Any]
+    def __init__(self, py_func: Callable[..., Any], targetoptions: dict[str, Any]) -> None: ...
+    def enable_caching(self) -> None: ...
