@@ -65,6 +65,22 @@ def account_curve(bars: Bars, targets: FloatArray, stop_loss: float | None = Non
     return account.advance(account.start(), bars, targets=targets, full_curve=False)[1]
 
 
+def check_account(bars: Bars, targets: FloatArray) -> None:
+    """Assert that what is timed also happened: every crossing traded, and the money adds up."""
+    account = plane(bars)
+    state, events = account.advance(account.start(), bars, targets=targets, full_curve=False)
+    cash, curve = state["cash"], events.curve[:, at.CURVE_EQUITY]
+    crossings = int(np.count_nonzero(~np.isnan(targets)))
+    fills = int(np.count_nonzero(events.whole[:, at.KIND] == at.EVENT_FILL))
+    assert len(curve) == bars.n_bars
+    assert np.isfinite(curve).all()
+    assert fills >= 0.99 * crossings > 100
+    marks, qty = state["position"][:, at.MARK], state["position"][:, at.QTY]
+    unrealised = float(np.sum(qty * (marks - state["position"][:, at.ENTRY])))
+    booked = cash[at.REALISED] - cash[at.FEES] - cash[at.FUNDING] - cash[at.LIQUIDATION_FEES]
+    assert curve[-1] == pytest.approx(CAPITAL + booked + cash[at.INSURANCE] + unrealised, rel=1e-9)
+
+
 def bars_to_metrics(bars: Bars) -> tuple[float, float, float]:
     events = account_curve(bars, targets_of(bars, 0.9))
     return metrics_of(events.curve_ts, events.curve[:, at.CURVE_EQUITY])
@@ -157,6 +173,7 @@ def test_one_symbol_dual_moving_average(benchmark: BenchmarkFixture, table: Tabl
     # A plain index: with time stamps vectorbt converts the index again and again and takes 17 s.
     close, opens = (pd.Series(bars.array(name)[:, 0]) for name in ("close", "open"))
     targets = targets_of(bars, 0.9)
+    check_account(bars, targets)
     curve = account_curve(bars, targets).curve[:, 0]
     stamps = bars.ts_us
     # A slow contestant would spread the others' rounds over minutes, so the fast parts race among themselves.
@@ -195,6 +212,7 @@ def test_ten_symbols_share_an_account(benchmark: BenchmarkFixture, table: Table)
     bars = market(MINUTES, 10, funding=True)
     closes = pd.DataFrame(bars.array("close"), columns=list(bars.symbols))
     targets = targets_of(bars, 0.09)
+    check_account(bars, targets)
     every = hold(targets)
     parts: dict[str, Callable[[], object]] = {
         "ours, targets at crossings": partial(account_curve, bars, targets),

@@ -15,13 +15,13 @@ from quantcore.types import FloatArray, IntArray
 
 class Ledger(NamedTuple):
     balance: FloatArray
-    count: IntArray
+    paid: IntArray
 
 
 @inner()
 def pay(ledger: Ledger, k: int, amount: float) -> float:
     ledger.balance[k, 1] += amount
-    ledger.count[0] += 1
+    ledger.paid[0] += 1
     return float(ledger.balance[k, 1])
 
 
@@ -38,7 +38,7 @@ def lend_and_pay(ledger: Ledger, amounts: FloatArray) -> float:
     """Lend both, write in this frame and in frames below it."""
     ledger, amounts = lent(ledger), lent(amounts)
     last = pay_all(ledger, amounts)
-    first = ledger.count[0]
+    first = ledger.paid[0]
     ledger.balance[0, 0] = float(first)
     return last + len(ledger.balance)
 
@@ -70,7 +70,7 @@ def test_what_is_written_through_a_lent_tuple_stays_written() -> None:
     mine = ledger()
     assert lend_and_pay(mine, AMOUNTS) == 9.0 + 3
     np.testing.assert_array_equal(mine.balance, AFTER)
-    assert mine.count[0] == 3
+    assert mine.paid[0] == 3
 
 
 def test_read_only_arrays_can_be_lent() -> None:
@@ -88,7 +88,7 @@ def test_the_interpreted_twin_does_the_same() -> None:
 def test_an_inner_kernel_runs_interpreted_where_python_calls_it() -> None:
     mine = ledger()
     assert pay(mine, 1, 0.5) == 3.5
-    assert mine.count[0] == 1
+    assert mine.paid[0] == 1
     assert not pay.signatures or all("lent" in str(s) for s in pay.signatures)
 
 
