@@ -35,7 +35,15 @@ from quantcore import plots
 from quantcore.backtest.curves import curves
 from quantcore.backtest.experiment import run_experiment
 from quantcore.backtest.liquidation_risk import liquidation_risk
-from quantcore.finance import bootstrap, calendar, overfitting, performance, ruin, var_backtests
+from quantcore.finance import (
+    bootstrap,
+    calendar,
+    overfitting,
+    performance,
+    ruin,
+    tail_forecasts,
+    var_backtests,
+)
 from quantcore.timegrid import to_index
 
 SEED = 7
@@ -154,7 +162,7 @@ for n, value, probability in zip(trials, bar, deflated, strict=True):
 first = int(np.flatnonzero(daily)[0])  # before the first position there is no risk to forecast
 traded, days = daily[first:], curve.daily.dropna().index[first:]
 window = min(250, len(traded) // 2)
-forecast, _ = var_backtests.rolling_tail_loss(traded, window=window, tail_probability=0.05)
+forecast, _ = tail_forecasts.rolling_tail_loss(traded, window=window, tail_probability=0.05)
 test = var_backtests.tail_backtest(traded, window=window, tail_probability=0.05)
 exceeded = traded < -forecast
 figure = go.Figure()

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from quantcore.backtest.result import Run
+from quantcore.finance.first_passage import first_passage
 from quantcore.finance.liquidation import MarginAccount
 from quantcore.finance.liquidation_probability import (
     MIN_SHOCKS,
     LiquidationEstimate,
     filter_shocks,
-    first_passage,
     liquidation_probability,
 )
 from quantcore.frames import Bars, resample_bars

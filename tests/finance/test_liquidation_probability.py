@@ -12,6 +12,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from quantcore.finance.first_passage import (
+    JumpDiffusion,
+    Jumps,
+    first_passage,
+    first_passage_with_jumps,
+    leverage_max,
+)
 from quantcore.finance.liquidation import (
     MarginAccount,
     bracket_table,
@@ -21,13 +28,8 @@ from quantcore.finance.liquidation import (
 )
 from quantcore.finance.liquidation_probability import (
     FilteredShocks,
-    JumpDiffusion,
-    Jumps,
     LiquidationEstimate,
     filter_shocks,
-    first_passage,
-    first_passage_with_jumps,
-    leverage_max,
     liquidation_probability,
 )
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
 from quantcore.finance import risk_metrics, volatility_models
+from quantcore.finance.risk_contributions import historical_contributions, normal_contributions
 from quantcore.finance.risk_metrics import (
     CornishFisherLoss,
     cornish_fisher_monotone,
@@ -20,9 +21,7 @@ from quantcore.finance.risk_metrics import (
     filtered_historical_tail_loss,
     fit_student_t,
     garch_filter,
-    historical_contributions,
     historical_tail_loss,
-    normal_contributions,
     normal_tail_loss,
     student_t_scale,
     student_t_tail_loss,

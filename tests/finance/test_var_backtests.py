@@ -23,8 +23,8 @@ from quantcore.finance.risk_metrics import (
     normal_tail_loss,
     student_t_tail_loss,
 )
+from quantcore.finance.tail_forecasts import METHODS, rolling_tail_loss
 from quantcore.finance.var_backtests import (
-    METHODS,
     Transitions,
     christoffersen_conditional_coverage,
     christoffersen_independence,
@@ -32,7 +32,6 @@ from quantcore.finance.var_backtests import (
     judge_forecasts,
     kupiec_pof,
     non_rejection_region,
-    rolling_tail_loss,
     tail_backtest,
     time_until_first_failure,
     traffic_light,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantcore.finance import liquidation_probability as own
+from quantcore.finance import first_passage as own
 from tests.reference.runner import Case
 
 
