@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from quantcore.data.instruments import maintenance_amounts
 from quantcore.kernels import margin
 from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE, N_BRACKET, ZERO
 from quantcore.types import BoolArray, FloatArray
@@ -62,7 +63,7 @@ def bracket_table(
     table = np.empty((len(floor), N_BRACKET))
     table[:, FLOOR], table[:, MAINTENANCE_RATE] = floor, rate
     table[:, CAP] = [*floor[1:], math.inf]
-    table[:, CUM] = np.cumsum([first_cum, *floor[1:] * np.diff(rate)])
+    table[:, CUM] = np.add(maintenance_amounts(floor.tolist(), rate.tolist()), first_cum)
     check_brackets(table)
     return table
 

@@ -97,6 +97,16 @@ def test_the_interval_holds_the_ratio_and_the_metrics_take_it(run: Run, curve: C
     assert metrics["ruin_probability"] == told.ruin.probability
 
 
+def test_forecasts_of_the_tail_are_tested_from_the_first_position_on(
+    run: Run, curve: Curves
+) -> None:
+    traded = record(400, mean=0.0005, sd=0.02)
+    alone = outlook(run, with_returns(curve, traded)).tail
+    waited = outlook(run, with_returns(curve, np.concatenate([np.zeros(200), traded]))).tail
+    assert alone is not None
+    assert waited == alone
+
+
 def test_a_wild_losing_record_is_ruinous_and_a_calm_one_is_not(run: Run, curve: Curves) -> None:
     wild = outlook(run, with_returns(curve, record(400, mean=-0.002, sd=0.05))).ruin
     calm = outlook(run, with_returns(curve, record(400, mean=0.001, sd=0.005))).ruin
