@@ -128,3 +128,36 @@ class FoldState(Mapping[str, Array]):
     def load(cls, path: Path) -> FoldState:
         """Read a state that `save` wrote."""
         return cls.from_bytes(path.read_bytes())
+
+
+def resume(
+    state: FoldState | None, kind: str, version: int, empty: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the arrays that a fold advances in place: copies of a state's, or the empty ones of a cold start.
+
+    Parameters
+    ----------
+    state : FoldState or None
+        From an earlier call of the same fold; None starts empty.
+    kind, version : str, int
+        What the fold writes.
+    empty : mapping of str to numpy array
+        The arrays of a cold start; their shapes and types are what a state must have.
+
+    Raises
+    ------
+    SchemaMismatch
+        If the state is of another fold, or of other symbols or settings.
+    """
+    if state is None:
+        return {name: array.copy() for name, array in empty.items()}
+    held = state.expect(kind, version).copies()
+    for name in sorted(set(held) | set(empty)):
+        there, wanted = held.get(name), empty.get(name)
+        found = None if there is None else (there.shape, there.dtype.str)
+        needed = None if wanted is None else (wanted.shape, wanted.dtype.str)
+        if found != needed:
+            raise SchemaMismatch(
+                f"{kind} state must have {name} of shape and type {needed}, was {found}: other symbols or settings"
+            )
+    return held

@@ -2,7 +2,7 @@
 
 The strategy is found from the class of its settings: the module that defines the class also holds ``forecast`` and
 
-- ``warm_up(settings)``: then ``forecast(bars, settings, state)`` is itself a fold (a compiled strategy), or
+- ``warm_up(settings, interval)``: then ``forecast(bars, settings, state)`` is itself a fold (a compiled strategy), or
 - no ``warm_up``, but settings with a whole number `lookback`: then ``forecast(bars)`` or ``forecast(bars, settings)``
   is a plain pandas function, run through the adapter `quantcore.signals.plain`.
 
@@ -12,26 +12,52 @@ So a configuration names one thing, the settings class, and a strategy stays one
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from quantcore.data import universe
+from quantcore.data.universe import UniverseSettings, check_universe
 from quantcore.errors import ConfigError, SchemaMismatch
+from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
-from quantcore.frames import Bars
-from quantcore.signals import generator
+from quantcore.frames import Bars, to_kernel, to_panel
+from quantcore.regime import detector
+from quantcore.regime.detector import RegimeSettings, regime_probabilities
+from quantcore.signals import generator, strategy_matrix
 from quantcore.signals.generator import PortfolioSettings, portfolio_weights
 from quantcore.signals.plain import Progress, plain_forecast
+from quantcore.signals.strategy_matrix import MatrixSettings, combine, given_matrix
 from quantcore.timegrid import interval_name, interval_us, to_index
-from quantcore.types import Array, Panel
+from quantcore.types import Array, BoolArray, FloatArray, Panel
 
 KIND = "signal_plane"
-VERSION = 1
+VERSION = 2
 
-_STAGES = ("strategy", "portfolio")
 _NOT_STARTED = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySet:
+    """Several strategies that become one forecast by a strategy matrix.
+
+    Parameters
+    ----------
+    members : mapping of str to settings dataclass of a strategy
+        By name; at least one.
+    exits : ExitSettings
+        Protective exits of the whole; those of the members are not used.
+    """
+
+    members: Mapping[str, Any]
+    exits: ExitSettings
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ConfigError("members must name at least one strategy, were none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +66,79 @@ class SignalSettings:
 
     Parameters
     ----------
-    strategy : settings dataclass of a strategy
+    strategy : settings dataclass of a strategy, or StrategySet
         Its module holds the strategy (see this module's docstring).
     portfolio : PortfolioSettings
         How forecasts become weights.
+    universe : UniverseSettings or None
+        Which symbols may be held; None: all.
+    regime : RegimeSettings or None
+        The market's states; None: one.
+    matrix : MatrixSettings or None
+        How a set of strategies is combined; a single strategy needs none.
 
     Raises
     ------
     ConfigError
-        If no strategy can be found from `strategy`.
+        If no strategy can be found from `strategy`, or a set has no matrix.
     """
 
     strategy: Any
     portfolio: PortfolioSettings
+    universe: UniverseSettings | None = None
+    regime: RegimeSettings | None = None
+    matrix: MatrixSettings | None = None
 
     def __post_init__(self) -> None:
-        _strategy(self.strategy)
+        for settings in self.strategies.values():
+            _strategy(settings)
+        if isinstance(self.strategy, StrategySet):
+            if self.matrix is None:
+                raise ConfigError("matrix must be set where strategy is a set, was null")
+            given_matrix(self.matrix, tuple(self.strategies), self.regimes)
+
+    @property
+    def strategies(self) -> Mapping[str, Any]:
+        """The strategies' settings by name."""
+        if isinstance(self.strategy, StrategySet):
+            return self.strategy.members
+        return {type(self.strategy).__module__.rpartition(".")[2]: self.strategy}
+
+    @property
+    def regimes(self) -> int:
+        """Number of regimes, 1 without a detector."""
+        return 1 if self.regime is None else self.regime.states
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signals:
+    """What the signal plane says in each row, and of what it is made.
+
+    Parameters
+    ----------
+    weights : Panel, shape (n_bars, n_symbols)
+        Target weights; see `target_weights`.
+    state : FoldState
+        After the last row.
+    forecasts : mapping of str to Panel
+        Each strategy's own, NaN for symbols outside the universe.
+    combined : Panel, shape (n_bars, n_symbols)
+        What the portfolio is made of.
+    counted : float64 array, shape (n_bars, n_strategies)
+        What each strategy's forecast was multiplied by in `combined`; ones for a single strategy.
+    regimes : float64 array, shape (n_bars, n_regimes)
+        Probabilities, the calmest first; NaN before the first fit, ones without a detector.
+    members : bool array, shape (n_bars, n_symbols)
+        The universe.
+    """
+
+    weights: Panel = field(repr=False)
+    state: FoldState = field(repr=False)
+    forecasts: Mapping[str, Panel] = field(repr=False)
+    combined: Panel = field(repr=False)
+    counted: FloatArray = field(repr=False)
+    regimes: FloatArray = field(repr=False)
+    members: BoolArray = field(repr=False)
 
 
 def target_weights(
@@ -98,19 +181,64 @@ def target_weights(
         If `state` is of another fold or strategy, or of other symbols or another interval than `bars`, or if the first
         row does not follow its last one.
     """
-    strategy_state, portfolio_state = None, None
-    last_us = _NOT_STARTED
+    found = signals(bars, settings, state, first=first, progress=progress)
+    return found.weights, found.state
+
+
+def signals(
+    bars: Bars,
+    settings: SignalSettings,
+    state: FoldState | None = None,
+    *,
+    first: int = 0,
+    progress: Progress = iter,
+) -> Signals:
+    """Return the target weights with all that they are made of; arguments and errors as `target_weights`."""
+    last_us, held = _NOT_STARTED, dict[str, FoldState]()
     if state is not None:
         last_us = _check(bars, state.expect(KIND, VERSION))
-        strategy_state, portfolio_state = (_extract(state, k) for k in range(len(_STAGES)))
-    forecasts, strategy_state = forecast(
-        bars, settings.strategy, strategy_state, first=first, progress=progress
-    )
-    weights, portfolio_state = portfolio_weights(
-        bars, forecasts, settings.portfolio, portfolio_state
+        held = _stages(state)
+    after: dict[str, FoldState] = {}
+    members = np.ones((bars.n_bars, bars.n_symbols), dtype=np.bool_)
+    if settings.universe is not None:
+        check_universe(bars.n_symbols, settings.universe)
+        members, after["universe"] = universe.members(bars, settings.universe, held.get("universe"))
+    views: dict[str, Panel] = {}
+    for name, strategy in settings.strategies.items():
+        stage = f"strategy.{name}"
+        panel, after[stage] = forecast(
+            bars, strategy, held.get(stage), first=first, progress=progress
+        )
+        views[name] = panel if settings.universe is None else panel.where(members)
+    regimes = np.ones((bars.n_bars, 1))
+    if settings.regime is not None:
+        regimes, after["regime"] = regime_probabilities(bars, settings.regime, held.get("regime"))
+    combined, counted = next(iter(views.values())), np.ones((bars.n_bars, len(views)))
+    if settings.matrix is not None and isinstance(settings.strategy, StrategySet):
+        values, counted, after["matrix"] = combine(
+            np.stack([to_kernel(panel) for panel in views.values()], axis=1),
+            regimes,
+            bars.array("close"),
+            bars.ts_us,
+            settings.matrix,
+            interval=bars.interval,
+            strategies=tuple(views),
+            state=held.get("matrix"),
+        )
+        combined = to_panel(values, bars)
+    weights, after["portfolio"] = portfolio_weights(
+        bars, combined, settings.portfolio, held.get("portfolio")
     )
     last_us = int(bars.ts_us[-1]) if bars.n_bars else last_us
-    return weights, _combine(bars, last_us, strategy_state, portfolio_state)
+    return Signals(
+        weights=weights,
+        state=_compose(bars, last_us, after),
+        forecasts=views,
+        combined=combined,
+        counted=counted,
+        regimes=regimes,
+        members=members,
+    )
 
 
 def forecast(
@@ -145,12 +273,41 @@ def forecast(
     )
 
 
-def warm_up(settings: SignalSettings) -> int:
-    """Return how many bars a cold start replays: the longest that a stage asks for."""
-    module = _strategy(settings.strategy)
-    compiled = hasattr(module, "warm_up")
-    bars = module.warm_up(settings.strategy) if compiled else settings.strategy.lookback
-    return max(int(bars), generator.warm_up(settings.portfolio))
+def refit(state: FoldState, settings: SignalSettings) -> FoldState:
+    """Return the state with every review, fit and estimate that is due.
+
+    The next call of `target_weights` makes them else, before its first row, with the same result; the live loop calls
+    this between two decisions, so that none waits for a fit.
+    """
+    held = _stages(state.expect(KIND, VERSION))
+    for name, strategy in settings.strategies.items():
+        module, stage = _strategy(strategy), f"strategy.{name}"
+        if hasattr(module, "refit"):
+            held[stage] = module.refit(held[stage], strategy)
+    if settings.universe is not None:
+        held["universe"] = universe.refit(held["universe"], settings.universe)
+    if settings.regime is not None:
+        held["regime"] = detector.refit(held["regime"], settings.regime)
+    if settings.matrix is not None and "matrix" in held:
+        held["matrix"] = strategy_matrix.refit(held["matrix"], settings.matrix)
+    held["portfolio"] = generator.refit(held["portfolio"], settings.portfolio)
+    return _packed({name: state[name] for name in ("clock", "symbols")}, held)
+
+
+def warm_up(settings: SignalSettings, interval: str) -> int:
+    """Return how many bars of an interval a cold start replays: the longest that a stage asks for."""
+    bars = [generator.warm_up(settings.portfolio, interval)]
+    for strategy in settings.strategies.values():
+        module = _strategy(strategy)
+        compiled = hasattr(module, "warm_up")
+        bars.append(int(module.warm_up(strategy, interval) if compiled else strategy.lookback))
+    if settings.universe is not None:
+        bars.append(universe.warm_up(settings.universe, interval))
+    if settings.regime is not None:
+        bars.append(detector.warm_up(settings.regime, interval))
+    if settings.matrix is not None and isinstance(settings.strategy, StrategySet):
+        bars.append(strategy_matrix.warm_up(settings.matrix, interval))
+    return max(bars)
 
 
 def _strategy(settings: Any) -> ModuleType:
@@ -166,22 +323,39 @@ def _strategy(settings: Any) -> ModuleType:
     return module
 
 
-def _combine(bars: Bars, last_us: int, *stages: FoldState) -> FoldState:
+def _compose(bars: Bars, last_us: int, stages: Mapping[str, FoldState]) -> FoldState:
+    return _packed(
+        {
+            "clock": np.array([last_us, interval_us(bars.interval)], dtype=np.int64),
+            "symbols": np.array(bars.symbols, dtype=np.str_),
+        },
+        stages,
+    )
+
+
+def _packed(frame: Mapping[str, Array], stages: Mapping[str, FoldState]) -> FoldState:
     arrays: dict[str, Array] = {
-        "clock": np.array([last_us, interval_us(bars.interval)], dtype=np.int64),
-        "kinds": np.array([stage.kind for stage in stages], dtype=np.str_),
-        "symbols": np.array(bars.symbols, dtype=np.str_),
-        "versions": np.array([stage.version for stage in stages], dtype=np.int64),
+        **frame,
+        "stages": np.array(list(stages), dtype=np.str_),
+        "kinds": np.array([stage.kind for stage in stages.values()], dtype=np.str_),
+        "versions": np.array([stage.version for stage in stages.values()], dtype=np.int64),
     }
-    for name, stage in zip(_STAGES, stages, strict=True):
+    for name, stage in stages.items():
         arrays |= {f"{name}/{key}": array for key, array in stage.items()}
     return FoldState(KIND, VERSION, arrays)
 
 
-def _extract(state: FoldState, k: int) -> FoldState:
-    prefix = f"{_STAGES[k]}/"
-    arrays = {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
-    return FoldState(str(state["kinds"][k]), int(state["versions"][k]), arrays)
+def _stages(state: FoldState) -> dict[str, FoldState]:
+    names = state["stages"].tolist()
+    held: dict[str, dict[str, Array]] = {name: {} for name in names}
+    for key, array in state.items():
+        stage, slash, name = key.partition("/")
+        if slash:
+            held[stage][name] = array
+    return {
+        name: FoldState(str(kind), int(version), held[name])
+        for name, kind, version in zip(names, state["kinds"], state["versions"], strict=True)
+    }
 
 
 def _check(bars: Bars, state: FoldState) -> int:

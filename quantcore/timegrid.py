@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from quantcore.errors import ConfigError
-from quantcore.types import IntArray
+from quantcore.types import BoolArray, IntArray
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
@@ -16,6 +16,9 @@ DAY_US = 24 * HOUR_US
 DAYS_PER_YEAR = 365
 """Markets never close (STYLE.md 2)."""
 
+CALENDAR = ("day", "week", "month")
+"""Periods at whose beginning something is reviewed or fitted."""
+_MONDAY = 4  # 1970-01-01 was a Thursday
 _UNITS_US = {"s": 1_000_000, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US}
 
 
@@ -107,3 +110,30 @@ def to_index(stamps_us: IntArray) -> pd.DatetimeIndex:
 def index_us(index: pd.DatetimeIndex) -> IntArray:
     """Return a `ts` index as microseconds since 1970, shape ``(n_bars,)``."""
     return np.asarray(index.as_unit("us").asi8, dtype=np.int64)
+
+
+def calendar_rows(ts_us: IntArray, every: str) -> BoolArray:
+    """Return which stamps are the UTC instants at which a calendar period begins.
+
+    Parameters
+    ----------
+    ts_us : int64 array, shape (n_bars,)
+        Microseconds since 1970.
+    every : str
+        ``"day"``, ``"week"`` (Mondays) or ``"month"``, each at 00:00.
+
+    Raises
+    ------
+    ValueError
+        If `every` is something else.
+    """
+    if every not in CALENDAR:
+        raise ValueError(f"every must be one of {', '.join(CALENDAR)}, was {every!r}")
+    midnight = np.asarray(ts_us % DAY_US == 0)
+    if every == "day":
+        return midnight
+    days = ts_us // DAY_US
+    if every == "week":
+        return midnight & (days % 7 == _MONDAY)
+    dates = days.astype("datetime64[D]")
+    return np.asarray(midnight & (dates == dates.astype("datetime64[M]").astype("datetime64[D]")))

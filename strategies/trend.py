@@ -47,9 +47,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from quantcore.errors import SchemaMismatch
 from quantcore.exits import ExitSettings
-from quantcore.fold import FoldState
+from quantcore.fold import FoldState, resume
 from quantcore.frames import Bars, to_panel
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.ewm import (
@@ -63,6 +62,8 @@ from quantcore.types import FloatArray, Panel
 
 KIND = "trend"
 VERSION = 1
+VARIANTS = 1
+"""Variants looked at, which the deflated Sharpe ratio counts."""
 
 # Columns of the state, one row per symbol; then mean and weight of the fast and the slow average of each pair.
 _COUNT, _CLOSE, _VARIANCE, _VARIANCE_WEIGHT, _AVERAGES = 0, 1, 2, 3, 4
@@ -254,17 +255,12 @@ def forecast(
     SchemaMismatch
         If `state` is of another fold, or of another number of symbols or speeds.
     """
-    rows = init(bars.n_symbols, settings.speeds)
-    if state is not None:
-        held = state.expect(KIND, VERSION)["symbols"]
-        if held.shape != rows.shape:
-            raise SchemaMismatch(f"trend state must have shape {rows.shape}, was {held.shape}")
-        rows = held.copy()
-    forecasts = scan(bars.array("close"), _parameters(settings), rows)
-    return to_panel(forecasts, bars), FoldState(KIND, VERSION, {"symbols": rows})
+    held = resume(state, KIND, VERSION, {"symbols": init(bars.n_symbols, settings.speeds)})
+    forecasts = scan(bars.array("close"), _parameters(settings), held["symbols"])
+    return to_panel(forecasts, bars), FoldState(KIND, VERSION, held)
 
 
-def warm_up(settings: TrendSettings) -> int:
+def warm_up(settings: TrendSettings, interval: str) -> int:
     """Return how many bars a cold start replays: after them, what is older weighs less than 1 % in every average.
 
     A symbol's first forecast comes earlier, after as many closes as the slowest span holds bars.

@@ -198,7 +198,7 @@ def _idle_notes(targets: Panel, decision_bars: Bars, signal: SignalSettings) -> 
     """Say that no position was ever wanted, or refuse where that is only because the data is too short."""
     if np.any(np.nan_to_num(targets.to_numpy()) != 0.0):
         return []
-    needed = warm_up(signal)
+    needed = warm_up(signal, decision_bars.interval)
     if needed > decision_bars.n_bars:
         raise ConfigError(
             f"strategy and portfolio need {needed:,} bars to warm up, the data holds "

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quantcore.account_plane import AccountSettings, ExecutionSettings
 from quantcore.backtest.engine import run_backtest
@@ -16,12 +16,16 @@ from quantcore.backtest.result import Run
 from quantcore.config import build, compose, config_hash, resolved_yaml
 from quantcore.data.instruments import FACTS
 from quantcore.data.sources import DataSource
+from quantcore.data.universe import UniverseSettings
+from quantcore.regime.detector import RegimeSettings
 from quantcore.signal_plane import SignalSettings
 from quantcore.signals.generator import PortfolioSettings
+from quantcore.signals.strategy_matrix import MatrixSettings
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_T = TypeVar("_T")
 _SOURCES = ("quantcore", "strategies")
 _PACKAGES = ("numba", "numpy", "pandas", "pyarrow", "quantcore")
 
@@ -50,7 +54,13 @@ def run_configured(cfg: DictConfig) -> Run:
     execution = build(cfg.execution, ExecutionSettings)
     portfolio = build(cfg.portfolio, PortfolioSettings)
     source: DataSource = build(cfg.data)
-    signal = SignalSettings(strategy=build(cfg.strategy), portfolio=portfolio)
+    signal = SignalSettings(
+        strategy=build(cfg.strategy),
+        portfolio=portfolio,
+        universe=_chosen(cfg.universe, UniverseSettings),
+        regime=_chosen(cfg.regime, RegimeSettings),
+        matrix=_chosen(cfg.matrix, MatrixSettings),
+    )
     return run_backtest(
         source.load(),
         signal=signal,
@@ -60,6 +70,11 @@ def run_configured(cfg: DictConfig) -> Run:
         manifest=manifest(cfg, signal.strategy),
         progress=_show_rows,
     )
+
+
+def _chosen(node: DictConfig, kind: type[_T]) -> _T | None:
+    """Return the settings of a group that may be left out; its option without settings chooses that."""
+    return build(node, kind) if node else None
 
 
 def manifest(cfg: DictConfig, strategy: object) -> dict[str, Any]:

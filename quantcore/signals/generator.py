@@ -20,6 +20,10 @@ A listed symbol without a view keeps its share and counts as no conviction.
 and shorts is small in variance only as long as correlations hold, and among coins they change in the hours that matter;
 without the floor such a book would be levered up to the caps. It also settles the case of a covariance that is
 not positive semidefinite, possible where histories differ. A market-neutral book therefore runs below the target.
+
+**Options.** Forecasts can be smoothed before they are used. The shares q can come from risk budgeting or hierarchical
+risk parity on daily returns, and the whole can be scaled down by fractional Kelly, both estimated at fixed UTC dates
+from a trailing window of fixed length (`quantcore.signals.estimates`).
 """
 
 from __future__ import annotations
@@ -31,27 +35,31 @@ import numpy as np
 from numba import njit
 
 from quantcore.errors import SchemaMismatch
-from quantcore.fold import FoldState
+from quantcore.fold import FoldState, resume
 from quantcore.frames import Bars, panel_times, to_kernel, to_panel
 from quantcore.kernels.compiled import inner
+from quantcore.kernels.days import close_day, day_ring, in_order
 from quantcore.kernels.ewm import (
     bars_to_forget,
     ewm_cov_init,
     ewm_cov_step,
+    ewm_step,
     ewm_var_step,
     half_life_decay,
 )
-from quantcore.timegrid import periods_per_year
-from quantcore.types import FloatArray, Panel
+from quantcore.signals import estimates
+from quantcore.signals.estimates import KellySettings, SharesSettings
+from quantcore.timegrid import DAY_US, interval_us, periods_per_year
+from quantcore.types import Array, FloatArray, IntArray, Panel
 
 KIND = "inverse_volatility"
-VERSION = 1
+VERSION = 2
 
 # Columns of the state of a symbol.
-_COUNT, _CLOSE, _VARIANCE, _VARIANCE_WEIGHT = 0, 1, 2, 3
+_COUNT, _CLOSE, _VARIANCE, _VARIANCE_WEIGHT, _SMOOTH, _SMOOTH_WEIGHT, _HELD = range(7)
 # Places in the parameters.
 _FIRST, _VARIANCE_DECAY, _COVARIANCE_DECAY, _TARGET, _FULL_CONVICTION = 0, 1, 2, 3, 4
-_WEIGHT_MAX, _GROSS_MAX = 5, 6
+_WEIGHT_MAX, _GROSS_MAX, _SMOOTH_DECAY = 5, 6, 7
 _FORGOTTEN = 0.01
 
 
@@ -73,6 +81,12 @@ class PortfolioSettings:
         Largest absolute weight of one symbol, as a fraction of equity; > 0.
     gross_max : float
         Largest sum of absolute weights, as a fraction of equity; > 0.
+    smoothing_half_life : float or None
+        Of the forecasts, bars, > 0; None uses them as they are.
+    shares : SharesSettings or None
+        How shares are estimated; None for inverse volatility.
+    kelly : KellySettings or None
+        How the whole is scaled down when its edge is doubtful; None holds the volatility target.
     """
 
     volatility_half_life: float
@@ -81,6 +95,9 @@ class PortfolioSettings:
     full_conviction: float
     weight_max: float
     gross_max: float
+    smoothing_half_life: float | None = None
+    shares: SharesSettings | None = None
+    kelly: KellySettings | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -96,10 +113,14 @@ class PortfolioSettings:
                 raise ValueError(f"{name} must be finite and > 0, was {value}")
         if self.full_conviction > 1.0:
             raise ValueError(f"full_conviction must be in (0, 1], was {self.full_conviction}")
+        smoothing = self.smoothing_half_life
+        if smoothing is not None and not (smoothing > 0.0 and math.isfinite(smoothing)):
+            raise ValueError(f"smoothing_half_life must be finite and > 0, was {smoothing}")
 
 
 def parameters(settings: PortfolioSettings, interval: str) -> FloatArray:
-    """Return the settings on bars of an interval as the vector that `step` reads, shape ``(7,)``."""
+    """Return the settings on bars of an interval as the vector that `step` reads, shape ``(8,)``."""
+    smoothing = settings.smoothing_half_life
     return np.array(
         [
             math.ceil(max(settings.volatility_half_life, settings.covariance_half_life)),
@@ -109,6 +130,7 @@ def parameters(settings: PortfolioSettings, interval: str) -> FloatArray:
             settings.full_conviction,
             settings.weight_max,
             settings.gross_max,
+            0.0 if smoothing is None else half_life_decay(float(smoothing)),
         ],
         dtype=np.float64,
     )
@@ -116,8 +138,11 @@ def parameters(settings: PortfolioSettings, interval: str) -> FloatArray:
 
 @njit(cache=True, error_model="numpy")
 def init(n_symbols: int) -> FloatArray:
-    """Return the empty state of the symbols, shape ``(n_symbols, 4)``: returns seen, close, variance, its weight."""
-    state = np.zeros((n_symbols, 4))
+    """Return the empty state of the symbols, shape ``(n_symbols, 7)``.
+
+    Returns seen, close, variance and its weight, smoothed forecast and its weight, and the weight held on paper.
+    """
+    state = np.zeros((n_symbols, 7))
     state[:, _CLOSE] = np.nan
     return state
 
@@ -140,14 +165,20 @@ def _observe(symbols: FloatArray, closes: FloatArray, decay: float) -> FloatArra
 
 
 @inner()
-def _shares(symbols: FloatArray, closes: FloatArray, first: float) -> FloatArray:
-    """Return the inverse-volatility shares, which sum to 1; 0 for a symbol without a price or known volatility."""
+def _shares(
+    symbols: FloatArray, closes: FloatArray, first: float, estimated: FloatArray
+) -> FloatArray:
+    """Return the shares, which sum to 1: those estimated, else of inverse volatility.
+
+    0 for a symbol without a price or known volatility, and without an estimate where others have one.
+    """
     shares = np.zeros(closes.shape[0])
     total = 0.0
     for i in range(closes.shape[0]):
         known = symbols[i, _COUNT] >= first and symbols[i, _VARIANCE] > 0.0
         if known and not np.isnan(closes[i]):
-            shares[i] = 1.0 / np.sqrt(symbols[i, _VARIANCE])
+            inverse = 1.0 / np.sqrt(symbols[i, _VARIANCE])
+            shares[i] = inverse if np.isnan(estimated[i]) else estimated[i]
             total += shares[i]
     return shares / total if total > 0.0 else shares
 
@@ -176,6 +207,16 @@ def _cap(weights: FloatArray, weight_max: float, gross_max: float) -> FloatArray
     return capped * (gross_max / gross) if gross > gross_max else capped
 
 
+@inner()
+def _smooth(symbols: FloatArray, i: int, forecast: float, decay: float) -> float:
+    """Return a symbol's smoothed forecast; without a view there is none, and what was smoothed stays."""
+    if np.isnan(forecast):
+        return np.nan
+    mean, weight = ewm_step(symbols[i, _SMOOTH], symbols[i, _SMOOTH_WEIGHT], forecast, decay)
+    symbols[i, _SMOOTH], symbols[i, _SMOOTH_WEIGHT] = mean, weight
+    return mean
+
+
 @njit(cache=True, error_model="numpy")
 def step(
     symbols: FloatArray,
@@ -183,12 +224,15 @@ def step(
     forecasts: FloatArray,
     closes: FloatArray,
     settings: FloatArray,
+    estimated: FloatArray,
+    scale: float,
+    paper: FloatArray,
 ) -> FloatArray:
     """Return the target weights of one row, advancing the state.
 
     Parameters
     ----------
-    symbols : float64 array, shape (n_symbols, 4)
+    symbols : float64 array, shape (n_symbols, 7)
         From `init`; advanced in place.
     pairs : float64 array, shape (2, n_symbols, n_symbols)
         From `ewm_cov_init`; advanced in place.
@@ -196,8 +240,14 @@ def step(
         In [-1, 1], NaN where there is no view.
     closes : float64 array, shape (n_symbols,)
         USDT per coin, NaN where missing.
-    settings : float64 array, shape (7,)
+    settings : float64 array, shape (8,)
         From `parameters`.
+    estimated : float64 array, shape (n_symbols,)
+        Shares that were estimated; NaN for inverse volatility.
+    scale : float
+        Of the weights, in [0, 1].
+    paper : float64 array, shape (1,)
+        Return of the weights before `scale` since it was last emptied; the row's is added.
 
     Returns
     -------
@@ -206,10 +256,15 @@ def step(
     """
     returns = _observe(symbols, closes, settings[_VARIANCE_DECAY])
     ewm_cov_step(pairs, returns, settings[_COVARIANCE_DECAY])
-    weights = _shares(symbols, closes, settings[_FIRST])
+    weights = _shares(symbols, closes, settings[_FIRST], estimated)
     conviction = 0.0
     for i in range(closes.shape[0]):
-        weights[i] *= 0.0 if np.isnan(forecasts[i]) else forecasts[i]
+        if not np.isnan(returns[i]):
+            paper[0] += symbols[i, _HELD] * returns[i]
+        forecast = forecasts[i]
+        if settings[_SMOOTH_DECAY] > 0.0:
+            forecast = _smooth(symbols, i, forecast, settings[_SMOOTH_DECAY])
+        weights[i] *= 0.0 if np.isnan(forecast) else forecast
         conviction += abs(weights[i])
     variance = _variance(weights, pairs)
     if variance > 0.0:
@@ -221,6 +276,9 @@ def step(
     for i in range(closes.shape[0]):
         if np.isnan(closes[i]):
             weights[i] = np.nan
+        else:
+            symbols[i, _HELD] = weights[i]
+            weights[i] *= scale
     return weights
 
 
@@ -231,11 +289,27 @@ def scan(
     settings: FloatArray,
     symbols: FloatArray,
     pairs: FloatArray,
+    estimated: FloatArray,
+    scale: float,
+    ts_us: IntArray,
+    days: FloatArray,
+    papers: FloatArray,
+    today: FloatArray,
+    count: IntArray,
 ) -> FloatArray:
-    """Return the weights of all rows, shape ``(n_bars, n_symbols)``: `step` in order, advancing the state in place."""
+    """Return the weights of all rows, shape ``(n_bars, n_symbols)``: `step` in order, advancing the state in place.
+
+    `days` and `papers` are rings of daily closes and paper returns, which have no rows where nothing is estimated.
+    """
     weights = np.empty(closes.shape)
+    remembers = len(days) > 0
     for t in range(closes.shape[0]):
-        weights[t] = step(symbols, pairs, forecasts[t], closes[t], settings)
+        weights[t] = step(
+            symbols, pairs, forecasts[t], closes[t], settings, estimated, scale, today[-1:]
+        )
+        if remembers and close_day(closes[t], ts_us[t], today[:-1], days, count):
+            papers[(count[0] - 1) % len(papers), 0] = today[-1]
+            today[-1] = 0.0
     return weights
 
 
@@ -283,23 +357,63 @@ def portfolio_weights(
         )
     if not np.array_equal(panel_times(forecasts), bars.ts_us):
         raise SchemaMismatch("forecasts must have the ts of the bars, had others")
-    symbols, pairs = init(bars.n_symbols), ewm_cov_init(bars.n_symbols)
-    if state is not None:
-        held = state.expect(KIND, VERSION)
-        if held["symbols"].shape != symbols.shape:
-            raise SchemaMismatch(
-                f"portfolio state must have shape {symbols.shape}, was {held['symbols'].shape}"
-            )
-        symbols, pairs = held["symbols"].copy(), held["pairs"].copy()
-    vector = parameters(settings, bars.interval)
-    weights = scan(to_kernel(forecasts), bars.array("close"), vector, symbols, pairs)
-    return to_panel(weights, bars), FoldState(KIND, VERSION, {"symbols": symbols, "pairs": pairs})
+    held = resume(state, KIND, VERSION, _empty(bars.n_symbols, settings))
+    closes, views = bars.array("close"), to_kernel(forecasts)
+    vector, weights = parameters(settings, bars.interval), np.empty(shape)
+    due = estimates.due_rows(bars.ts_us, settings.shares, settings.kelly)
+    start = 0
+    for stop in (*(np.flatnonzero(due.any(axis=0)) + 1).tolist(), bars.n_bars):
+        if stop == start:
+            continue
+        _estimate(held, settings)
+        weights[start:stop] = scan(
+            views[start:stop], closes[start:stop], vector, held["symbols"], held["pairs"], held["shares"],
+            float(held["scale"][0]), bars.ts_us[start:stop], held["days"], held["papers"], held["today"],
+            held["count"],
+        )  # fmt: skip
+        held["due"] = due[:, stop - 1].astype(np.int64)
+        start = stop
+    return to_panel(weights, bars), FoldState(KIND, VERSION, held)
 
 
-def warm_up(settings: PortfolioSettings) -> int:
+def refit(state: FoldState, settings: PortfolioSettings) -> FoldState:
+    """Return the state after the estimates that are due; `portfolio_weights` makes them else, before its next row."""
+    held = state.expect(KIND, VERSION).copies()
+    _estimate(held, settings)
+    return FoldState(KIND, VERSION, held)
+
+
+def _estimate(held: dict[str, Array], settings: PortfolioSettings) -> None:
+    count = int(held["count"][0])
+    if held["due"][0] and settings.shares is not None:
+        held["shares"] = estimates.shares(in_order(held["days"], count), settings.shares)
+    if held["due"][1] and settings.kelly is not None:
+        papers = in_order(held["papers"], count)[:, 0]
+        held["scale"][0] = estimates.kelly_scale(papers, settings.kelly)
+    held["due"][:] = 0
+
+
+def _empty(n_symbols: int, settings: PortfolioSettings) -> dict[str, Array]:
+    n_days = estimates.window_days(settings.shares, settings.kelly)
+    return {
+        "symbols": init(n_symbols),
+        "pairs": ewm_cov_init(n_symbols),
+        "shares": np.full(n_symbols, np.nan),
+        "scale": np.ones(1),
+        "days": day_ring(n_days, n_symbols),
+        "papers": day_ring(n_days, 1),
+        "today": np.append(np.full(n_symbols, np.nan), 0.0),
+        "count": np.zeros(1, dtype=np.int64),
+        "due": np.zeros(2, dtype=np.int64),
+    }
+
+
+def warm_up(settings: PortfolioSettings, interval: str) -> int:
     """Return how many bars a cold start replays: after them, what is older weighs less than 1 % in every estimate.
 
     A symbol's first weight comes earlier, after as many returns as the longer half-life has bars.
     """
     longest = max(settings.volatility_half_life, settings.covariance_half_life)
-    return bars_to_forget(half_life_decay(float(longest)), _FORGOTTEN)
+    recursions = bars_to_forget(half_life_decay(float(longest)), _FORGOTTEN)
+    n_days = estimates.window_days(settings.shares, settings.kelly)
+    return max(recursions, (n_days + 32 if n_days else 0) * (DAY_US // interval_us(interval)))
