@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -139,6 +139,18 @@ class Signals:
     counted: FloatArray = field(repr=False)
     regimes: FloatArray = field(repr=False)
     members: BoolArray = field(repr=False)
+
+    def since(self, first: int) -> Signals:
+        """Return the rows from `first` on."""
+        return replace(
+            self,
+            weights=self.weights.iloc[first:],
+            forecasts={name: panel.iloc[first:] for name, panel in self.forecasts.items()},
+            combined=self.combined.iloc[first:],
+            counted=self.counted[first:],
+            regimes=self.regimes[first:],
+            members=self.members[first:],
+        )
 
 
 def target_weights(

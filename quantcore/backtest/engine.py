@@ -21,15 +21,17 @@ from quantcore.backtest.result import Run
 from quantcore.backtest.tables import run_tables
 from quantcore.data.instruments import Instrument, load_instruments
 from quantcore.data.sources import MarketData
+from quantcore.data.universe import survivorship_note
 from quantcore.errors import ConfigError, DataGap, QuantcoreError
 from quantcore.exits import exits_of
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel
 from quantcore.kernels import layout as at
-from quantcore.signal_plane import SignalSettings, target_weights, warm_up
+from quantcore.regime.detector import regime_labels
+from quantcore.signal_plane import Signals, SignalSettings, signals, warm_up
 from quantcore.signals.plain import Progress
 from quantcore.timegrid import to_index
-from quantcore.types import IntArray, Panel, Rule
+from quantcore.types import IntArray, Rule
 
 MODEL_LIMITS = (
     "Liquidation closes whole positions, largest maintenance margin first; the exchange's partial liquidation by "
@@ -70,9 +72,9 @@ def run_backtest(
     first = int(np.searchsorted(decision_bars.ts_us, start_us[0])) if len(start_us) else 0
     if first >= decision_bars.n_bars:
         raise DataGap(f"data must hold a decision bar of {data.interval} from {data.start_us} on")
-    weights, _ = target_weights(decision_bars, signal, first=first, progress=progress)
-    targets = weights.iloc[first:]
-    idle = _idle_notes(targets, decision_bars, signal)
+    found = signals(decision_bars, signal, first=first, progress=progress).since(first)
+    targets = found.weights
+    idle = _idle_notes(found, decision_bars, signal)
     begin = int(np.searchsorted(data.bars.ts_us, decision_bars.ts_us[first]))
     bars = data.bars.rows(begin, data.bars.n_bars)
     instruments = traded_instruments(data)
@@ -90,7 +92,7 @@ def run_backtest(
         decisions=decision_rows(bars.ts_us, decision_bars.ts_us[first:]),
     )
     check_conservation(plane, state)
-    tables = run_tables(events, plane, bars, targets)
+    tables = run_tables(events, plane, bars, targets, regimes=regime_labels(found.regimes))
     return Run(
         bars=data.bars,
         interval=data.interval,
@@ -100,6 +102,7 @@ def run_backtest(
             *data.notes,
             *_instrument_notes(instruments),
             *_event_notes(plane, events),
+            *([] if signal.universe is None else [survivorship_note(data.bars)]),
             *idle,
             *MODEL_LIMITS,
         ),
@@ -107,6 +110,7 @@ def run_backtest(
         config_yaml=config_yaml,
         manifest={**(manifest or {}), "data_fingerprint": data.bars.fingerprint()},
         rules=plane.rules,
+        signals=found,
     )
 
 
@@ -194,12 +198,13 @@ def _event_notes(plane: AccountPlane, events: Events) -> list[str]:
     ]
 
 
-def _idle_notes(targets: Panel, decision_bars: Bars, signal: SignalSettings) -> list[str]:
+def _idle_notes(found: Signals, decision_bars: Bars, signal: SignalSettings) -> list[str]:
     """Say that no position was ever wanted, or refuse where that is only because the data is too short."""
-    if np.any(np.nan_to_num(targets.to_numpy()) != 0.0):
+    if np.any(np.nan_to_num(found.weights.to_numpy()) != 0.0):
         return []
     needed = warm_up(signal, decision_bars.interval)
-    if needed > decision_bars.n_bars:
+    no_view = bool(found.combined.isna().to_numpy().all())
+    if no_view and needed > decision_bars.n_bars:
         raise ConfigError(
             f"strategy and portfolio need {needed:,} bars to warm up, the data holds "
             f"{decision_bars.n_bars:,}: no decision could be taken"

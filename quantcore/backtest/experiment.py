@@ -20,6 +20,7 @@ from quantcore.data.universe import UniverseSettings
 from quantcore.regime.detector import RegimeSettings
 from quantcore.signal_plane import SignalSettings
 from quantcore.signals.generator import PortfolioSettings
+from quantcore.signals.plain import Progress
 from quantcore.signals.strategy_matrix import MatrixSettings
 
 if TYPE_CHECKING:
@@ -52,15 +53,8 @@ def run_configured(cfg: DictConfig) -> Run:
     """Build every setting, load the data and run the backtest; raises as `run_backtest` and the sources do."""
     account = build(cfg.account, AccountSettings)
     execution = build(cfg.execution, ExecutionSettings)
-    portfolio = build(cfg.portfolio, PortfolioSettings)
+    signal = signal_settings(cfg)
     source: DataSource = build(cfg.data)
-    signal = SignalSettings(
-        strategy=build(cfg.strategy),
-        portfolio=portfolio,
-        universe=_chosen(cfg.universe, UniverseSettings),
-        regime=_chosen(cfg.regime, RegimeSettings),
-        matrix=_chosen(cfg.matrix, MatrixSettings),
-    )
     return run_backtest(
         source.load(),
         signal=signal,
@@ -68,7 +62,19 @@ def run_configured(cfg: DictConfig) -> Run:
         execution=execution,
         config_yaml=resolved_yaml(cfg),
         manifest=manifest(cfg, signal.strategy),
-        progress=_show_rows,
+        progress=shown("forecasts"),
+    )
+
+
+def signal_settings(cfg: DictConfig) -> SignalSettings:
+    """Build the settings of the signal plane."""
+    portfolio = build(cfg.portfolio, PortfolioSettings)
+    return SignalSettings(
+        strategy=build(cfg.strategy),
+        portfolio=portfolio,
+        universe=_chosen(cfg.universe, UniverseSettings),
+        regime=_chosen(cfg.regime, RegimeSettings),
+        matrix=_chosen(cfg.matrix, MatrixSettings),
     )
 
 
@@ -97,14 +103,18 @@ def manifest(cfg: DictConfig, strategy: object) -> dict[str, Any]:
     }
 
 
-def _show_rows(rows: range) -> Iterable[int]:
-    """Show a bar on a terminal once the rows take longer than two seconds."""
-    if not sys.stderr.isatty():
-        return rows
-    from tqdm import tqdm
+def shown(what: str) -> Progress:
+    """Return what shows a bar on a terminal once a loop over rows takes longer than two seconds."""
 
-    shown: Iterable[int] = tqdm(rows, desc="forecasts", unit="bar", delay=2.0, leave=False)
-    return shown
+    def show(rows: range) -> Iterable[int]:
+        if not sys.stderr.isatty():
+            return rows
+        from tqdm import tqdm
+
+        bar: Iterable[int] = tqdm(rows, desc=what, unit="bar", delay=2.0, leave=False)
+        return bar
+
+    return show
 
 
 def _source_hash() -> str:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quantcore.backtest.curves import curves
+from quantcore.backtest.folder import publish, to_json
 from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import OPTIONAL_COLUMNS, SCHEMAS, Run
 from quantcore.backtest.tearsheet import tearsheet
 from quantcore.errors import DataGap, SchemaMismatch
-
-PARTIAL = ".partial"
-"""Folder under the runs' root in which a run is built before it is renamed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +57,7 @@ def write_run(
 ) -> Path:
     """Write a run's results folder and return its path, ``<runs_root>/<command>/<time>-<experiment>``.
 
-    The folder is built under ``<runs_root>/.partial`` and renamed when whole, so a refused or killed run leaves
-    nothing in the place of results; after an exception the partial folder is removed. The same tables give the
-    same Parquet bytes.
+    It appears whole or not at all; see `publish`. The same tables give the same Parquet bytes.
 
     Parameters
     ----------
@@ -94,14 +86,13 @@ def write_run(
     SchemaMismatch
         If a table does not keep its schema or the money does not add up.
     """
-    partial = runs_root / PARTIAL / uuid.uuid4().hex
-    partial.mkdir(parents=True)
-    try:
-        _fill_folder(run, partial, experiment, metrics, ahead)
-        return _publish(partial, runs_root / command, experiment, now or datetime.now(UTC))
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    return publish(
+        runs_root,
+        command,
+        experiment,
+        lambda folder: _fill_folder(run, folder, experiment, metrics, ahead),
+        now=now,
+    )
 
 
 def read_run(folder: Path) -> SavedRun:
@@ -155,11 +146,6 @@ def to_arrow(table: pd.DataFrame, name: str) -> pa.Table:
     return pa.Table.from_arrays([_column(wide, name, f) for f in schema], schema=schema)
 
 
-def to_json(value: Any) -> str:
-    """Return a value as JSON text in its own order; NaN and infinity become null."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-
-
 def _fill_folder(
     run: Run,
     folder: Path,
@@ -179,17 +165,6 @@ def _fill_folder(
     (folder / "metrics.json").write_text(to_json(values), "utf-8")
     page = tearsheet(run, metrics=values, trades=trades, experiment=experiment, ahead=told)
     (folder / "tearsheet.html").write_text(page, "utf-8")
-
-
-def _publish(partial: Path, parent: Path, experiment: str, now: datetime) -> Path:
-    parent.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9_.+]+", "-", experiment).strip("-.") or "run"
-    moment = now.astimezone(UTC)
-    while True:
-        target = parent / f"{moment:%Y%m%dT%H%M%S.%fZ}-{name}"
-        if not target.exists():
-            return partial.rename(target)
-        moment += timedelta(microseconds=1)
 
 
 def _column(table: pd.DataFrame, name: str, wanted: pa.Field) -> pa.Array:
@@ -225,15 +200,3 @@ def _index_metadata(columns: Sequence[str]) -> str:
         "pandas_type": "unicode",
     }
     return json.dumps({"column_indexes": [names], "columns": described, "index_columns": ["ts"]})
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        return _finite(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

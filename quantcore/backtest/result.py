@@ -13,6 +13,7 @@ import pyarrow as pa
 from quantcore.errors import SchemaMismatch
 from quantcore.frames import Bars
 from quantcore.kernels.layout import Rules
+from quantcore.signal_plane import Signals
 
 _TS = pa.timestamp("us", tz="UTC")
 _TEXT, _NUMBER, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
@@ -197,6 +198,8 @@ class Run:
     rules : Rules or None
         The exchange's rules by symbol of `bars`, from which the liquidation probability follows; without them it is
         unknown.
+    signals : Signals or None
+        What the signal plane said at each decision, and of what that was made.
 
     Raises
     ------
@@ -215,6 +218,7 @@ class Run:
     config_yaml: str = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
     rules: Rules | None = field(default=None, repr=False)
+    signals: Signals | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.capital > 0.0:

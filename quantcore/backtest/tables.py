@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from quantcore.account_plane import AccountPlane, Events
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
-from quantcore.timegrid import to_index
+from quantcore.timegrid import index_us, to_index
 from quantcore.types import (
     Action,
     Array,
@@ -28,7 +28,12 @@ from quantcore.types import (
 
 
 def run_tables(
-    events: Events, plane: AccountPlane, bars: Bars, targets: Panel
+    events: Events,
+    plane: AccountPlane,
+    bars: Bars,
+    targets: Panel,
+    *,
+    regimes: Sequence[str | None] = (),
 ) -> Mapping[str, pd.DataFrame]:
     """Return fills, orders, funding, liquidations, cash flows, equity, positions, targets and reasons.
 
@@ -42,6 +47,8 @@ def run_tables(
         The execution bars that were scanned.
     targets : Panel
         The target weights that were decided.
+    regimes : sequence of str or None
+        The market's likeliest state at each decision; empty where none is detected.
     """
     symbols = np.array([*bars.symbols, ""], dtype=object)  # -1, the account itself, has no name
     return {
@@ -50,7 +57,7 @@ def run_tables(
         "funding": _funding(events, symbols),
         "liquidations": _liquidations(events, symbols),
         "cash_flows": _cash_flows(events),
-        "equity": _equity(events),
+        "equity": _equity(events, index_us(pd.DatetimeIndex(targets.index)), regimes),
         "positions": _positions(events, plane, bars),
         "targets": targets,
         "reasons": _reasons(events, symbols),
@@ -157,7 +164,7 @@ def _cash_flows(events: Events) -> pd.DataFrame:
     return pd.DataFrame({"ts": _stamps(whole[:, at.TS]), "amount": number[:, at.A]})
 
 
-def _equity(events: Events) -> pd.DataFrame:
+def _equity(events: Events, decided_us: IntArray, regimes: Sequence[str | None]) -> pd.DataFrame:
     curve = events.curve
     equity = curve[:, at.CURVE_EQUITY]
     whole, number = events.of(at.EVENT_FLOW)
@@ -177,12 +184,21 @@ def _equity(events: Events) -> pd.DataFrame:
             "net_exposure": curve[:, at.CURVE_NET],
             "leverage": np.divide(gross, equity, out=np.zeros_like(gross), where=equity > 0.0),
             "drawdown": curve[:, at.CURVE_DRAWDOWN],
-            "regime": np.full(len(curve), None, dtype=object),
+            "regime": _labels(events.curve_ts, decided_us, regimes),
             "halted": np.zeros(len(curve), dtype=bool),
             "flow": flow,
             "nav": curve[:, at.CURVE_NAV],
         }
     )
+
+
+def _labels(ts_us: IntArray, decided_us: IntArray, regimes: Sequence[str | None]) -> Array:
+    """Return the label of the last decision at or before each stamp."""
+    labels = np.full(len(ts_us), None, dtype=object)
+    if len(regimes):
+        last = np.searchsorted(decided_us, ts_us, side="right") - 1
+        labels[last >= 0] = np.array(regimes, dtype=object)[last[last >= 0]]
+    return labels
 
 
 def _positions(events: Events, plane: AccountPlane, bars: Bars) -> pd.DataFrame:

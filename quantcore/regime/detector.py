@@ -64,6 +64,24 @@ class RegimeSettings:
         return int(self.detector.states)
 
 
+LABELS = {
+    2: ("calm", "wild"),
+    3: ("calm", "normal", "wild"),
+    4: ("calm", "quiet", "restless", "wild"),
+}
+"""Names of the states by their number, the calmest first."""
+
+
+def regime_labels(probabilities: FloatArray) -> list[str | None]:
+    """Return the likeliest state's name in each row; None before the first fit and where there is but one."""
+    names = LABELS.get(probabilities.shape[1])
+    if names is None:
+        return [None] * len(probabilities)
+    known = ~np.isnan(probabilities[:, 0])
+    likeliest = np.where(np.isnan(probabilities), 0.0, probabilities).argmax(axis=1)
+    return [names[k] if there else None for k, there in zip(likeliest, known, strict=True)]
+
+
 def regime_probabilities(
     bars: Bars, settings: RegimeSettings, state: FoldState | None = None
 ) -> tuple[FloatArray, FoldState]:

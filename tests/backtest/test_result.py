@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from quantcore.backtest.folder import PARTIAL, to_json
 from quantcore.backtest import report
 from quantcore.backtest.attribution import daily_profit, profit_by_symbol
 from quantcore.backtest.curves import curves
@@ -231,7 +232,7 @@ def test_symbols_and_days_add_up_to_the_change_in_equity(run: Run) -> None:
 def test_the_folder_s_name_sorts_by_time_and_nothing_partial_remains(folder: Path) -> None:
     assert folder.name == "20260102T030405.678901Z-fake"
     assert folder.parent.name == "backtest"
-    assert not list((folder.parent.parent / report.PARTIAL).iterdir())
+    assert not list((folder.parent.parent / PARTIAL).iterdir())
     wanted = {"config.yaml", "manifest.json", "metrics.json", "tearsheet.html"}
     wanted |= {f"{name}.parquet" for name in (*RUN_TABLES, "trades")}
     assert {path.name for path in folder.iterdir()} == wanted
@@ -270,7 +271,7 @@ def test_a_refused_run_leaves_nothing(run: Run, tmp_path: Path) -> None:
     with pytest.raises((SchemaMismatch, ValueError)):
         write_run(bad, tmp_path, "backtest", "fake")
     assert not (tmp_path / "backtest").exists()
-    assert not list((tmp_path / report.PARTIAL).iterdir())
+    assert not list((tmp_path / PARTIAL).iterdir())
 
 
 def test_a_column_of_the_wrong_type_is_named(run: Run) -> None:
@@ -311,7 +312,7 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 
 
 def test_json_has_no_nan() -> None:
-    text = report.to_json(
+    text = to_json(
         {"a": math.nan, "b": [np.float64(1.5), math.inf], "c": {"d": np.int64(3)}}
     )
     assert json.loads(text) == {"a": None, "b": [1.5, None], "c": {"d": 3}}

@@ -11,7 +11,8 @@ from quantcore.frames import MARK_FIELDS, PRICE_FIELDS, Bars
 from quantcore.timegrid import HOUR_US, interval_us
 from quantcore.types import FloatArray, Panel
 
-START_US = 450_000 * HOUR_US
+START_US = 450_001 * HOUR_US
+"""Close of the first hourly bar; it opens at a multiple of 8 hours."""
 
 
 def bars_of(fields: Mapping[str, FloatArray], *, interval: str = "1h") -> Bars:

@@ -36,7 +36,7 @@ def test_mean_of_quote_volume_is_that_of_pandas_and_missing_where_the_volume_is(
 def test_volume_surprise_is_the_log_of_the_volume_over_its_mean() -> None:
     bars = random_bars(2, 200)
     volumes = bars.quote_volume.fillna(bars.volume * bars.close)
-    expected = np.log((volumes / ewm_mean(volumes)).where(volumes > 0.0))
+    expected = (volumes / ewm_mean(volumes)).where(volumes > 0.0).apply(np.log)
     same(volume_surprise(bars, half_life=7.0)[0], expected)
 
 

@@ -42,7 +42,7 @@ def test_volatility_is_the_weighted_mean_of_what_the_plain_estimator_measures_of
     volatility, estimator = ESTIMATORS[name]
     bars = random_bars(0, 200)
     terms = pd.DataFrame(estimator(*prices(bars), window=1), bars.index, list(bars.symbols))
-    expected = np.sqrt(terms.ewm(halflife=9.0, adjust=True, ignore_na=True).mean())
+    expected = terms.ewm(halflife=9.0, adjust=True, ignore_na=True).mean() ** 0.5
     same(volatility(bars, half_life=9.0)[0], expected.where(terms.notna()))
 
 

@@ -12,7 +12,7 @@ from tests.features.market import closes_of, random_bars, same
 def test_volatility_is_the_root_of_the_weighted_mean_of_squared_returns() -> None:
     bars = random_bars(0, 300)
     squares = log_returns(bars)[0] ** 2
-    expected = np.sqrt(squares.ewm(halflife=7.0, adjust=True, ignore_na=True).mean())
+    expected = squares.ewm(halflife=7.0, adjust=True, ignore_na=True).mean() ** 0.5
     same(realised_volatility(bars, half_life=7.0)[0], expected.where(bars.close.notna()))
 
 
