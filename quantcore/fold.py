@@ -29,7 +29,8 @@ class FoldState(Mapping[str, Array]):
     version : int
         Raised by the fold whenever the meaning of an array changes.
     arrays : mapping of str to numpy array
-        The state itself; copied, made C-contiguous and read-only.
+        The state itself; copied, made C-contiguous and read-only. An array that already is and that nobody else owns,
+        such as another state's, is shared.
 
     Examples
     --------
@@ -45,10 +46,20 @@ class FoldState(Mapping[str, Array]):
     def __post_init__(self) -> None:
         frozen = {}
         for name in sorted(self.arrays):
-            array = np.array(self.arrays[name], order="C", copy=True)
-            array.flags.writeable = False
+            array = self.arrays[name]
+            flags = array.flags if isinstance(array, np.ndarray) else None
+            if flags is None or flags.writeable or not (flags.c_contiguous and flags.owndata):
+                array = np.array(array, order="C", copy=True)
+                array.flags.writeable = False
             frozen[name] = array
         object.__setattr__(self, "arrays", MappingProxyType(frozen))
+
+    @classmethod
+    def of(cls, kind: str, version: int, arrays: Mapping[str, Array]) -> FoldState:
+        """Return a state that takes the arrays over without a copy: nothing may write to them any more."""
+        for array in arrays.values():
+            array.flags.writeable = False
+        return cls(kind, version, arrays)
 
     def __getitem__(self, name: str) -> Array:
         """Return one array, read-only."""

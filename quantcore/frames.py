@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -299,7 +300,13 @@ def to_kernel(panel: Panel) -> FloatArray:
 
 def to_panel(values: FloatArray, bars: Bars) -> Panel:
     """Return an array over the grid and symbols of some bars as a panel."""
-    return pd.DataFrame(values, index=bars.index, columns=list(bars.symbols))
+    return pd.DataFrame(values, index=bars.index, columns=_columns(bars.symbols))
+
+
+@lru_cache(maxsize=16)
+def _columns(symbols: tuple[str, ...]) -> pd.Index[str]:
+    # An index of strings takes longer to make than the rest of a one-row frame, and the symbols never change.
+    return pd.Index(list(symbols))
 
 
 def check_bars(bars: Bars) -> Bars:

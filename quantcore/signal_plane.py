@@ -28,7 +28,7 @@ from quantcore.frames import Bars, to_kernel, to_panel
 from quantcore.regime import detector
 from quantcore.regime.detector import RegimeSettings, regime_probabilities
 from quantcore.signals import generator, strategy_matrix
-from quantcore.signals.generator import PortfolioSettings, portfolio_weights
+from quantcore.signals.generator import PortfolioSettings
 from quantcore.signals.plain import Progress, plain_forecast
 from quantcore.signals.strategy_matrix import MatrixSettings, combine, given_matrix
 from quantcore.timegrid import interval_name, interval_us, to_index
@@ -116,13 +116,15 @@ class Signals:
 
     Parameters
     ----------
-    weights : Panel, shape (n_bars, n_symbols)
-        Target weights; see `target_weights`.
+    bars : Bars
+        The rows.
     state : FoldState
         After the last row.
-    forecasts : mapping of str to Panel
+    weight_array : float64 array, shape (n_bars, n_symbols)
+        Target weights; see `target_weights`.
+    forecasts : mapping of str to float64 array, shape (n_bars, n_symbols)
         Each strategy's own, NaN for symbols outside the universe.
-    combined : Panel, shape (n_bars, n_symbols)
+    combined : float64 array, shape (n_bars, n_symbols)
         What the portfolio is made of.
     counted : float64 array, shape (n_bars, n_strategies)
         What each strategy's forecast was multiplied by in `combined`; ones for a single strategy.
@@ -132,21 +134,28 @@ class Signals:
         The universe.
     """
 
-    weights: Panel = field(repr=False)
+    bars: Bars = field(repr=False)
     state: FoldState = field(repr=False)
-    forecasts: Mapping[str, Panel] = field(repr=False)
-    combined: Panel = field(repr=False)
+    weight_array: FloatArray = field(repr=False)
+    forecasts: Mapping[str, FloatArray] = field(repr=False)
+    combined: FloatArray = field(repr=False)
     counted: FloatArray = field(repr=False)
     regimes: FloatArray = field(repr=False)
     members: BoolArray = field(repr=False)
+
+    @property
+    def weights(self) -> Panel:
+        """The target weights as a panel."""
+        return to_panel(self.weight_array, self.bars)
 
     def since(self, first: int) -> Signals:
         """Return the rows from `first` on."""
         return replace(
             self,
-            weights=self.weights.iloc[first:],
-            forecasts={name: panel.iloc[first:] for name, panel in self.forecasts.items()},
-            combined=self.combined.iloc[first:],
+            bars=self.bars.rows(first, self.bars.n_bars),
+            weight_array=self.weight_array[first:],
+            forecasts={name: values[first:] for name, values in self.forecasts.items()},
+            combined=self.combined[first:],
             counted=self.counted[first:],
             regimes=self.regimes[first:],
             members=self.members[first:],
@@ -215,20 +224,18 @@ def signals(
     if settings.universe is not None:
         check_universe(bars.n_symbols, settings.universe)
         members, after["universe"] = universe.members(bars, settings.universe, held.get("universe"))
-    views: dict[str, Panel] = {}
+    views: dict[str, FloatArray] = {}
     for name, strategy in settings.strategies.items():
         stage = f"strategy.{name}"
-        panel, after[stage] = forecast(
-            bars, strategy, held.get(stage), first=first, progress=progress
-        )
-        views[name] = panel if settings.universe is None else panel.where(members)
+        view, after[stage] = _forecast_array(bars, strategy, held.get(stage), first, progress)
+        views[name] = view if settings.universe is None else np.where(members, view, np.nan)
     regimes = np.ones((bars.n_bars, 1))
     if settings.regime is not None:
         regimes, after["regime"] = regime_probabilities(bars, settings.regime, held.get("regime"))
     combined, counted = next(iter(views.values())), np.ones((bars.n_bars, len(views)))
     if settings.matrix is not None and isinstance(settings.strategy, StrategySet):
-        values, counted, after["matrix"] = combine(
-            np.stack([to_kernel(panel) for panel in views.values()], axis=1),
+        combined, counted, after["matrix"] = combine(
+            np.stack(list(views.values()), axis=1),
             regimes,
             bars.array("close"),
             bars.ts_us,
@@ -237,13 +244,13 @@ def signals(
             strategies=tuple(views),
             state=held.get("matrix"),
         )
-        combined = to_panel(values, bars)
-    weights, after["portfolio"] = portfolio_weights(
+    weights, after["portfolio"] = generator.weigh(
         bars, combined, settings.portfolio, held.get("portfolio")
     )
     last_us = int(bars.ts_us[-1]) if bars.n_bars else last_us
     return Signals(
-        weights=weights,
+        bars=bars,
+        weight_array=weights,
         state=_compose(bars, last_us, after),
         forecasts=views,
         combined=combined,
@@ -270,19 +277,30 @@ def forecast(
     ConfigError
         If no strategy can be found from `strategy`.
     """
+    values, after = _forecast_array(bars, strategy, state, first, progress)
+    return to_panel(values, bars), after
+
+
+def _forecast_array(
+    bars: Bars, strategy: Any, state: FoldState | None, first: int, progress: Progress
+) -> tuple[FloatArray, FoldState]:
     module = _strategy(strategy)
+    if hasattr(module, "forecast_array"):
+        values, after = module.forecast_array(bars, strategy, state)
+        return values, after
     if hasattr(module, "warm_up"):
         panel, after = module.forecast(bars, strategy, state)
-        return panel, after
-    return plain_forecast(
-        module.forecast,
-        bars,
-        strategy,
-        strategy.lookback,
-        state,
-        first=first,
-        progress=progress,
-    )
+    else:
+        panel, after = plain_forecast(
+            module.forecast,
+            bars,
+            strategy,
+            strategy.lookback,
+            state,
+            first=first,
+            progress=progress,
+        )
+    return to_kernel(panel), after
 
 
 def refit(state: FoldState, settings: SignalSettings) -> FoldState:
@@ -354,7 +372,7 @@ def _packed(frame: Mapping[str, Array], stages: Mapping[str, FoldState]) -> Fold
     }
     for name, stage in stages.items():
         arrays |= {f"{name}/{key}": array for key, array in stage.items()}
-    return FoldState(KIND, VERSION, arrays)
+    return FoldState.of(KIND, VERSION, arrays)
 
 
 def _stages(state: FoldState) -> dict[str, FoldState]:

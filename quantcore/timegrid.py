@@ -130,7 +130,7 @@ def calendar_rows(ts_us: IntArray, every: str) -> BoolArray:
     if every not in CALENDAR:
         raise ValueError(f"every must be one of {', '.join(CALENDAR)}, was {every!r}")
     midnight = np.asarray(ts_us % DAY_US == 0)
-    if every == "day":
+    if every == "day" or not midnight.any():
         return midnight
     days = ts_us // DAY_US
     if every == "week":

@@ -178,13 +178,21 @@ def forecast(
     SchemaMismatch
         If `state` is of another fold, or of other symbols or lookbacks.
     """
+    forecasts, after = forecast_array(bars, settings, state)
+    return to_panel(forecasts, bars), after
+
+
+def forecast_array(
+    bars: Bars, settings: BreakoutSettings, state: FoldState | None
+) -> tuple[FloatArray, FoldState]:
+    """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
     lookbacks = np.array(settings.lookback_days, dtype=np.int64)
     held = resume(state, KIND, VERSION, _empty(bars.n_symbols, lookbacks))
     forecasts = scan(
         bars.array("close"), bars.ts_us, lookbacks, held["today"], held["ring"], held["count"],
         held["channel"], held["place"],
     )  # fmt: skip
-    return to_panel(forecasts, bars), FoldState(KIND, VERSION, held)
+    return forecasts, FoldState.of(KIND, VERSION, held)
 
 
 def warm_up(settings: BreakoutSettings, interval: str) -> int:

@@ -263,6 +263,14 @@ def forecast(
     SchemaMismatch
         If `state` is of another fold, or of other symbols or settings.
     """
+    forecasts, after = forecast_array(bars, settings, state)
+    return to_panel(forecasts, bars), after
+
+
+def forecast_array(
+    bars: Bars, settings: PairsSettings, state: FoldState | None
+) -> tuple[FloatArray, FoldState]:
+    """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
     held = resume(state, KIND, VERSION, _empty(bars.n_symbols, settings))
     closes, forecasts = bars.array("close"), np.empty((bars.n_bars, bars.n_symbols))
     levels = np.array([settings.entry, settings.exit, settings.stop])
@@ -280,7 +288,7 @@ def forecast(
         )  # fmt: skip
         held["due"][0] = due[stop - 1]
         start = stop
-    return to_panel(forecasts, bars), FoldState(KIND, VERSION, held)
+    return forecasts, FoldState.of(KIND, VERSION, held)
 
 
 def warm_up(settings: PairsSettings, interval: str) -> int:

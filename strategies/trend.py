@@ -255,9 +255,17 @@ def forecast(
     SchemaMismatch
         If `state` is of another fold, or of another number of symbols or speeds.
     """
+    forecasts, after = forecast_array(bars, settings, state)
+    return to_panel(forecasts, bars), after
+
+
+def forecast_array(
+    bars: Bars, settings: TrendSettings, state: FoldState | None
+) -> tuple[FloatArray, FoldState]:
+    """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
     held = resume(state, KIND, VERSION, {"symbols": init(bars.n_symbols, settings.speeds)})
     forecasts = scan(bars.array("close"), _parameters(settings), held["symbols"])
-    return to_panel(forecasts, bars), FoldState(KIND, VERSION, held)
+    return forecasts, FoldState.of(KIND, VERSION, held)
 
 
 def warm_up(settings: TrendSettings, interval: str) -> int:

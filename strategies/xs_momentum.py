@@ -188,6 +188,14 @@ def forecast(
     SchemaMismatch
         If `state` is of another fold, or of other symbols or horizons.
     """
+    forecasts, after = forecast_array(bars, settings, state)
+    return to_panel(forecasts, bars), after
+
+
+def forecast_array(
+    bars: Bars, settings: XsMomentumSettings, state: FoldState | None
+) -> tuple[FloatArray, FoldState]:
+    """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
     horizons = np.array(settings.horizon_days, dtype=np.int64)
     held = resume(state, KIND, VERSION, _empty(bars.n_symbols, horizons))
     forecasts = scan(
@@ -195,7 +203,7 @@ def forecast(
         settings.symbols_min, held["today"], held["ring"], held["count"], held["moments"], held["residuals"],
         held["view"],
     )  # fmt: skip
-    return to_panel(forecasts, bars), FoldState(KIND, VERSION, held)
+    return forecasts, FoldState.of(KIND, VERSION, held)
 
 
 def warm_up(settings: XsMomentumSettings, interval: str) -> int:

@@ -200,10 +200,10 @@ def _event_notes(plane: AccountPlane, events: Events) -> list[str]:
 
 def _idle_notes(found: Signals, decision_bars: Bars, signal: SignalSettings) -> list[str]:
     """Say that no position was ever wanted, or refuse where that is only because the data is too short."""
-    if np.any(np.nan_to_num(found.weights.to_numpy()) != 0.0):
+    if np.any(np.nan_to_num(found.weight_array) != 0.0):
         return []
     needed = warm_up(signal, decision_bars.interval)
-    no_view = bool(found.combined.isna().to_numpy().all())
+    no_view = bool(np.isnan(found.combined).all())
     if no_view and needed > decision_bars.n_bars:
         raise ConfigError(
             f"strategy and portfolio need {needed:,} bars to warm up, the data holds "

@@ -128,7 +128,7 @@ def members(
         )
         held["due"][0] = due[stop - 1]
         start = stop
-    return result, FoldState(KIND, VERSION, held)
+    return result, FoldState.of(KIND, VERSION, held)
 
 
 def refit(state: FoldState, settings: UniverseSettings) -> FoldState:

@@ -131,7 +131,7 @@ def regime_probabilities(
                 held["probabilities"] = probabilities.copy()
         held["due"][0] = due[stop - 1]
         start = stop
-    return result, FoldState(KIND, VERSION, held)
+    return result, FoldState.of(KIND, VERSION, held)
 
 
 def refit(state: FoldState, settings: RegimeSettings) -> FoldState:

@@ -28,7 +28,7 @@ import pandas as pd
 
 from quantcore.backtest.experiment import shown
 from quantcore.data.sources import MarketData
-from quantcore.frames import Bars, no_settlements, resample_bars, to_kernel
+from quantcore.frames import Bars, no_settlements, resample_bars
 from quantcore.signal_plane import Signals, SignalSettings, signals, warm_up
 from quantcore.timegrid import check_grids
 from quantcore.types import Array, BoolArray, FloatArray
@@ -153,10 +153,9 @@ def _arrays(bars: Bars, said: Signals) -> dict[str, Array]:
     """Return what every stage says in each row, in the order of the stages."""
     stages: dict[str, Array] = {f"bars.{name}": values for name, values in bars.fields.items()}
     stages["universe"] = said.members.astype(np.float64)
-    for name, panel in said.forecasts.items():
-        stages[f"strategy.{name}"] = to_kernel(panel)
+    stages |= {f"strategy.{name}": values for name, values in said.forecasts.items()}
     stages |= {"regime": said.regimes, "matrix": said.counted}
-    return stages | {"forecast": to_kernel(said.combined), "weights": to_kernel(said.weights)}
+    return stages | {"forecast": said.combined, "weights": said.weight_array}
 
 
 def _row_by_row(
@@ -222,10 +221,8 @@ def _cold_starts(
     for at in (
         np.linspace(needed, last, starts + 1)[1:].astype(int).tolist() if last > needed else []
     ):
-        cold = signals(bars.rows(at - needed, at + COMPARED_ROWS), settings).weights.to_numpy()[
-            needed:
-        ]
-        warm = whole.weights.to_numpy()[at : at + COMPARED_ROWS]
+        cold = signals(bars.rows(at - needed, at + COMPARED_ROWS), settings).weight_array[needed:]
+        warm = whole.weight_array[at : at + COMPARED_ROWS]
         difference = np.abs(np.nan_to_num(cold) - np.nan_to_num(warm))
         found.append(
             (bars.index[at], float(difference.max()), float(np.nanmax(np.abs(warm), initial=0.0)))

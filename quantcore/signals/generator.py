@@ -357,9 +357,17 @@ def portfolio_weights(
         )
     if not np.array_equal(panel_times(forecasts), bars.ts_us):
         raise SchemaMismatch("forecasts must have the ts of the bars, had others")
+    weights, after = weigh(bars, to_kernel(forecasts), settings, state)
+    return to_panel(weights, bars), after
+
+
+def weigh(
+    bars: Bars, forecasts: FloatArray, settings: PortfolioSettings, state: FoldState | None
+) -> tuple[FloatArray, FoldState]:
+    """Return what `portfolio_weights` does, as an array: the signal plane's own way."""
     held = resume(state, KIND, VERSION, _empty(bars.n_symbols, settings))
-    closes, views = bars.array("close"), to_kernel(forecasts)
-    vector, weights = parameters(settings, bars.interval), np.empty(shape)
+    closes, weights = bars.array("close"), np.empty(forecasts.shape)
+    vector = parameters(settings, bars.interval)
     due = estimates.due_rows(bars.ts_us, settings.shares, settings.kelly)
     start = 0
     for stop in (*(np.flatnonzero(due.any(axis=0)) + 1).tolist(), bars.n_bars):
@@ -367,13 +375,13 @@ def portfolio_weights(
             continue
         _estimate(held, settings)
         weights[start:stop] = scan(
-            views[start:stop], closes[start:stop], vector, held["symbols"], held["pairs"], held["shares"],
+            forecasts[start:stop], closes[start:stop], vector, held["symbols"], held["pairs"], held["shares"],
             float(held["scale"][0]), bars.ts_us[start:stop], held["days"], held["papers"], held["today"],
             held["count"],
         )  # fmt: skip
         held["due"] = due[:, stop - 1].astype(np.int64)
         start = stop
-    return to_panel(weights, bars), FoldState(KIND, VERSION, held)
+    return weights, FoldState.of(KIND, VERSION, held)
 
 
 def refit(state: FoldState, settings: PortfolioSettings) -> FoldState:

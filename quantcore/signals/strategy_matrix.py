@@ -226,7 +226,7 @@ def combine(
         )  # fmt: skip
         held["due"][0] = due[stop - 1]
         start = stop
-    return combined, counted, FoldState(KIND, VERSION, held)
+    return combined, counted, FoldState.of(KIND, VERSION, held)
 
 
 def refit(state: FoldState, settings: MatrixSettings) -> FoldState:
