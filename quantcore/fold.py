@@ -47,8 +47,8 @@ class FoldState(Mapping[str, Array]):
         frozen = {}
         for name in sorted(self.arrays):
             array = self.arrays[name]
-            flags = array.flags if isinstance(array, np.ndarray) else None
-            if flags is None or flags.writeable or not (flags.c_contiguous and flags.owndata):
+            flags = array.flags
+            if flags.writeable or not (flags.c_contiguous and flags.owndata):
                 array = np.array(array, order="C", copy=True)
                 array.flags.writeable = False
             frozen[name] = array

@@ -184,7 +184,8 @@ def target_weights(
         From an earlier call; None starts empty.
     first : int
         Row from which on weights are wanted; it spares a plain strategy, whose rows do not depend on one another, the
-        earlier ones. No weight from there on and no state depends on it: closes are all that the portfolio remembers.
+        earlier ones. No weight from there on and no state depends on it; where a later stage remembers forecasts, all
+        rows are made.
     progress : callable
         Shows how far a plain strategy's rows are.
 
@@ -215,10 +216,13 @@ def signals(
     progress: Progress = iter,
 ) -> Signals:
     """Return the target weights with all that they are made of; arguments and errors as `target_weights`."""
+    if isinstance(settings.strategy, StrategySet) or settings.portfolio.remembers_forecasts:
+        first = 0
     last_us, held = _NOT_STARTED, dict[str, FoldState]()
     if state is not None:
         last_us = _check(bars, state.expect(KIND, VERSION))
         held = _stages(state)
+        _check_stages(held, settings)
     after: dict[str, FoldState] = {}
     members = np.ones((bars.n_bars, bars.n_symbols), dtype=np.bool_)
     if settings.universe is not None:
@@ -386,6 +390,20 @@ def _stages(state: FoldState) -> dict[str, FoldState]:
         name: FoldState(str(kind), int(version), held[name])
         for name, kind, version in zip(names, state["kinds"], state["versions"], strict=True)
     }
+
+
+def _check_stages(held: Mapping[str, FoldState], settings: SignalSettings) -> None:
+    """Refuse a state of other strategies: a stage that found nothing would begin anew and say nothing."""
+    there = sorted(n.partition(".")[2] for n in held if n.startswith("strategy."))
+    wanted = sorted(settings.strategies)
+    if there != wanted:
+        raise SchemaMismatch(f"state must be of the strategies {wanted}, was of {there}")
+    optional = {"universe": settings.universe, "regime": settings.regime}
+    for name, stage in optional.items():
+        if (stage is None) == (name in held):
+            raise SchemaMismatch(
+                f"state must {'not ' if stage is None else ''}hold the stage {name}, held {sorted(held)}"
+            )
 
 
 def _check(bars: Bars, state: FoldState) -> int:

@@ -129,11 +129,11 @@ def calendar_rows(ts_us: IntArray, every: str) -> BoolArray:
     """
     if every not in CALENDAR:
         raise ValueError(f"every must be one of {', '.join(CALENDAR)}, was {every!r}")
-    midnight = np.asarray(ts_us % DAY_US == 0)
+    midnight: BoolArray = np.asarray(ts_us % DAY_US == 0)
     if every == "day" or not midnight.any():
         return midnight
     days = ts_us // DAY_US
     if every == "week":
-        return midnight & (days % 7 == _MONDAY)
+        return np.asarray(midnight & (days % 7 == _MONDAY))
     dates = days.astype("datetime64[D]")
     return np.asarray(midnight & (dates == dates.astype("datetime64[M]").astype("datetime64[D]")))

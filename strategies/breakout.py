@@ -109,7 +109,7 @@ def _follow(place: FloatArray, close: float, upper: float, lower: float) -> floa
         stop = min(stop, middle)
         held = 0.0 if close > stop else held
     place[_POSITION], place[_STOP] = held, stop
-    return held
+    return float(held)
 
 
 @njit(cache=True, error_model="numpy")

@@ -9,6 +9,7 @@ rest on sums in the order of the symbols, and may differ in the last bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from quantcore.errors import SchemaMismatch
 from quantcore.features.folding import positive
 from quantcore.frames import to_kernel
 from quantcore.kernels.compiled import inner
-from quantcore.types import FloatArray, Panel
+from quantcore.types import FloatArray, IntArray, Panel
 
 MAD_TO_SD = 1.4826
 """Standard deviations in a median absolute deviation of a normal distribution: 1 / 0.6745."""
@@ -83,7 +84,11 @@ def demean_row(values: FloatArray) -> FloatArray:
     float64 array, shape (n_symbols,)
         In the unit of the values; NaN where the value is.
     """
-    return values - _known_mean(values)
+    deviations = np.empty(values.shape[0])
+    mean = _known_mean(values)
+    for i in range(values.shape[0]):
+        deviations[i] = values[i] - mean
+    return deviations
 
 
 @njit(cache=True, error_model="numpy")
@@ -100,25 +105,40 @@ def zscore_row(values: FloatArray) -> FloatArray:
     float64 array, shape (n_symbols,)
         Dimensionless; NaN where the value is, 0 where all known values are equal (or only one is known).
     """
-    deviations = demean_row(values)
+    scores = demean_row(values)
     lowest, highest, total, count = np.inf, -np.inf, 0.0, 0
     for i in range(values.shape[0]):
         if not np.isnan(values[i]):
             lowest, highest = min(lowest, values[i]), max(highest, values[i])
-            total += deviations[i] * deviations[i]
+            total += scores[i] * scores[i]
             count += 1
     # Rounding gives equal values a mean a little off them, and so a deviation that is not 0.
-    if count == 0 or lowest == highest or total == 0.0:
-        return np.where(np.isnan(values), np.nan, 0.0)
-    return np.asarray(deviations / np.sqrt(total / count))
+    deviation = math.sqrt(total / count) if lowest < highest else 0.0
+    for i in range(values.shape[0]):
+        if not np.isnan(values[i]):
+            scores[i] = scores[i] / deviation if deviation > 0.0 else 0.0
+    return scores
 
 
 @inner()
-def _sorted_median(ordered: FloatArray) -> float:
-    middle = ordered.shape[0] // 2
-    if ordered.shape[0] % 2 == 1:
-        return float(ordered[middle])
-    return float(0.5 * (ordered[middle - 1] + ordered[middle]))
+def _known_median(values: FloatArray) -> float:
+    """Return the median of the known values; NaN where there are none.
+
+    Sorts by insertion: a row is short, and the library's sort takes a second to compile.
+    """
+    ordered, count = np.empty(values.shape[0]), 0
+    for value in values:
+        if np.isnan(value):
+            continue
+        at = count
+        while at > 0 and ordered[at - 1] > value:
+            ordered[at] = ordered[at - 1]
+            at -= 1
+        ordered[at] = value
+        count += 1
+    if count == 0:
+        return np.nan
+    return float(0.5 * (ordered[(count - 1) // 2] + ordered[count // 2]))
 
 
 @njit(cache=True, error_model="numpy")
@@ -146,36 +166,67 @@ def winsorise_row(values: FloatArray, limit: float) -> FloatArray:
     Association* 88(424), 1993: the factor 1.4826. Deviation: a row without a deviation is not flattened, because
     funding rates of most symbols are often the same and those of the others are the ones that matter.
     """
-    ordered = np.sort(values[~np.isnan(values)])
-    if ordered.shape[0] == 0:
-        return values.copy()
-    median = _sorted_median(ordered)
-    band = limit * MAD_TO_SD * _sorted_median(np.sort(np.abs(ordered - median)))
-    clipped = values.copy()
-    if band > 0.0:
-        for i in range(values.shape[0]):
-            if not np.isnan(values[i]):
-                clipped[i] = min(max(values[i], median - band), median + band)
+    clipped = np.empty(values.shape[0])
+    median = _known_median(values)
+    for i in range(values.shape[0]):
+        clipped[i] = abs(values[i] - median)
+    band = limit * MAD_TO_SD * _known_median(clipped)
+    for i in range(values.shape[0]):
+        clipped[i] = values[i]
+        if band > 0.0 and not np.isnan(values[i]):
+            clipped[i] = min(max(values[i], median - band), median + band)
     return clipped
 
 
 @inner()
-def _orthonormalise(vectors: FloatArray) -> bool:
-    """Make the rows orthonormal to each other and to the constant, in place; tell whether they span as many dimensions.
+def _product(one: FloatArray, other: FloatArray) -> float:
+    total = 0.0
+    for i in range(one.shape[0]):
+        total += one[i] * other[i]
+    return total
 
-    Modified Gram-Schmidt, each row taken out twice: once would leave rounding errors of nearly parallel rows.
+
+@inner()
+def _take_out(vector: FloatArray, others: FloatArray, n_others: int) -> None:
+    """Make a vector orthogonal to the first rows of others, which are orthonormal, and to the constant, in place.
+
+    Modified Gram-Schmidt, done twice: once would leave the rounding errors of nearly parallel vectors.
     """
+    for _ in range(2):
+        mean = _known_mean(vector)
+        for i in range(vector.shape[0]):
+            vector[i] -= mean
+        for k in range(n_others):
+            share = _product(vector, others[k])
+            for i in range(vector.shape[0]):
+                vector[i] -= share * others[k, i]
+
+
+@inner()
+def _orthonormalise(vectors: FloatArray) -> bool:
+    """Make the rows orthonormal and orthogonal to the constant, in place; tell whether none of them was redundant."""
     for k in range(vectors.shape[0]):
-        size = np.sqrt(np.sum(vectors[k] * vectors[k]))
-        for _ in range(2):
-            vectors[k] -= np.mean(vectors[k])
-            for j in range(k):
-                vectors[k] -= np.sum(vectors[k] * vectors[j]) * vectors[j]
-        left = np.sqrt(np.sum(vectors[k] * vectors[k]))
+        size = math.sqrt(_product(vectors[k], vectors[k]))
+        _take_out(vectors[k], vectors, k)
+        left = math.sqrt(_product(vectors[k], vectors[k]))
         if not left > _SINGULAR * size:
             return False
-        vectors[k] /= left
+        for i in range(vectors.shape[1]):
+            vectors[k, i] /= left
     return True
+
+
+@inner()
+def _known_columns(values: FloatArray, exposures: FloatArray) -> IntArray:
+    columns, count = np.empty(values.shape[0], dtype=np.int64), 0
+    for i in range(values.shape[0]):
+        known = not np.isnan(values[i])
+        for k in range(exposures.shape[0]):
+            known = known and not np.isnan(exposures[k, i])
+        if known:
+            columns[count] = i
+            count += 1
+    return columns[:count]
 
 
 @njit(cache=True, error_model="numpy")
@@ -200,20 +251,18 @@ def neutralise_row(values: FloatArray, exposures: FloatArray) -> FloatArray:
         known symbols (one is constant, or a combination of others, or symbols are too few), only the mean is taken
         out. With one symbol more than exposures nothing is left but rounding.
     """
-    known = ~np.isnan(values)
-    for k in range(exposures.shape[0]):
-        known &= ~np.isnan(exposures[k])
+    columns = _known_columns(values, exposures)
+    n_known, n_exposures = columns.shape[0], exposures.shape[0]
+    residual, vectors = np.empty(n_known), np.empty((n_exposures, n_known))
+    for j in range(n_known):
+        residual[j] = values[columns[j]]
+        for k in range(n_exposures):
+            vectors[k, j] = exposures[k, columns[j]]
+    regular = n_known > n_exposures and _orthonormalise(vectors)
+    _take_out(residual, vectors, n_exposures if regular else 0)
     residuals = np.full(values.shape[0], np.nan)
-    columns = np.flatnonzero(known)
-    residual = demean_row(values[columns])
-    vectors = np.empty((exposures.shape[0], columns.shape[0]))
-    for k in range(exposures.shape[0]):
-        vectors[k] = exposures[k][columns]
-    if columns.shape[0] > exposures.shape[0] and _orthonormalise(vectors):
-        for _ in range(2):
-            for k in range(vectors.shape[0]):
-                residual = residual - np.sum(residual * vectors[k]) * vectors[k]
-    residuals[columns] = residual
+    for j in range(n_known):
+        residuals[columns[j]] = residual[j]
     return residuals
 
 

@@ -61,7 +61,8 @@ class RegimeSettings:
     @property
     def states(self) -> int:
         """Number of states."""
-        return int(self.detector.states)
+        states: int = self.detector.states
+        return states
 
 
 LABELS = {
@@ -99,7 +100,8 @@ def regime_probabilities(
     Returns
     -------
     float64 array, shape (n_bars, states)
-        The calmest state first; each row sums to 1. NaN before the first fit, which needs `fit_days` returns.
+        The calmest state first; each row sums to 1. NaN before the first fit, which needs `fit_days` returns, and after
+        a window that the detector refuses, such as one of equal returns.
     FoldState
         To hand to the next call.
 
@@ -147,7 +149,8 @@ def refit(state: FoldState, settings: RegimeSettings) -> FoldState:
 
 def warm_up(settings: RegimeSettings, interval: str) -> int:
     """Return how many bars a cold start replays: a whole window before the first fit, and the period after it."""
-    return (settings.detector.fit_days + 32) * (DAY_US // interval_us(interval))
+    days: int = settings.detector.fit_days + 32
+    return days * (DAY_US // interval_us(interval))
 
 
 @njit(cache=True, error_model="numpy")
@@ -175,13 +178,18 @@ def _market_days(
 def _fit(held: dict[str, Array], settings: RegimeSettings) -> None:
     held["due"][0] = 0
     window = in_order(held["returns"], int(held["count"][0]))[:, 0]
-    if np.isnan(window).any() or np.ptp(window) == 0.0:
+    held["fitted"][0], held["probabilities"] = 0, np.full(settings.states, np.nan)
+    if np.isnan(window).any():
         return
     detector = _detector(settings)
-    parameters, after = detector.fit(window, settings.detector)
+    try:
+        parameters, after = detector.fit(window, settings.detector)
+    except ValueError:  # a window that has no regimes, such as one of equal returns: none is known
+        return
     held["parameters"], held["filter"] = parameters, after.copy()
     held["fitted"][0] = 1
-    # Until the next day's close the rows know the window's last day, in the new terms; a missing return tells it.
+    # Until the next day's close the rows know the window's last day, in the new terms: what the filter says when the
+    # next return is missing (a hidden Markov model predicts the day that has begun).
     held["probabilities"] = detector.scan(parameters, after.copy(), np.array([np.nan]))[0]
 
 

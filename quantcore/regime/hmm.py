@@ -38,7 +38,7 @@ from quantcore.kernels.hmm import (
     predict_step,
     stationary_distribution,
 )
-from quantcore.regime.volatility_state import Fit, check_window, check_window_settings
+from quantcore.regime.window import Fit, check_window, check_window_settings
 from quantcore.types import FloatArray, IntArray
 
 _LOCAL_DAYS = (5, 21)

@@ -44,7 +44,7 @@ from numba import njit
 
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.ewm import half_life_decay
-from quantcore.regime.volatility_state import Fit, check_window, check_window_settings
+from quantcore.regime.window import Fit, check_window, check_window_settings
 from quantcore.types import FloatArray, IntArray
 
 N_FEATURES = 3

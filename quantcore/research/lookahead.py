@@ -129,11 +129,14 @@ def with_noise(bars: Bars, cut: int, rng: np.random.Generator) -> Bars:
     """Return the bars with everything from row `cut` on replaced by noise: walks, volumes, funding that never were."""
     n_rows, n_symbols = bars.n_bars - cut, bars.n_symbols
     fields = {name: values.copy() for name, values in bars.fields.items()}
-    start = np.nanmean(np.where(fields["close"] > 0.0, fields["close"], np.nan), axis=0)
+    known = ~np.isnan(fields["close"])
+    start = (
+        np.where(known, fields["close"], 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1) + 1.0
+    )
     walk = start * np.exp(np.cumsum(rng.normal(0.0, 0.02, (n_rows, n_symbols)), axis=0))
     for name, values in fields.items():
         if name == "funding_rate":
-            settled = ~np.isnan(values[cut:]).all(axis=1)
+            settled: BoolArray = np.asarray(~np.isnan(values[cut:]).all(axis=1))
             values[cut:] = np.where(settled[:, None], rng.normal(0.0, 0.001, walk.shape), np.nan)
         elif name in ("volume", "quote_volume", "trades", "taker_buy_volume", "open_interest"):
             values[cut:] = rng.lognormal(10.0, 1.0, walk.shape)

@@ -86,11 +86,6 @@ class KellySettings:
             raise ValueError(f"window_days must be >= 60, was {self.window_days}")
 
 
-def window_days(shares: SharesSettings | None, kelly: KellySettings | None) -> int:
-    """Return the days that must be remembered; 0 where nothing is estimated."""
-    return max(0 if s is None else s.window_days for s in (shares, kelly))
-
-
 def due_rows(
     ts_us: IntArray, shares: SharesSettings | None, kelly: KellySettings | None
 ) -> BoolArray:

@@ -117,6 +117,11 @@ class PortfolioSettings:
         if smoothing is not None and not (smoothing > 0.0 and math.isfinite(smoothing)):
             raise ValueError(f"smoothing_half_life must be finite and > 0, was {smoothing}")
 
+    @property
+    def remembers_forecasts(self) -> bool:
+        """Whether weights depend on forecasts of earlier rows."""
+        return self.smoothing_half_life is not None or self.kelly is not None
+
 
 def parameters(settings: PortfolioSettings, interval: str) -> FloatArray:
     """Return the settings on bars of an interval as the vector that `step` reads, shape ``(8,)``."""
@@ -246,8 +251,8 @@ def step(
         Shares that were estimated; NaN for inverse volatility.
     scale : float
         Of the weights, in [0, 1].
-    paper : float64 array, shape (1,)
-        Return of the weights before `scale` since it was last emptied; the row's is added.
+    paper : float64 array, shape (1,) or (0,)
+        Return of the weights before `scale` since it was last emptied; the row's is added. Empty where nobody asks.
 
     Returns
     -------
@@ -259,7 +264,7 @@ def step(
     weights = _shares(symbols, closes, settings[_FIRST], estimated)
     conviction = 0.0
     for i in range(closes.shape[0]):
-        if not np.isnan(returns[i]):
+        if len(paper) > 0 and not np.isnan(returns[i]):
             paper[0] += symbols[i, _HELD] * returns[i]
         forecast = forecasts[i]
         if settings[_SMOOTH_DECAY] > 0.0:
@@ -277,7 +282,7 @@ def step(
         if np.isnan(closes[i]):
             weights[i] = np.nan
         else:
-            symbols[i, _HELD] = weights[i]
+            symbols[i, _HELD] = weights[i] if len(paper) > 0 else 0.0
             weights[i] *= scale
     return weights
 
@@ -302,12 +307,17 @@ def scan(
     `days` and `papers` are rings of daily closes and paper returns, which have no rows where nothing is estimated.
     """
     weights = np.empty(closes.shape)
-    remembers = len(days) > 0
+    paper = today[len(today) - 1 :] if len(papers) > 0 else today[len(today) :]
     for t in range(closes.shape[0]):
         weights[t] = step(
-            symbols, pairs, forecasts[t], closes[t], settings, estimated, scale, today[-1:]
+            symbols, pairs, forecasts[t], closes[t], settings, estimated, scale, paper
         )
-        if remembers and close_day(closes[t], ts_us[t], today[:-1], days, count):
+        closed = ts_us[t] % DAY_US == 0
+        if len(days) > 0:
+            close_day(closes[t], ts_us[t], today[:-1], days, count)
+        elif closed:
+            count[0] += 1
+        if closed and len(papers) > 0:
             papers[(count[0] - 1) % len(papers), 0] = today[-1]
             today[-1] = 0.0
     return weights
@@ -402,18 +412,21 @@ def _estimate(held: dict[str, Array], settings: PortfolioSettings) -> None:
 
 
 def _empty(n_symbols: int, settings: PortfolioSettings) -> dict[str, Array]:
-    n_days = estimates.window_days(settings.shares, settings.kelly)
     return {
         "symbols": init(n_symbols),
         "pairs": ewm_cov_init(n_symbols),
         "shares": np.full(n_symbols, np.nan),
         "scale": np.ones(1),
-        "days": day_ring(n_days, n_symbols),
-        "papers": day_ring(n_days, 1),
+        "days": day_ring(_window(settings.shares), n_symbols),
+        "papers": day_ring(_window(settings.kelly), 1),
         "today": np.append(np.full(n_symbols, np.nan), 0.0),
         "count": np.zeros(1, dtype=np.int64),
         "due": np.zeros(2, dtype=np.int64),
     }
+
+
+def _window(settings: SharesSettings | KellySettings | None) -> int:
+    return 0 if settings is None else settings.window_days
 
 
 def warm_up(settings: PortfolioSettings, interval: str) -> int:
@@ -423,5 +436,5 @@ def warm_up(settings: PortfolioSettings, interval: str) -> int:
     """
     longest = max(settings.volatility_half_life, settings.covariance_half_life)
     recursions = bars_to_forget(half_life_decay(float(longest)), _FORGOTTEN)
-    n_days = estimates.window_days(settings.shares, settings.kelly)
+    n_days = max(_window(settings.shares), _window(settings.kelly))
     return max(recursions, (n_days + 32 if n_days else 0) * (DAY_US // interval_us(interval)))

@@ -160,7 +160,7 @@ def test_progress_hands_on_every_row_and_says_nothing_at_first(
     printed = io.StringIO()
     monkeypatch.setattr(printed, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", printed)
-    rows = experiment._show_rows(range(3, 9))
+    rows = experiment.shown("rows")(range(3, 9))
     assert isinstance(rows, range) is not terminal
     assert list(rows) == list(range(3, 9))
     assert printed.getvalue().strip() == ""

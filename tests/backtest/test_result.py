@@ -16,10 +16,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from quantcore.backtest.folder import PARTIAL, to_json
 from quantcore.backtest import report
 from quantcore.backtest.attribution import daily_profit, profit_by_symbol
 from quantcore.backtest.curves import curves
+from quantcore.backtest.folder import PARTIAL, to_json
 from quantcore.backtest.metrics import (
     compute_metrics,
     fill_rate,
@@ -312,9 +312,7 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 
 
 def test_json_has_no_nan() -> None:
-    text = to_json(
-        {"a": math.nan, "b": [np.float64(1.5), math.inf], "c": {"d": np.int64(3)}}
-    )
+    text = to_json({"a": math.nan, "b": [np.float64(1.5), math.inf], "c": {"d": np.int64(3)}})
     assert json.loads(text) == {"a": None, "b": [1.5, None], "c": {"d": 3}}
 
 
