@@ -474,6 +474,39 @@ def cumulative_costs(index: pd.DatetimeIndex, costs: Mapping[str, FloatArray]) -
     return {"data": data, "layout": _layout(260, "Paid so far, USDT", legend=True)}
 
 
+def contributions(
+    index: pd.DatetimeIndex,
+    parts: Mapping[str, FloatArray],
+    *,
+    wild: Sequence[tuple[pd.Timestamp, pd.Timestamp]],
+) -> Spec:
+    """Return what each named part has earned so far, in per cent of equity; spans of a wild market are shaded."""
+    colours = ("@accent", "@teal", "@violet", "@amber", "@loss", "@second")
+    dashes = ("solid", "solid", "dash", "dash", "dot", "dot")
+    data = []
+    for k, (name, earned) in enumerate(parts.items()):
+        trace = _line(index, earned, name, colours[k % len(colours)], width=1.6)
+        trace["line"]["dash"] = dashes[k % len(dashes)]
+        trace["hovertemplate"] = "%{y:+.2f} %"
+        data.append(trace)
+    layout = _layout(300, "Sum of returns, %", legend=True)
+    layout["shapes"] = [
+        {
+            "type": "rect",
+            "layer": "below",
+            "yref": "paper",
+            "y0": 0,
+            "y1": 1,
+            "x0": start.value // 1_000_000,
+            "x1": end.value // 1_000_000,
+            "fillcolor": "@accent-soft",
+            "line": {"width": 0},
+        }
+        for start, end in ((a.as_unit("ns"), b.as_unit("ns")) for a, b in wild)
+    ]
+    return {"data": data, "layout": layout}
+
+
 def _line(
     index: pd.DatetimeIndex, values: FloatArray, name: str, colour: str, *, width: float
 ) -> Spec:

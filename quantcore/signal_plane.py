@@ -344,6 +344,12 @@ def warm_up(settings: SignalSettings, interval: str) -> int:
     return max(bars)
 
 
+def declared_variants(settings: SignalSettings) -> int | None:
+    """Return how many variants were looked at, the sum of what the strategies' files declare; None if one does not."""
+    counts = [getattr(_strategy(s), "VARIANTS", None) for s in settings.strategies.values()]
+    return None if None in counts else sum(int(count) for count in counts if count is not None)
+
+
 def _strategy(settings: Any) -> ModuleType:
     owner = type(settings)
     module = sys.modules[owner.__module__]

@@ -28,7 +28,13 @@ from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel
 from quantcore.kernels import layout as at
 from quantcore.regime.detector import regime_labels
-from quantcore.signal_plane import Signals, SignalSettings, signals, warm_up
+from quantcore.signal_plane import (
+    Signals,
+    SignalSettings,
+    declared_variants,
+    signals,
+    warm_up,
+)
 from quantcore.signals.plain import Progress
 from quantcore.timegrid import to_index
 from quantcore.types import IntArray, Rule
@@ -111,6 +117,7 @@ def run_backtest(
         manifest={**(manifest or {}), "data_fingerprint": data.bars.fingerprint()},
         rules=plane.rules,
         signals=found,
+        variants=declared_variants(signal),
     )
 
 

@@ -15,7 +15,7 @@ from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import METRIC_KEYS, Run
 from quantcore.backtest.trades import OPEN, round_trips
 from quantcore.errors import SchemaMismatch
-from quantcore.finance import performance, risk_metrics, sharpe
+from quantcore.finance import overfitting, performance, risk_metrics, sharpe
 from quantcore.timegrid import (
     DAYS_PER_YEAR,
     MINUTE_US,
@@ -141,14 +141,15 @@ def compute_metrics(
     """Return every key of `metrics.json` in the order of the contract; None where a value is unknown or does not exist.
 
     Fractions are fractions, money is USDT, costs are > 0 when paid. Statistics of returns use daily UTC returns of the
-    flow-adjusted unit value. ``max_drawdown`` is the deeper of the unit value's at decisions and the one the
-    account recorded between them; ``max_drawdown_days`` the longest time under water, from peak to recovery or
-    to the end; ``win_rate``, ``profit_factor`` and ``expectancy`` are net of fees and funding over closed round
-    trips, ``trades`` counts the open ones too; ``symbols`` counts those that ever had a target;
-    ``turnover_annual`` is traded notional over mean equity and years; ``var_95_daily`` and ``es_95_daily`` are
-    losses > 0. ``sharpe_ci_low`` and ``sharpe_ci_high`` are the studentised stationary bootstrap's, from
-    `outlook.RETURNS_MIN` daily returns on; ``ruin_probability`` is that of equity below half within a year, by
-    resampling the record; ``liquidation_probability_24h`` that of the riskiest day.
+    flow-adjusted unit value. ``max_drawdown`` is the deeper of the unit value's at decisions and the one the account
+    recorded between them; ``max_drawdown_days`` the longest time under water, from peak to recovery or to the end;
+    ``win_rate``, ``profit_factor`` and ``expectancy`` are net of fees and funding over closed round trips, ``trades``
+    counts the open ones too; ``symbols`` counts those that ever had a target; ``turnover_annual`` is traded notional
+    over mean equity and years; ``var_95_daily`` and ``es_95_daily`` are losses > 0. ``sharpe_ci_low`` and
+    ``sharpe_ci_high`` are the studentised stationary bootstrap's, from `outlook.RETURNS_MIN` daily returns on;
+    ``ruin_probability`` is that of equity below half within a year, by resampling the record;
+    ``liquidation_probability_24h`` that of the riskiest day. ``trials`` counts the variants that the strategies' files
+    declare, and ``dsr`` is the Sharpe ratio deflated by them.
 
     Parameters
     ----------
@@ -178,7 +179,7 @@ def compute_metrics(
         "capital": run.capital,
         "final_equity": float(curve.equity[-1]),
         **_returns(curve),
-        **_belief(curve),
+        **_belief(curve, run.variants),
         **_ahead(told),
         **_trips(trips),
         "deposits": paid.deposits,
@@ -257,7 +258,7 @@ def _returns(curve: Curves) -> dict[str, float]:
     }
 
 
-def _belief(curve: Curves) -> dict[str, float]:
+def _belief(curve: Curves, variants: int | None) -> dict[str, float | None]:
     daily, q = curve.daily, curve.days_per_year
     ratio = performance.sharpe(daily, periods_per_year=1.0)
     low, high = sharpe.sharpe_interval(daily, periods_per_year=q, confidence=CONFIDENCE)
@@ -265,7 +266,20 @@ def _belief(curve: Curves) -> dict[str, float]:
     record = sharpe.min_track_record(
         ratio, skew=skew, kurtosis=kurtosis, benchmark=0.0, confidence=CONFIDENCE
     )
+    deflated = None
+    if variants is not None and curve.returns > 1:
+        # Trials whose records are not kept are taken for skill-less and independent: variance 1 / n each.
+        deflated = overfitting.deflated_sharpe(
+            ratio,
+            curve.returns,
+            skew=skew,
+            kurtosis=kurtosis,
+            n_trials=variants,
+            variance=1.0 / curve.returns,
+        )
     return {
+        "dsr": deflated,
+        "trials": variants,
         "sharpe": ratio * math.sqrt(q),
         "sharpe_ci_low": low,
         "sharpe_ci_high": high,

@@ -200,6 +200,8 @@ class Run:
         unknown.
     signals : Signals or None
         What the signal plane said at each decision, and of what that was made.
+    variants : int or None
+        How many variants of the strategies were looked at, as their files declare.
 
     Raises
     ------
@@ -219,6 +221,7 @@ class Run:
     manifest: Mapping[str, Any] = field(repr=False)
     rules: Rules | None = field(default=None, repr=False)
     signals: Signals | None = field(default=None, repr=False)
+    variants: int | None = None
 
     def __post_init__(self) -> None:
         if not self.capital > 0.0:

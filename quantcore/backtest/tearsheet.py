@@ -23,6 +23,7 @@ from quantcore.backtest.sections.believe import believe
 from quantcore.backtest.sections.money import equity, risk, symbols
 from quantcore.backtest.sections.opening import header, headline, nothing
 from quantcore.backtest.sections.returns import bad_days, distribution, months
+from quantcore.backtest.sections.signals import sources
 from quantcore.backtest.sections.story import Section, Story
 from quantcore.backtest.sections.trading import trading, trips
 from quantcore.backtest.verdict import findings
@@ -33,6 +34,7 @@ _OPENING: _Builders = (header, headline)
 _RESULTS: _Builders = (
     equity,
     believe,
+    sources,
     risk,
     symbols,
     trips,

@@ -21,8 +21,8 @@ from numba import njit
 from quantcore.errors import ConfigError
 from quantcore.fold import FoldState, resume
 from quantcore.frames import Bars
-from quantcore.kernels.days import DAY_US, day_ring, in_order
-from quantcore.timegrid import CALENDAR, calendar_rows, interval_us
+from quantcore.kernels.days import day_ring, in_order
+from quantcore.timegrid import CALENDAR, DAY_US, calendar_rows, interval_us
 from quantcore.types import Array, BoolArray, FloatArray, IntArray
 
 KIND = "universe"

@@ -330,15 +330,7 @@ def rank(values: Panel) -> Panel:
 def zscore(values: Panel) -> Panel:
     """Return each row with mean 0 and population standard deviation 1; see `zscore_row`.
 
-    Parameters
-    ----------
-    values : Panel, shape (n_bars, n_symbols)
-        In any unit, NaN where missing.
-
-    Returns
-    -------
-    Panel, shape (n_bars, n_symbols)
-        Dimensionless; NaN where the value is, 0 where a row's known values are equal.
+    Takes and returns what `rank` does; 0 where a row's known values are equal.
     """
     return _like(values, zscore_scan(to_kernel(values)))
 
@@ -369,15 +361,7 @@ def winsorise(values: Panel, *, limit: float) -> Panel:
 def demean(values: Panel) -> Panel:
     """Return the deviations of each row from its mean; see `demean_row`.
 
-    Parameters
-    ----------
-    values : Panel, shape (n_bars, n_symbols)
-        NaN where missing.
-
-    Returns
-    -------
-    Panel, shape (n_bars, n_symbols)
-        In the unit of the values; NaN where the value is.
+    Takes and returns what `rank` does, but in the unit of the values.
     """
     return _like(values, demean_scan(to_kernel(values)))
 
@@ -405,8 +389,7 @@ def neutralise(values: Panel, *, exposures: Sequence[Panel]) -> Panel:
     for k, exposure in enumerate(exposures):
         if not (exposure.index.equals(values.index) and exposure.columns.equals(values.columns)):
             raise SchemaMismatch(f"exposure {k} must have the rows and symbols of the values")
-    shape = (len(values), len(exposures), len(values.columns))
-    stacked = np.empty(shape)
+    stacked = np.empty((len(values), len(exposures), len(values.columns)))
     for k, exposure in enumerate(exposures):
         stacked[:, k] = to_kernel(exposure)
     return _like(values, neutralise_scan(to_kernel(values), stacked))

@@ -10,9 +10,8 @@ import numpy as np
 from numba import njit
 
 from quantcore.kernels.compiled import inner
+from quantcore.timegrid import DAY_US
 from quantcore.types import FloatArray, IntArray
-
-DAY_US = 86_400_000_000
 
 
 @njit(cache=True, error_model="numpy")

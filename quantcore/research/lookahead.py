@@ -28,7 +28,8 @@ import pandas as pd
 
 from quantcore.backtest.experiment import shown
 from quantcore.data.sources import MarketData
-from quantcore.frames import Bars, no_settlements, resample_bars
+from quantcore.errors import ConfigError
+from quantcore.frames import Bars, resample_bars
 from quantcore.signal_plane import Signals, SignalSettings, signals, warm_up
 from quantcore.timegrid import check_grids
 from quantcore.types import Array, BoolArray, FloatArray
@@ -42,6 +43,7 @@ KEPT = 1000
 """Most differences that are listed."""
 COMPARED_ROWS = 24
 """Decisions compared after a cold start."""
+_NOT_BY_SYMBOL = ("regime", "matrix")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,15 @@ def prove(
         Of the noise.
     progress : callable
         Shows how far the rows are.
+
+    Raises
+    ------
+    ConfigError
+        If `noise_cuts` or `cold_starts` is negative.
     """
+    for name, number in (("noise_cuts", noise_cuts), ("cold_starts", cold_starts)):
+        if number < 0:
+            raise ConfigError(f"{name} must be >= 0, was {number}")
     bars = data.decision_bars()
     whole = signals(bars, settings)
     said = _arrays(bars, whole)
@@ -126,7 +136,10 @@ def prove(
 
 
 def with_noise(bars: Bars, cut: int, rng: np.random.Generator) -> Bars:
-    """Return the bars with everything from row `cut` on replaced by noise: walks, volumes, funding that never were."""
+    """Return the bars with everything from row `cut` on replaced by noise: walks, volumes, funding that never were.
+
+    Settlements before the cut stay, and there are none after it.
+    """
     n_rows, n_symbols = bars.n_bars - cut, bars.n_symbols
     fields = {name: values.copy() for name, values in bars.fields.items()}
     known = ~np.isnan(fields["close"])
@@ -148,7 +161,7 @@ def with_noise(bars: Bars, cut: int, rng: np.random.Generator) -> Bars:
         ts_us=bars.ts_us,
         symbols=bars.symbols,
         fields=fields,
-        settlements=no_settlements(),
+        settlements=bars.rows(0, cut).settlements,
     )
 
 
@@ -190,7 +203,7 @@ def _compare(
         same = _same_bits(values[: len(again)], again)
         differing[: len(again)] |= ~same.all(axis=1)
         for row, column in np.argwhere(~same)[:KEPT]:
-            named = bars.symbols[column] if values.shape[1] == bars.n_symbols else str(column)
+            named = str(column) if stage in _NOT_BY_SYMBOL else bars.symbols[column]
             found.append(
                 (
                     proof,
@@ -295,7 +308,7 @@ def _told(proof: Proof) -> list[str]:
         said.append(
             f"a cold start after {proof.warm_up:,} bars of warm-up differs by at most {worst:.2e} in a weight"
         )
-    else:
+    elif proof.warm_up >= proof.decisions - COMPARED_ROWS:
         said.append(
             f"a cold start could not be measured: it replays {proof.warm_up:,} bars, the data holds {proof.decisions:,}"
         )

@@ -41,9 +41,9 @@ from numba import njit
 from quantcore.errors import ConfigError
 from quantcore.fold import FoldState, resume
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.days import DAY_US, day_ring, in_order
+from quantcore.kernels.days import day_ring, in_order
 from quantcore.kernels.ewm import half_life_decay
-from quantcore.timegrid import CALENDAR, calendar_rows, interval_us
+from quantcore.timegrid import CALENDAR, DAY_US, calendar_rows, interval_us
 from quantcore.types import Array, FloatArray, IntArray
 
 KIND = "strategy_matrix"

@@ -273,5 +273,5 @@ def test_a_state_of_other_symbols_is_refused() -> None:
     bars = hourly(closes)
     _, state = portfolio_weights(bars, to_panel(forecasts, bars), SETTINGS)
     one = bars.select(["S00"])
-    with pytest.raises(SchemaMismatch, match="inverse_volatility state must have pairs of shape"):
+    with pytest.raises(SchemaMismatch, match="inverse_volatility state must have days of shape"):
         portfolio_weights(one, to_panel(forecasts[:, :1], one), SETTINGS, state)

@@ -115,10 +115,19 @@ def _trials(story: Story) -> Iterator[Question]:
     few, many = (overfitting.expected_max_sharpe(n, variance=1.0 / years) for n in TRIALS)
     why = (
         f"Of {TRIALS[0]} strategies without any skill the best would show a Sharpe ratio of {ratio(few)} over this "
-        f"span, of {TRIALS[1]} {ratio(many)}; this one shows {ratio(ratio_now)}. How many were tried, a run does not "
-        f"know."
+        f"span, of {TRIALS[1]} {ratio(many)}; this one shows {ratio(ratio_now)}. {_declared(story)}"
     )
     yield Question("Would it stand out among ten?", "no" if ratio_now < few else "open", why)
+
+
+def _declared(story: Story) -> str:
+    counted, chance = story.metrics["trials"], story.metrics["dsr"]
+    if counted is None or chance is None:
+        return "How many were tried, a run does not know."
+    return (
+        f"Its files declare {plural(counted, 'variant')} that were looked at; counting them, the ratio is above what "
+        f"luck would show with probability {percent(chance)}."
+    )
 
 
 def _tails(story: Story) -> Iterator[Question]:

@@ -1,0 +1,67 @@
+"""Rows at which a calendar period begins, against the calendar of pandas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quantcore.timegrid import (
+    CALENDAR,
+    DAY_US,
+    HOUR_US,
+    MINUTE_US,
+    calendar_rows,
+    index_us,
+    interval_us,
+    to_index,
+    to_us,
+)
+from quantcore.types import BoolArray, IntArray
+
+
+def in_pandas(ts_us: IntArray, every: str) -> BoolArray:
+    index = to_index(ts_us)
+    midnight = (index.hour == 0) & (index.minute == 0)
+    also = {"day": midnight, "week": index.dayofweek == 0, "month": index.day == 1}[every]
+    return np.asarray(midnight & also)
+
+
+@pytest.mark.parametrize("every", CALENDAR)
+@pytest.mark.parametrize("interval", ["1h", "4h", "8h", "1d"])
+@pytest.mark.parametrize("start", ["1969-11-20", "2019-12-30 04:00", "2023-12-28"])
+def test_rows_are_those_of_the_calendar(every: str, interval: str, start: str) -> None:
+    length = interval_us(interval)
+    ts_us = to_us(start) // length * length + length * np.arange(100 * DAY_US // length)
+    found = calendar_rows(ts_us, every)
+    np.testing.assert_array_equal(found, in_pandas(ts_us, every))
+    assert found.any()
+
+
+def test_a_leap_day_begins_no_month_and_the_day_after_it_does() -> None:
+    ts_us = index_us(pd.date_range("2024-02-28", "2024-03-02", freq="D", tz="UTC"))
+    assert calendar_rows(ts_us, "month").tolist() == [False, False, True, False]
+
+
+def test_weeks_begin_on_mondays() -> None:
+    ts_us = index_us(pd.date_range("2024-01-01", "2024-01-09", freq="D", tz="UTC"))
+    assert np.flatnonzero(calendar_rows(ts_us, "week")).tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("every", CALENDAR)
+def test_a_minute_beside_midnight_begins_nothing(every: str) -> None:
+    monday = to_us("2024-01-01")
+    beside = np.array([monday - MINUTE_US, monday, monday + MINUTE_US, monday + 12 * HOUR_US])
+    assert calendar_rows(beside, every).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("every", CALENDAR)
+def test_no_stamps_begin_nothing(every: str) -> None:
+    found = calendar_rows(np.empty(0, dtype=np.int64), every)
+    assert found.shape == (0,)
+    assert found.dtype == np.bool_
+
+
+def test_another_period_is_refused() -> None:
+    with pytest.raises(ValueError, match="every must be one of day, week, month, was 'year'"):
+        calendar_rows(np.zeros(1, dtype=np.int64), "year")
