@@ -399,12 +399,13 @@ def _stages(state: FoldState) -> dict[str, FoldState]:
 
 
 def _check_stages(held: Mapping[str, FoldState], settings: SignalSettings) -> None:
-    """Refuse a state of other strategies: a stage that found nothing would begin anew and say nothing."""
+    """Refuse a state of other strategies or stages: one that found nothing would begin anew and say nothing."""
     there = sorted(n.partition(".")[2] for n in held if n.startswith("strategy."))
     wanted = sorted(settings.strategies)
     if there != wanted:
         raise SchemaMismatch(f"state must be of the strategies {wanted}, was of {there}")
-    optional = {"universe": settings.universe, "regime": settings.regime}
+    matrix = settings.matrix if isinstance(settings.strategy, StrategySet) else None
+    optional = {"universe": settings.universe, "regime": settings.regime, "matrix": matrix}
     for name, stage in optional.items():
         if (stage is None) == (name in held):
             raise SchemaMismatch(

@@ -23,7 +23,7 @@ from quantcore.types import BoolArray, IntArray
 def in_pandas(ts_us: IntArray, every: str) -> BoolArray:
     index = to_index(ts_us)
     midnight = (index.hour == 0) & (index.minute == 0)
-    also = {"day": midnight, "week": index.dayofweek == 0, "month": index.day == 1}[every]
+    also = {"day": midnight, "week": index.day_of_week == 0, "month": index.day == 1}[every]
     return np.asarray(midnight & also)
 
 

@@ -56,7 +56,7 @@ def run_configured(cfg: DictConfig) -> Run:
     signal = signal_settings(cfg)
     source: DataSource = build(cfg.data)
     return run_backtest(
-        source.load(),
+        source.load(reviewed=signal.universe is not None),
         signal=signal,
         account=account,
         execution=execution,

@@ -61,8 +61,8 @@ class MarketData:
 class DataSource(Protocol):
     """Settings of the config group `data`: whatever can load market data."""
 
-    def load(self) -> MarketData:
-        """Return the data; raises as `FolderData.load`."""
+    def load(self, *, reviewed: bool = False) -> MarketData:
+        """Return the data; parameters and errors as `FolderData.load`."""
         ...
 
 
@@ -123,8 +123,13 @@ class SourceSettings:
 class FolderData(SourceSettings):
     """``data=folder``: a folder of ``klines_<interval>/SYM.parquet``, ``funding/``, ``mark_<interval>/``."""
 
-    def load(self) -> MarketData:
+    def load(self, *, reviewed: bool = False) -> MarketData:
         """Read the folder.
+
+        Parameters
+        ----------
+        reviewed : bool
+            Whether a universe reviews the symbols: then all that are held are loaded, else at most 25.
 
         Raises
         ------
@@ -135,25 +140,28 @@ class FolderData(SourceSettings):
         SchemaMismatch
             If a file is not what it should be.
         """
-        return load_market(Folder(self.root), self)
+        return load_market(Folder(self.root), self, reviewed=reviewed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreData(SourceSettings):
     """``data=store``: the Parquet store that ``python -m quantcore.data`` writes, by path or URL."""
 
-    def load(self) -> MarketData:
-        """Read the store; raises as `FolderData.load`."""
-        return load_market(Store.open(self.root), self)
+    def load(self, *, reviewed: bool = False) -> MarketData:
+        """Read the store; parameters and errors as `FolderData.load`."""
+        return load_market(Store.open(self.root), self, reviewed=reviewed)
 
 
-def load_market(reader: TableReader, settings: SourceSettings) -> MarketData:
-    """Return what a reader holds for some settings; raises as `FolderData.load`."""
+def load_market(
+    reader: TableReader, settings: SourceSettings, *, reviewed: bool = False
+) -> MarketData:
+    """Return what a reader holds for some settings; parameters and errors as `FolderData.load`."""
     interval = settings.execution_interval
     end_us = None if settings.end is None else to_us(settings.end)
     start_us = None if settings.start is None else to_us(settings.start)
     symbols = None if settings.symbols is None else list(settings.symbols)
-    tables, notes = read_tables(reader, interval, symbols=symbols, end_us=end_us)
+    most = None if reviewed else SYMBOLS_MAX
+    tables, notes = read_tables(reader, interval, symbols=symbols, end_us=end_us, symbols_max=most)
     ends_us = _ends(settings, sorted(tables.klines), reader.symbols("klines", interval))
     bars = without_ended(assemble_bars(tables, interval), ends_us)
     if start_us is not None and bars.ts_us[-1] <= start_us:

@@ -342,7 +342,7 @@ class SyntheticData(SourceSettings):
             ends=dict(self.ends or {}),
         )
 
-    def load(self) -> MarketData:
+    def load(self, *, reviewed: bool = False) -> MarketData:
         """Return the market, generated at the first use.
 
         Raises

@@ -82,7 +82,12 @@ def full_name(reader: TableReader, kind: str, interval: str, symbol: str) -> str
 
 
 def read_tables(
-    reader: TableReader, interval: str, *, symbols: list[str] | None, end_us: int | None
+    reader: TableReader,
+    interval: str,
+    *,
+    symbols: list[str] | None,
+    end_us: int | None,
+    symbols_max: int | None = SYMBOLS_MAX,
 ) -> tuple[MarketTables, tuple[str, ...]]:
     """Return the tables of some symbols up to an end, and what there is to say about the choice.
 
@@ -93,9 +98,11 @@ def read_tables(
     interval : str
         Bar interval.
     symbols : list of str or None
-        None takes all, at most `SYMBOLS_MAX` by `first_universe`.
+        None takes all, at most `symbols_max` by `first_universe`.
     end_us : int or None
         Bars that close after it, and what happens at or after it, are left out.
+    symbols_max : int or None
+        None: as many as there are.
 
     Raises
     ------
@@ -115,7 +122,7 @@ def read_tables(
     if empty:
         notes.append(f"No bars in the span, left out: {', '.join(empty)}.")
     kept = [s for s in wanted if s not in empty]
-    if symbols is None and len(kept) > SYMBOLS_MAX:
+    if symbols is None and symbols_max is not None and len(kept) > symbols_max:
         chosen = first_universe({s: klines[s] for s in kept}, interval)
         notes.append(
             f"Of {len(kept)} symbols the {SYMBOLS_MAX} with the largest quote volume over the first "

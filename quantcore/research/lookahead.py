@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Progress = Callable[[range], Iterable[int]]
 ROW_BY_ROW, NOISE = "row by row", "noise"
 KEPT = 1000
-"""Most differences that are listed."""
+"""Most differences that are listed of one comparison."""
 COMPARED_ROWS = 24
 """Decisions compared after a cold start."""
 _NOT_BY_SYMBOL = ("regime", "matrix")
@@ -59,7 +59,8 @@ class Proof:
     differing : int
         Decisions of which at least one number in any stage differed.
     differences : DataFrame
-        ``proof ts stage symbol vectorised other``, the earliest first, at most `KEPT` of them.
+        ``proof ts stage symbol vectorised other``, the earliest first, and of those the earliest stage; at most `KEPT`
+        of each comparison: row by row, and each cut.
     cold_starts : DataFrame
         ``ts difference largest_weight``: the largest difference of a weight in the decisions after a cold start, and
         the largest weight there. Empty where the data is shorter than the warm-up.
@@ -124,12 +125,13 @@ def prove(
             name: values[:cut] for name, values in _arrays(noisy, signals(noisy, settings)).items()
         }
         tables.append(_compare(bars, said, before, NOISE, differing))
+    table = pd.concat(tables).sort_values(["ts", "order"], kind="stable", ignore_index=True)
     needed = warm_up(settings, bars.interval)
     return Proof(
         decisions=bars.n_bars,
         checked=(bars.n_bars + sum(cuts)) * bars.n_symbols,
         differing=int(differing.sum()),
-        differences=pd.concat(tables, ignore_index=True).head(KEPT),
+        differences=table.drop(columns="order"),
         cold_starts=_cold_starts(bars, whole, settings, needed, cold_starts),
         warm_up=needed,
     )
@@ -216,8 +218,8 @@ def _compare(
                 )
             )
     columns = ["proof", "ts", "order", "stage", "symbol", "vectorised", "other"]
-    table = pd.DataFrame(found, columns=columns).sort_values(["ts", "order"], kind="stable")
-    return table.drop(columns="order").head(KEPT)
+    table = pd.DataFrame(found, columns=columns)
+    return table.sort_values(["ts", "order"], kind="stable").head(KEPT)
 
 
 def _same_bits(left: FloatArray, right: FloatArray) -> BoolArray:

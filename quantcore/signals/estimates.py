@@ -130,7 +130,8 @@ def kelly_scale(papers: FloatArray, settings: KellySettings) -> float:
     from quantcore.finance.kelly import adjusted_squared_sharpe, estimation_shrinkage
 
     window = papers[-settings.window_days :]
-    if np.isnan(window).any() or not window.std() > 0.0:
+    whole = len(window) == settings.window_days and not np.isnan(window).any()
+    if not whole or not window.std() > 0.0:
         return 1.0
     mean, variance = float(window.mean()), float(window.var())
     if mean <= 0.0:

@@ -117,7 +117,7 @@ class MatrixSettings:
 
 def _check_row(regime: str, row: Mapping[str, float]) -> None:
     total = sum(row.values())
-    if min(row.values(), default=-1.0) < 0.0 or abs(total - 1.0) > ROW_SUM_ERROR:
+    if not (min(row.values(), default=-1.0) >= 0.0 and abs(total - 1.0) <= ROW_SUM_ERROR):
         raise ValueError(
             f"matrix row {regime} must have weights >= 0 that sum to 1, was {dict(row)} with sum {total:g}"
         )

@@ -13,6 +13,7 @@ from quantcore.data.folder import Folder
 from quantcore.data.quality import series_of
 from quantcore.data.sources import FolderData, MarketData, StoreData
 from quantcore.data.store import Store, copy_tables
+from quantcore.data.tables import SYMBOLS_MAX
 from quantcore.errors import ConfigError, DataGap
 from quantcore.timegrid import to_us
 
@@ -206,3 +207,13 @@ def test_the_real_folder_loads_fast_and_says_what_it_lacks(real_data: Path) -> N
     assert "none for BCHUSDT, NEARUSDT, OPUSDT" in text
     assert "ARBUSDT 2024-01-01, SUIUSDT 2023-05-03" in text
     assert market.bars.fingerprint() == settings.load().bars.fingerprint()
+
+
+def test_a_universe_that_is_reviewed_gets_every_symbol_that_is_held(
+    tmp_path: Path, kline_columns: Make, write_klines: Write
+) -> None:
+    for number in range(SYMBOLS_MAX + 2):
+        write_klines(f"S{number:02d}USDT", kline_columns(24))
+    settings = folder_data(tmp_path / "folder")
+    assert settings.load().bars.n_symbols == SYMBOLS_MAX
+    assert settings.load(reviewed=True).bars.n_symbols == SYMBOLS_MAX + 2

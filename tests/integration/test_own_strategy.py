@@ -23,7 +23,7 @@ def written(root: Path, tmp_path: Path) -> Path:
     section = (root / "README.md").read_text("utf-8").partition("## Your own strategy")[2]
     section = section.partition("\n## ")[0]
     found = re.findall(r"`([\w/]+\.(?:py|yaml))`:\s+```\w+\n(.*?)```", section, flags=re.DOTALL)
-    assert [name for name, _ in found] == ["mystrats/reversal.py", "conf/strategy/reversal.yaml"]
+    assert [name for name, _ in found] == ["mystrats/snapback.py", "conf/strategy/snapback.yaml"]
     for name, text in found:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
@@ -46,7 +46,7 @@ def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def spoil(folder: Path, statement: str) -> None:
-    path = folder / "mystrats" / "reversal.py"
+    path = folder / "mystrats" / "snapback.py"
     path.write_text(re.sub(r"    return .*", f"    {statement}", path.read_text("utf-8")), "utf-8")
 
 
@@ -62,7 +62,7 @@ def targets(folder: Path) -> pd.DataFrame:
 
 def test_the_example_of_the_readme_runs_and_its_source_is_in_the_manifest(written: Path) -> None:
     folder = results(run(written), written)
-    source = (written / "mystrats" / "reversal.py").read_bytes()
+    source = (written / "mystrats" / "snapback.py").read_bytes()
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     assert manifest["strategy_source"] == hashlib.sha256(source).hexdigest()
     assert re.fullmatch(r"[0-9a-f]{64}", manifest["source_hash"])
@@ -70,7 +70,7 @@ def test_the_example_of_the_readme_runs_and_its_source_is_in_the_manifest(writte
 
 
 def test_a_later_start_changes_no_target_and_spares_the_earlier_calls(written: Path) -> None:
-    path = written / "mystrats" / "reversal.py"
+    path = written / "mystrats" / "snapback.py"
     path.write_text(
         path.read_text("utf-8").replace(
             "    change =", "    open('calls', 'a').write('x')\n    change ="
@@ -90,7 +90,7 @@ def test_a_forecast_of_another_type_gets_one_line(written: Path) -> None:
     done = run(written)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "forecast of mystrats.reversal must return a DataFrame over its rows and symbols, or a Series over the "
+        "forecast of mystrats.snapback must return a DataFrame over its rows and symbols, or a Series over the "
         "symbols, was ndarray"
     ]
 
@@ -100,7 +100,7 @@ def test_an_error_in_the_strategy_shows_only_frames_from_there_on(written: Path)
     done = run(written)
     assert done.returncode == 1
     frames = re.findall(r'File "(.*?)"', done.stderr)
-    assert [Path(name).name for name in frames] == ["reversal.py"]
+    assert [Path(name).name for name in frames] == ["snapback.py"]
     assert done.stderr.splitlines()[-1] == "KeyError: 'nothing'"
 
 
@@ -108,21 +108,21 @@ def test_an_error_of_grammar_in_the_strategy_names_its_line_alone(written: Path)
     spoil(written, "return =")
     done = run(written)
     assert done.returncode == 1
-    path = written / "mystrats" / "reversal.py"
+    path = written / "mystrats" / "snapback.py"
     line = path.read_text("utf-8").splitlines().index("    return =") + 1
     assert re.findall(r'File "(.*?)", line (\d+)', done.stderr) == [(str(path), str(line))]
 
 
 def test_a_strategy_that_is_not_found_names_its_file_and_the_remedy(written: Path) -> None:
-    (written / "mystrats" / "reversal.py").unlink()
+    (written / "mystrats" / "snapback.py").unlink()
     done = run(written)
     assert done.returncode == 2
-    line = "No module named 'mystrats.reversal'; put its folder on PYTHONPATH (conf/strategy/reversal.yaml)"
+    line = "No module named 'mystrats.snapback'; put its folder on PYTHONPATH (conf/strategy/snapback.yaml)"
     assert done.stderr.rstrip().endswith(line)
     (written / "conf").rename(written / "mine")
     moved = re.sub("--config-dir=conf", "--config-dir=mine", (written / "command").read_text())
     (written / "command").write_text(moved)
-    assert run(written).stderr.rstrip().endswith("(mine/strategy/reversal.yaml)")
+    assert run(written).stderr.rstrip().endswith("(mine/strategy/snapback.yaml)")
 
 
 def test_a_lookback_longer_than_the_data_is_refused(written: Path) -> None:

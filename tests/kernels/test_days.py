@@ -63,7 +63,7 @@ def in_pandas(closes: FloatArray, ts_us: IntArray) -> FloatArray:
     """Closes of the complete days."""
     day = (ts_us - 1) // DAY_US
     last = pd.DataFrame(closes).groupby(day).last()
-    return last[last.index < ts_us[-1] // DAY_US].to_numpy()
+    return np.asarray(last[last.index < ts_us[-1] // DAY_US])
 
 
 @pytest.mark.parametrize("n_days", [1, 2, 5, 40])

@@ -23,7 +23,7 @@ class SmallMarket:
     execution_interval: str
     seed: int = 7
 
-    def load(self) -> MarketData:
+    def load(self, *, reviewed: bool = False) -> MarketData:
         """Return the market."""
         bars = small_bars(
             days=self.days,

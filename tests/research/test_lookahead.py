@@ -16,6 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from quantcore.data.sources import MarketData
+from quantcore.errors import ConfigError
 from quantcore.exits import NO_EXITS, ExitSettings
 from quantcore.frames import Bars
 from quantcore.regime.detector import RegimeSettings
@@ -212,6 +213,15 @@ def test_columns_that_are_not_symbols_are_not_named_after_them() -> None:
     assert (first["stage"], first["symbol"]) == ("regime", "0")
 
 
+def test_the_earliest_difference_comes_first_whichever_proof_found_it() -> None:
+    found = proof_of(FullSampleScoreSettings(leaks=True)).differences
+    assert found["ts"].is_monotonic_increasing
+    assert list(found.index) == list(range(len(found)))
+    of_first_row = found[found["ts"] == found["ts"].iloc[0]]
+    assert set(of_first_row["proof"]) == {ROW_BY_ROW, NOISE}
+    assert of_first_row["stage"].iloc[0] == "strategy.full_sample_score"
+
+
 def test_progress_is_shown_for_every_decision() -> None:
     shown: list[range] = []
 
@@ -249,6 +259,13 @@ def test_cold_starts_that_nobody_asked_for_are_not_said_to_be_impossible() -> No
     data = SmallMarket(days=40, n_symbols=3, interval="4h", execution_interval="4h").load()
     told = lookahead._told(proof_of(TREND, data, noise_cuts=0, cold_starts=0))
     assert not any("cold start" in line for line in told)
+
+
+@pytest.mark.parametrize("name", ["noise_cuts", "cold_starts"])
+def test_negative_numbers_of_cuts_and_starts_are_refused(name: str) -> None:
+    numbers = {"noise_cuts": 0, "cold_starts": 0, name: -1}
+    with pytest.raises(ConfigError, match=f"{name} must be >= 0, was -1"):
+        proof_of(TREND, MARKET, **numbers)
 
 
 def configured(folder: Path, *, leaks: bool) -> Any:
@@ -330,7 +347,6 @@ def test_the_command_ends_in_nought_and_counts_what_it_compared(tmp_path: Path) 
     [
         ("portfolio.gross_max=-1", "gross_max must be finite and > 0"),
         ("noise_cuts=-3", "noise_cuts must be >= 0, was -3"),
-        ("cold_starts=-1", "cold_starts must be >= 0, was -1"),
     ],
 )
 def test_a_refused_command_says_one_line_and_leaves_nothing(

@@ -29,7 +29,9 @@ def run(bars: Bars, settings: BreakoutSettings = SETTINGS) -> FloatArray:
     return forecast(bars, settings)[0].to_numpy()
 
 
-def position(close: float, edges: tuple[float, float], held: tuple[int, float]) -> tuple[int, float]:
+def position(
+    close: float, edges: tuple[float, float], held: tuple[int, float]
+) -> tuple[int, float]:
     """Return position and stop after a close, as the module's docstring has them."""
     (upper, lower), (side, stop) = edges, held
     middle = (upper + lower) / 2
@@ -78,7 +80,8 @@ def test_forecast_is_the_rules(seed: int, interval: str) -> None:
 
 def daily_positions(*closes: float) -> list[float]:
     """The positions of the channel of two days on daily closes."""
-    return run(bars_of(np.array(closes)[:, None], interval="1d"), ONE)[:, 0].tolist()
+    found = run(bars_of(np.array(closes)[:, None], interval="1d"), ONE)
+    return [float(each) for each in found[:, 0]]
 
 
 def test_a_long_is_left_below_the_middle_and_not_on_it() -> None:
@@ -148,20 +151,22 @@ def test_compiled_step_equals_its_interpreted_twin() -> None:
     bars = random_bars(7, n_days=20, n_symbols=3)
     lookbacks = np.array([2, 5], dtype=np.int64)
 
-    def empty() -> tuple[FloatArray, ...]:
-        return np.full(3, np.nan), np.full((5, 3), np.nan)
-
+    today, ring = (
+        (np.full(3, np.nan) for _ in range(2)),
+        (np.full((5, 3), np.nan) for _ in range(2)),
+    )
     channels = [np.full((2, 3, 2), np.nan) for _ in range(2)]
     places = [np.zeros((2, 3, 2)) for _ in range(2)]
     counts = [np.zeros(1, dtype=np.int64) for _ in range(2)]
     closes = bars.array("close")
     compiled = breakout.scan(
-        closes, bars.ts_us, lookbacks, *empty(), counts[0], channels[0], places[0]
+        closes, bars.ts_us, lookbacks, next(today), next(ring), counts[0], channels[0], places[0]
     )
-    twin, held = np.empty(closes.shape), empty()
+    twin, day, days = np.empty(closes.shape), next(today), next(ring)
     for t in range(bars.n_bars):
         breakout.step.py_func(
-            closes[t], int(bars.ts_us[t]), lookbacks, *held, counts[1], channels[1], places[1], twin[t]
+            closes[t], int(bars.ts_us[t]), lookbacks, day, days, counts[1], channels[1], places[1],
+            twin[t],
         )  # fmt: skip
     np.testing.assert_array_equal(compiled, twin)
     np.testing.assert_array_equal(places[0], places[1])

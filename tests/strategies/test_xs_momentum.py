@@ -37,7 +37,7 @@ def in_pandas(bars: Bars, settings: XsMomentumSettings) -> FloatArray:
     squares = (residuals**2).ewm(halflife=settings.exposure_half_life_days, ignore_na=True).mean()
     views = pd.DataFrame(0.0, index=residuals.index, columns=residuals.columns)
     for n in settings.horizon_days:
-        scores = residuals.rolling(n).sum() / np.sqrt(squares * n)
+        scores = residuals.rolling(n).sum() / (squares * n) ** 0.5
         known = scores.count(axis=1)
         ranks = 2.0 * scores.rank(axis=1).sub(1.0).div(known - 1, axis=0) - 1.0
         views += ranks[known >= settings.symbols_min] / len(settings.horizon_days)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from quantcore.exits import NO_EXITS, ExitSettings
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
@@ -28,7 +30,7 @@ def forecast(
 
     def view(closes: FloatArray, now: int) -> FloatArray:
         window = closes[max(now - HALF, 0) : now + 1 + (HALF if settings.leaks else 0)]
-        return 20.0 * (closes[now] / window.mean(axis=0) - 1.0)
+        return np.asarray(20.0 * (closes[now] / window.mean(axis=0) - 1.0))
 
     return over_history(bars, "close", state, view)
 
