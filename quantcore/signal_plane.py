@@ -31,7 +31,7 @@ from quantcore.signals import generator, strategy_matrix
 from quantcore.signals.generator import PortfolioSettings
 from quantcore.signals.plain import Progress, plain_forecast
 from quantcore.signals.strategy_matrix import MatrixSettings, combine, given_matrix
-from quantcore.timegrid import interval_name, interval_us, to_index
+from quantcore.timegrid import check_days, interval_name, interval_us, to_index
 from quantcore.types import Array, BoolArray, FloatArray, Panel
 
 KIND = "signal_plane"
@@ -199,6 +199,8 @@ def target_weights(
 
     Raises
     ------
+    ConfigError
+        If the interval does not divide a day.
     SchemaMismatch
         If `state` is of another fold or strategy, or of other symbols or another interval than `bars`, or if the first
         row does not follow its last one.
@@ -216,6 +218,7 @@ def signals(
     progress: Progress = iter,
 ) -> Signals:
     """Return the target weights with all that they are made of; arguments and errors as `target_weights`."""
+    check_days(bars.interval)
     if isinstance(settings.strategy, StrategySet) or settings.portfolio.remembers_forecasts:
         first = 0
     last_us, held = _NOT_STARTED, dict[str, FoldState]()

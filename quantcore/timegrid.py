@@ -112,6 +112,18 @@ def index_us(index: pd.DatetimeIndex) -> IntArray:
     return np.asarray(index.as_unit("us").asi8, dtype=np.int64)
 
 
+def check_days(interval: str) -> None:
+    """Refuse a decision interval of which no whole number makes a day: its rows would miss most midnights.
+
+    Raises
+    ------
+    ConfigError
+        Naming the interval.
+    """
+    if DAY_US % interval_us(interval):
+        raise ConfigError(f"the decision interval must divide a day, was {interval}")
+
+
 def calendar_rows(ts_us: IntArray, every: str) -> BoolArray:
     """Return which stamps are the UTC instants at which a calendar period begins.
 

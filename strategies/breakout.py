@@ -17,7 +17,8 @@ and Barbon 2025; long only there, survivorship-free, net of 10 bps); breakouts a
 known of trends speaks for both (Lempérière et al. 2014; Baz et al. 2015; see `strategies.trend`).
 **Against.** The paper is young, its sample is one of rising prices, and its short side is untested; the rules of
 technical analysis that once paid often stopped once known (Sullivan, Timmermann and White 1999).
-**Turnover.** About 25 to 45 times equity a year with the portfolio in `conf`; most of it from the short lookbacks.
+**Turnover.** About 60 times equity a year on hourly bars, 20 on 4-hourly ones (20 coins, with the portfolio in `conf`);
+most of it from the short lookbacks.
 **What kills it.** Ranges: every false break pays twice the costs. A crash through the stops of many long lookbacks at
 once, since their positions are alike.
 **Variants looked at.** One: lookbacks and stop are the paper's; the short side mirrors the long one.

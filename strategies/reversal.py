@@ -26,7 +26,8 @@ providing liquidity and larger when volume is low (Bianchi, Babiak and Dickerson
 costs. Perpetuals of the twenty largest coins are the least likely place for it.
 **Turnover.** When active, the whole position every day; else none.
 **What kills it.** News: a residual move with a reason goes on. Costs, if the gate is too optimistic about them.
-**Variants looked at.** Two: the first had one autocorrelation for all symbols, and never traded on 2023-2024.
+**Variants looked at.** Three: the first had one autocorrelation for all symbols, and never traded on 2023-2024; the
+second scored moves from the second day on, and a tiny first move then shut a symbol out for years.
 
 References
 ----------
@@ -50,13 +51,13 @@ from quantcore.frames import Bars, to_panel
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.days import close_day, day_ring, last_return
 from quantcore.kernels.ewm import bars_to_forget, half_life_decay
-from quantcore.kernels.residual import residual_init, residual_step, residual_vol
+from quantcore.kernels.residual import residual_init, residual_step, settled_vol
 from quantcore.timegrid import DAY_US, interval_us
 from quantcore.types import Array, FloatArray, IntArray, Panel
 
 KIND = "reversal"
 VERSION = 1
-VARIANTS = 2
+VARIANTS = 3
 """Variants looked at, which the deflated Sharpe ratio counts."""
 
 # Columns of the products, one row per symbol: weighted sums of products and of squares, effective number of pairs.
@@ -123,7 +124,7 @@ def step(
     returns, residuals = np.empty(n_symbols), np.empty(n_symbols)
     for i in range(n_symbols):
         returns[i] = last_return(ring, count, i)
-        view[i] = residual_vol(moments, i)  # of the days before this one
+        view[i] = settled_vol(moments, i)  # of the days before this one
     residual_step(moments, returns, settings[_EXPOSURE_DECAY], residuals)
     product, square, pairs = 0.0, 0.0, 0.0
     for i in range(n_symbols):
@@ -176,8 +177,8 @@ def forecast(
     Returns
     -------
     Panel, shape (n_bars, n_symbols)
-        In [-1, 1], dimensionless. NaN where the close is and until a symbol has two daily returns; 0 where the move
-        is not expected to pay for its costs.
+        In [-1, 1], dimensionless. NaN where the close is and until a symbol has had `residual.SEEN_MIN` daily returns;
+        0 where the move is not expected to pay for its costs.
     FoldState
         To hand to the next call.
 

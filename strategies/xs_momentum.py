@@ -15,7 +15,7 @@ They hold until the next day has closed.
 has less of the crash risk (Blitz, Huij and Martens 2011, on shares).
 **Against.** Reversal beyond a month (Dobrynskaya 2023), hence no longer horizon here; nothing in 2014-2018 (Grobys and
 Sapkota 2019); single coins can undo years (Grobys et al. 2025). Twenty perpetuals are no cross-section of 1,500.
-**Turnover.** High for its kind, since ranks move every day; the no-trade band of the account keeps much of it out.
+**Turnover.** About 100 times equity a year on hourly bars, 60 on 4-hourly ones: ranks move every day.
 **What kills it.** A rebound of the losers, which comes to all of them at once after a crash; a pump of one short.
 **Variants looked at.** One: the horizons are those of the evidence.
 

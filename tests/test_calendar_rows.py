@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quantcore.errors import ConfigError
 from quantcore.timegrid import (
     CALENDAR,
     DAY_US,
     HOUR_US,
     MINUTE_US,
     calendar_rows,
+    check_days,
     index_us,
     interval_us,
     to_index,
@@ -65,3 +67,9 @@ def test_no_stamps_begin_nothing(every: str) -> None:
 def test_another_period_is_refused() -> None:
     with pytest.raises(ValueError, match="every must be one of day, week, month, was 'year'"):
         calendar_rows(np.zeros(1, dtype=np.int64), "year")
+
+
+def test_an_interval_that_does_not_divide_a_day_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the decision interval must divide a day, was 5h"):
+        check_days("5h")
+    check_days("1d")

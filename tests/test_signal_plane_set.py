@@ -325,7 +325,9 @@ def test_a_set_needs_a_member_a_matrix_and_rows_that_fit() -> None:
 
 
 def test_data_with_fewer_symbols_than_the_universe_asks_for_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"universe\.symbols_min asks for 3 symbols, the data hold"):
+    with pytest.raises(
+        ConfigError, match=r"universe\.symbols_min asks for 3 symbols, the data hold"
+    ):
         signals(BARS.select(["S00", "S01"]), SET)
 
 

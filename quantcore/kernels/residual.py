@@ -63,6 +63,12 @@ def residual_step(
 
 
 @inner()
+def settled_vol(state: FloatArray, i: int) -> float:
+    """Return `residual_vol` once `SEEN_MIN` returns were seen, else 0: the first few would make any score."""
+    return residual_vol(state, i) if state[i, _SEEN] >= SEEN_MIN else 0.0
+
+
+@inner()
 def residual_vol(state: FloatArray, i: int) -> float:
     """Return the exponentially weighted volatility of a symbol's residuals about zero; 0 before the first."""
     weight = state[i, _WEIGHT]

@@ -3,16 +3,14 @@ r"""Proof that no decision changes when the future is cut off: the run row by ro
 Three proofs, each against the vectorised run that a backtest makes:
 
 1. **Row by row.** The raw execution bars of one decision at a time are resampled and handed to the signal plane with
-the
-   state of the row before. The rows behind it are not there, so nothing can use them. Every stage of every decision is
-   compared bit for bit: the bars, the universe, each strategy's forecast, the regime, the combined forecast, the
+   the state of the row before. The rows behind it are not there, so nothing can use them. Every stage of every decision
+   is compared bit for bit: the bars, the universe, each strategy's forecast, the regime, the combined forecast, the
    weights.
 2. **Noise.** What follows some instants is replaced by noise, and the whole run is made again: every decision up to
-there
-   must be the same. This also reaches what a fit or a plain strategy might know by other ways than its bars.
+   there must be the same. This also reaches what a fit or a plain strategy keeps of the bars of an earlier call. What
+   it reads from elsewhere, such as a file, stays the same in every run and is not found.
 3. **Cold start.** The run begins anew `warm_up` bars before some instants; how far its weights then differ from those
-of
-   the run that began at the beginning is measured and reported. It is not a leak: what is exponentially weighted
+   of the run that began at the beginning is measured and reported. It is not a leak: what is exponentially weighted
    remembers a little for ever.
 """
 
@@ -256,7 +254,7 @@ def main(cfg: DictConfig) -> int:
 
     runs = writable_folder(cfg.runs, key="runs")
     settings = signal_settings(cfg)
-    data = build(cfg.data).load()
+    data = build(cfg.data).load(reviewed=settings.universe is not None)
     proof = prove(
         data,
         settings,

@@ -107,6 +107,16 @@ def test_the_stop_of_a_short_never_rises_with_the_middle() -> None:
     assert daily_positions(30.0, 28.0, 20.0, 23.5, 21.5, 22.0)[2:] == [-1.0, -1.0, -1.0, 0.0]
 
 
+def test_a_second_break_does_not_set_the_stop_back() -> None:
+    # The last day's channel is 16.5 to 18.5 with 17.5 as its middle; the stop has come to 18.25 the day before.
+    days = np.repeat([10.0, 12.0, 20.0, 16.5, 18.5], 6)
+    last = np.array([19.0, 18.3, 18.2])
+    found = run(bars_of(np.concatenate([days, last])[:, None]), ONE)[-4:, 0]
+    assert found.tolist() == [1.0, 1.0, 1.0, 0.0]
+    mirrored = run(bars_of(40.0 - np.concatenate([days, last])[:, None]), ONE)[-4:, 0]
+    assert mirrored.tolist() == [-1.0, -1.0, -1.0, 0.0]
+
+
 def test_a_break_of_the_other_edge_turns_the_position_over() -> None:
     assert daily_positions(10.0, 12.0, 14.0, 5.0, 4.0, 20.0)[2:] == [1.0, -1.0, -1.0, 1.0]
 

@@ -347,3 +347,11 @@ def test_warm_up_is_the_window_and_two_months() -> None:
 def test_settings_name_what_they_refuse(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SETTINGS, **change)
+
+
+def test_two_multiples_of_one_price_are_no_pair() -> None:
+    walk = np.cumprod(
+        1.0 + np.random.default_rng(1).normal(0.0, 0.01, (SETTINGS.window_days, 1)), axis=0
+    )
+    relations = find_relations(np.hstack([walk, 2.0 * walk]), SETTINGS)
+    assert (relations[:, 0] == -1.0).all()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from quantcore.frames import Bars
+from quantcore.kernels.residual import SEEN_MIN
 from quantcore.types import FloatArray
 from strategies.reversal import ReversalSettings, forecast, warm_up
 from tests.strategies.market import (
@@ -51,7 +52,8 @@ def in_pandas(bars: Bars, settings: ReversalSettings) -> FloatArray:
     residuals = residual_returns(daily_closes(bars), settings.exposure_half_life_days)
     squares = (residuals**2).ewm(halflife=settings.exposure_half_life_days, ignore_na=True).mean()
     vols = (squares**0.5).ffill().shift(1)  # a move is not measured by itself
-    scores = residuals / vols.where(vols > 0.0)
+    seen = residuals.notna().cumsum().shift(1, fill_value=0)
+    scores = residuals / vols.where((vols > 0.0) & (seen >= SEEN_MIN))
     moves, z = residuals.to_numpy(), scores.to_numpy()
     views = np.full(moves.shape, np.nan)
     for d in range(len(moves)):
@@ -95,6 +97,13 @@ def test_a_symbol_that_reverses_by_more_than_costs_is_held_against_its_last_move
     moves = alternating(0.02)
     found = run(beside_a_market(moves, 0.0 * moves))[-40:, 0]
     np.testing.assert_allclose(found, -0.5 * np.sign(moves[-40:]), atol=0.3)
+
+
+def test_a_tiny_first_move_does_not_shut_the_gate() -> None:
+    moves = alternating(0.02)
+    moves[0] = 1e-6
+    found = run(beside_a_market(moves, 0.0 * moves))[-40:, 0]
+    assert (found != 0.0).all()
 
 
 def test_a_symbol_that_reverses_by_less_than_costs_has_no_position() -> None:
@@ -145,19 +154,20 @@ def test_a_position_is_held_until_the_next_day_has_closed() -> None:
     assert (np.diff(by_day[-20:, 0]) != 0.0).all()
 
 
-def test_first_view_comes_with_the_second_residual() -> None:
+def test_first_view_comes_once_the_exposure_is_known() -> None:
     closes = np.exp(np.random.default_rng(4).normal(0, 0.05, (40, 3)).cumsum(axis=0))
     closes[:11, 2] = np.nan
     seen = ~np.isnan(run(bars_of(closes, interval="1d")))
-    assert seen.argmax(axis=0).tolist() == [2, 2, 11 + 2]
-    assert seen[13:].all()
+    first = int(SEEN_MIN) + 1
+    assert seen.argmax(axis=0).tolist() == [first, first, 11 + first]
+    assert seen[11 + first :].all()
 
 
 def test_a_day_without_a_close_takes_the_view_of_two_days() -> None:
     closes = np.exp(np.random.default_rng(5).normal(0, 0.05, (40, 3)).cumsum(axis=0))
-    closes[20, 0] = np.nan
-    missing = np.isnan(run(bars_of(closes, interval="1d"))[2:])
-    assert np.flatnonzero(missing[:, 0]).tolist() == [18, 19]
+    closes[30, 0] = np.nan
+    missing = np.isnan(run(bars_of(closes, interval="1d"))[25:])
+    assert np.flatnonzero(missing[:, 0]).tolist() == [5, 6]
     assert not missing[:, 1:].any()
 
 
