@@ -28,7 +28,7 @@ def inner(
     """Compile a function for other kernels alone, cached.
 
     A kernel that Python calls needs code that takes each Python object apart and puts it together again. For an
-    account of 22 arrays that is more code than most of its steps, and was a third of all time spent compiling.
+    account of 22 arrays that is more code than most of its steps, and was a fifth of all time spent compiling.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.signal_plane import SignalSettings, refit, signals, target_weights
 from quantcore.signals.generator import PortfolioSettings
+from quantcore.types import FloatArray
 from strategies.trend import TrendSettings
 from tests.benchmarks.markets import market
 from tests.benchmarks.timing import Table, Timing, keep, race
@@ -39,8 +40,15 @@ SETTINGS = SignalSettings(
 )
 
 
+def check_weights(weights: FloatArray) -> None:
+    """Assert that what is timed also decides: every price has a weight, and some are not 0."""
+    assert np.isfinite(weights).all()
+    assert np.count_nonzero(weights) > 0.2 * weights.size
+
+
 def test_signals_of_two_years(benchmark: BenchmarkFixture, table: Table) -> None:
     bars = market(17_544, 20, interval="1h")
+    check_weights(signals(bars, SETTINGS).weight_array)
     rounds = 1 if benchmark.disabled else 9
     timings = race({"ours": partial(target_weights, bars, SETTINGS)}, rounds=rounds)
     table.add("signal plane, 20 symbols x 17,544 hours", timings, goal="none set")
@@ -49,6 +57,7 @@ def test_signals_of_two_years(benchmark: BenchmarkFixture, table: Table) -> None
 
 def test_one_live_decision(benchmark: BenchmarkFixture, table: Table) -> None:
     bars = market(3_000, 25, interval="1h")
+    check_weights(signals(bars, SETTINGS).weight_array)
     _, state = target_weights(bars.rows(0, 1_000), SETTINGS)
     rows = [bars.rows(k, k + 1) for k in range(1_000, bars.n_bars)]
     wall, cpu = decide(rows, state)
@@ -67,6 +76,7 @@ def everything() -> SignalSettings:
 
 def test_all_strategies_over_two_years(benchmark: BenchmarkFixture, table: Table) -> None:
     bars, settings = market(17_544, 20, interval="1h", funding=True), everything()
+    check_weights(signals(bars, settings).weight_array)
     rounds = 1 if benchmark.disabled else 3
     timings = race({"ours, fits included": partial(target_weights, bars, settings)}, rounds=rounds)
     table.add(
@@ -79,6 +89,7 @@ def test_all_strategies_over_two_years(benchmark: BenchmarkFixture, table: Table
 
 def test_one_live_decision_of_all_strategies(benchmark: BenchmarkFixture, table: Table) -> None:
     bars, settings = market(3_000, 25, interval="1h", funding=True), everything()
+    check_weights(signals(bars, settings).weight_array)
     _, state = target_weights(bars.rows(0, 2_000), settings)
     rows = [bars.rows(k, k + 1) for k in range(2_000, bars.n_bars)]
     wall, cpu = decide(rows, state, settings)
