@@ -200,6 +200,24 @@ def _compiles(node: ast.expr) -> bool:
     return name in ("njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil")
 
 
+def misplaced_caches(sources: Sources) -> list[str]:
+    """Return the modules that compile something before anything told numba where to keep it."""
+    graph: dict[str, set[str]] = {}
+    for module, target in arrows(sources):
+        graph.setdefault(module, set()).add(target)
+
+    def told(module: str, seen: frozenset[str] = frozenset()) -> bool:
+        return is_below(module, {"quantcore.kernels"}) or any(
+            told(target, seen | {module}) for target in graph.get(module, set()) - seen
+        )
+
+    return [
+        module
+        for module, source in sources.items()
+        if ("from numba import" in source or "import numba" in source) and not told(module)
+    ]
+
+
 @pytest.fixture(scope="module")
 def sources(root: Path) -> Sources:
     return house(root)
@@ -237,6 +255,15 @@ def test_kernels_know_no_frames(sources: Sources) -> None:
 def test_every_kernel_is_cached_and_keeps_strict_arithmetic(sources: Sources) -> None:
     bad = {module: uncached_kernels(source) for module, source in sources.items()}
     assert {module: lines for module, lines in bad.items() if lines} == {}
+
+
+def test_what_compiles_is_kept_where_the_kernels_are(sources: Sources) -> None:
+    assert misplaced_caches(sources) == []
+
+
+def test_a_cache_elsewhere_is_seen() -> None:
+    alone = {"quantcore.features.lag": "from numba import njit\nfrom quantcore.types import Panel"}
+    assert misplaced_caches(alone) == ["quantcore.features.lag"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+import quantcore.kernels  # noqa: F401 - tells numba where to keep what it compiles
 from quantcore.types import FloatArray
 
 
