@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,12 +58,14 @@ def run_backtest(
     config_yaml: str = "",
     manifest: Mapping[str, Any] | None = None,
     progress: Progress = iter,
+    before_account: Callable[[], None] | None = None,
 ) -> Run:
     """Run one backtest: bars to target weights to fills to equity.
 
     Signals are computed on all decision bars (a plain strategy only on the traded ones, which do not depend on the
     others); the account trades from the first decision at or after the data's start. A decision at a bar's close is
-    executed in the next execution bar at the earliest. `progress` shows how far a plain strategy's rows are.
+    executed in the next execution bar at the earliest. `progress` shows how far a plain strategy's rows are;
+    `before_account` is called once between signals and account, to wait for what the account needs.
 
     Raises
     ------
@@ -91,6 +93,8 @@ def run_backtest(
         execution=execution,
         exits=exits_of(signal.strategy),
     )
+    if before_account is not None:
+        before_account()
     state, events = plane.advance(
         plane.start(),
         bars,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from quantcore.account_plane import AccountSettings, ExecutionSettings
+from quantcore.backtest.compiling import begin_compiling
 from quantcore.backtest.engine import run_backtest
 from quantcore.backtest.result import Run
 from quantcore.config import build, compose, config_hash, resolved_yaml
@@ -55,6 +56,7 @@ def run_configured(cfg: DictConfig) -> Run:
     execution = build(cfg.execution, ExecutionSettings)
     signal = signal_settings(cfg)
     source: DataSource = build(cfg.data)
+    wait = begin_compiling()
     return run_backtest(
         source.load(reviewed=signal.universe is not None),
         signal=signal,
@@ -63,6 +65,7 @@ def run_configured(cfg: DictConfig) -> Run:
         config_yaml=resolved_yaml(cfg),
         manifest=manifest(cfg, signal.strategy),
         progress=shown("forecasts"),
+        before_account=wait,
     )
 
 

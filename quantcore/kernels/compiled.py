@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
 
 if TYPE_CHECKING:
@@ -14,8 +16,61 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class _Codegen:
+    """Numba's code generator, but for functions that exist in their callers alone: they have no place to mark."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, name: str, environment: object) -> None:
+        """Do nothing: what an environment is for, printing and objects of Python, kernels do not have."""
+
+
+class _InnerLibrary(JITCodeLibrary):
+    """A function's code before the last optimisation: its callers take it in, and there it is optimised once.
+
+    Numba would optimise every function together with all that it calls, and turn it into machine code, before its
+    caller does both again: two thirds as much time again as the outermost function takes alone.
+    """
+
+    @property
+    def codegen(self) -> _Codegen:
+        """The code generator, as numba asks for it after compiling."""
+        return _Codegen(self._codegen)
+
+    def finalize(self) -> None:
+        """Take in what the function calls, inline what is small, and generate no machine code."""
+        self._raise_if_finalized()
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        passes, builder = self._codegen._module_pass_manager(
+            loop_vectorize=False, slp_vectorize=False, opt=self._codegen._opt_level, cost="cheap"
+        )
+        passes.run(self._final_module, builder)
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return the address of no function."""
+        self._ensure_finalized()
+        return 0
+
+
+class _InnerCompiler(Compiler):
+    def _compile_core(self) -> Any:
+        state = self.state
+        state.library = _InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        return super()._compile_core()
+
+
 class Inner(CPUDispatcher):
-    """A compiled function without an entrance from Python: called from there, it runs interpreted."""
+    """A compiled function without an entrance from Python: called from there, it runs interpreted.
+
+    It is not kept on disk either: whatever calls it is, and holds it.
+    """
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """Run the interpreted twin."""
@@ -25,7 +80,7 @@ class Inner(CPUDispatcher):
 def inner(
     *, forceinline: bool = False, python_division: bool = False
 ) -> Callable[[Callable[P, R]], Dispatcher[P, R]]:
-    """Compile a function for other kernels alone, cached.
+    """Compile a function for other kernels alone.
 
     A kernel that Python calls needs code that takes each Python object apart and puts it together again. For an
     account of 22 arrays that is more code than most of its steps, and was a fifth of all time spent compiling.
@@ -49,8 +104,8 @@ def inner(
                 "forceinline": forceinline,
                 "error_model": "python" if python_division else "numpy",
             },
+            pipeline_class=_InnerCompiler,
         )
-        dispatcher.enable_caching()
         return cast("Dispatcher[P, R]", dispatcher)
 
     return compile_inner

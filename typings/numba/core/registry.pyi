@@ -3,5 +3,9 @@ from typing import Any
 
 class CPUDispatcher:
     py_func: Callable[..., Any]
-    def __init__(self, py_func: Callable[..., Any], targetoptions: dict[str, Any]) -> None: ...
-    def enable_caching(self) -> None: ...
+    def __init__(
+        self,
+        py_func: Callable[..., Any],
+        targetoptions: dict[str, Any],
+        pipeline_class: type[Any] = ...,
+    ) -> None: ...
