@@ -21,8 +21,7 @@ for name in sys.argv[1:]:
 """
 KERNELS = {
     "scan": "quantcore.account_step.scan",
-    "glide": "quantcore.account_glide.glide",
-    "exits": "quantcore.execution.exits.guard_positions",
+    "weights": "quantcore.signals.generator.scan",
     "trend": "strategies.trend.scan",
     "lag": "quantcore.features.lag.lag_step",
 }
@@ -54,13 +53,13 @@ def before(tree: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("changed", "moved"),
     [
-        ("quantcore/kernels/ledger.py", {"scan", "glide", "exits"}),
-        ("quantcore/kernels/layout.py", {"scan", "glide", "exits"}),
-        ("quantcore/types.py", {"scan", "glide", "exits", "trend", "lag"}),
-        ("quantcore/risk/sizer.py", {"scan", "glide"}),
-        ("quantcore/execution/exits.py", {"scan", "exits"}),
-        ("quantcore/account_glide.py", {"scan", "glide"}),
-        ("quantcore/kernels/ewm.py", {"trend"}),
+        ("quantcore/kernels/ledger.py", {"scan"}),
+        ("quantcore/kernels/layout.py", {"scan"}),
+        ("quantcore/types.py", {"scan", "weights", "trend", "lag"}),
+        ("quantcore/risk/sizer.py", {"scan"}),
+        ("quantcore/execution/exits.py", {"scan"}),
+        ("quantcore/account_glide.py", {"scan"}),
+        ("quantcore/kernels/ewm.py", {"weights", "trend"}),
         ("strategies/trend.py", {"trend"}),
         ("quantcore/backtest/summary.py", set()),
     ],
