@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,9 @@ import numpy as np
 
 from quantcore.errors import SchemaMismatch
 from quantcore.types import Array
+
+SETTINGS = "settings"
+"""Name of the array in which a fold's state keeps the text of the settings that it was made with."""
 
 _MAGIC = b"QCSTATE1"
 
@@ -31,6 +34,9 @@ class FoldState(Mapping[str, Array]):
     arrays : mapping of str to numpy array
         The state itself; copied, made C-contiguous and read-only. An array that already is and that nobody else owns,
         such as another state's, is shared.
+    made_by : object
+        Symbols and settings of the fold that made it in this process, so that it need not look at them again; not
+        saved.
 
     Examples
     --------
@@ -42,6 +48,7 @@ class FoldState(Mapping[str, Array]):
     kind: str
     version: int
     arrays: Mapping[str, Array] = field(repr=False)
+    made_by: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         frozen = {}
@@ -55,11 +62,22 @@ class FoldState(Mapping[str, Array]):
         object.__setattr__(self, "arrays", MappingProxyType(frozen))
 
     @classmethod
-    def of(cls, kind: str, version: int, arrays: Mapping[str, Array]) -> FoldState:
+    def of(
+        cls, kind: str, version: int, arrays: Mapping[str, Array], *, made_by: object = None
+    ) -> FoldState:
         """Return a state that takes the arrays over without a copy: nothing may write to them any more."""
-        for array in arrays.values():
-            array.flags.writeable = False
-        return cls(kind, version, arrays)
+        frozen = {}
+        for name in sorted(arrays):
+            array = arrays[name]
+            if array.base is not None or not array.flags.c_contiguous:
+                array = np.array(array, order="C", copy=True)
+            array.setflags(write=False)
+            frozen[name] = array
+        state = object.__new__(cls)
+        state.__dict__.update(
+            kind=kind, version=version, arrays=MappingProxyType(frozen), made_by=made_by
+        )
+        return state
 
     def __getitem__(self, name: str) -> Array:
         """Return one array, read-only."""
@@ -141,9 +159,32 @@ class FoldState(Mapping[str, Array]):
         return cls.from_bytes(path.read_bytes())
 
 
+class Held(dict[str, Array]):
+    """The arrays of a fold while it advances them in place; `state` then closes them to a value again."""
+
+    def __init__(
+        self, kind: str, version: int, arrays: Mapping[str, Array], made_by: object
+    ) -> None:
+        super().__init__(arrays)
+        self.kind = kind
+        self.version = version
+        self.made_by = made_by
+
+    def state(self) -> FoldState:
+        """Return the state, which takes the arrays over: nothing may write to them any more."""
+        return FoldState.of(self.kind, self.version, self, made_by=self.made_by)
+
+
 def resume(
-    state: FoldState | None, kind: str, version: int, empty: Mapping[str, Array]
-) -> dict[str, Array]:
+    state: FoldState | None,
+    kind: str,
+    version: int,
+    *,
+    n_symbols: int,
+    settings: object,
+    empty: Callable[[], Mapping[str, Array]],
+    free: Collection[str] = (),
+) -> Held:
     """Return the arrays that a fold advances in place: copies of a state's, or the empty ones of a cold start.
 
     Parameters
@@ -152,23 +193,65 @@ def resume(
         From an earlier call of the same fold; None starts empty.
     kind, version : str, int
         What the fold writes.
-    empty : mapping of str to numpy array
-        The arrays of a cold start; their shapes and types are what a state must have.
+    n_symbols : int
+        Symbols of the bars.
+    settings : object
+        All that has to be the same in calls that share a state; told apart by its `repr`, which the state keeps.
+    empty : callable
+        Makes the arrays of a cold start; their shapes and types are what a state must have.
+    free : collection of str
+        Arrays whose shape the fold chooses.
 
     Raises
     ------
     SchemaMismatch
         If the state is of another fold, or of other symbols or settings.
     """
+    made_by = (n_symbols, settings)
+    if (
+        state is not None
+        and state.made_by == made_by
+        and (state.kind, state.version) == (kind, version)
+    ):
+        return Held(kind, version, state.copies(), made_by)
+    text = np.array(repr(settings).encode(), dtype=np.bytes_)
     if state is None:
-        return {name: array.copy() for name, array in empty.items()}
+        arrays = {name: array.copy() for name, array in empty().items()}
+        return Held(kind, version, {**arrays, SETTINGS: text}, made_by)
     held = state.expect(kind, version).copies()
-    for name in sorted(set(held) | set(empty)):
-        there, wanted = held.get(name), empty.get(name)
-        found = None if there is None else (there.shape, there.dtype.str)
-        needed = None if wanted is None else (wanted.shape, wanted.dtype.str)
-        if found != needed:
+    found = held.get(SETTINGS)
+    if found is None or found.tobytes() != text.tobytes():
+        told = "none" if found is None else found.item().decode()
+        ours, theirs = _differing(repr(settings), told)
+        raise SchemaMismatch(f"{kind} state must be of the settings {ours}, was of {theirs}")
+    needed = empty()
+    for name in sorted({*held, *needed} - {SETTINGS}):
+        there, wanted = (
+            (arrays[name].shape, arrays[name].dtype.str) if name in arrays else None
+            for arrays in (held, needed)
+        )
+        if there != wanted and not (name in free and there and wanted):
             raise SchemaMismatch(
-                f"{kind} state must have {name} of shape and type {needed}, was {found}: other symbols or settings"
+                f"{kind} state must have {name} of shape and type {wanted}, was {there}: other symbols"
             )
-    return held
+    return Held(kind, version, held, made_by)
+
+
+def reopen(state: FoldState, kind: str, version: int) -> Held:
+    """Return the arrays of a state to be changed in place, of whatever symbols and settings it is.
+
+    Raises
+    ------
+    SchemaMismatch
+        If the state is of another fold.
+    """
+    return Held(kind, version, state.expect(kind, version).copies(), state.made_by)
+
+
+def _differing(wanted: str, found: str) -> tuple[str, str]:
+    """Return the parts in which two texts of settings differ; both whole where they are of other kinds."""
+    ours, theirs = wanted.split(", "), found.split(", ")
+    if len(ours) != len(theirs):
+        return wanted, found
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b]
+    return ", ".join(a for a, _ in pairs), ", ".join(b for _, b in pairs)

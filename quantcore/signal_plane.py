@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -162,6 +163,69 @@ class Signals:
         )
 
 
+class _PlaneState(FoldState):
+    """The state as this process made it, stage by stage: its flat arrays are made once somebody asks for them."""
+
+    last_us: int
+    interval: str
+    symbols: tuple[str, ...]
+    stages: Mapping[str, FoldState]
+
+    @classmethod
+    def made(
+        cls,
+        last_us: int,
+        interval: str,
+        symbols: tuple[str, ...],
+        stages: Mapping[str, FoldState],
+        settings: SignalSettings,
+    ) -> _PlaneState:
+        state = object.__new__(cls)
+        state.__dict__.update(
+            kind=KIND,
+            version=VERSION,
+            last_us=last_us,
+            interval=interval,
+            symbols=symbols,
+            stages=stages,
+            made_by=settings,
+        )
+        return state
+
+    @cached_property
+    def arrays(self) -> Mapping[str, Array]:
+        arrays: dict[str, Array] = {
+            "clock": np.array([self.last_us, interval_us(self.interval)], dtype=np.int64),
+            "symbols": np.array(self.symbols, dtype=np.str_),
+            "stages": np.array(list(self.stages), dtype=np.str_),
+            "kinds": np.array([stage.kind for stage in self.stages.values()], dtype=np.str_),
+            "versions": np.array([s.version for s in self.stages.values()], dtype=np.int64),
+        }
+        for name, stage in self.stages.items():
+            arrays |= {f"{name}/{key}": array for key, array in stage.items()}
+        return FoldState.of(KIND, VERSION, arrays).arrays
+
+
+def _opened(state: FoldState, settings: SignalSettings) -> _PlaneState:
+    """Return a state stage by stage, also one that was saved and loaded."""
+    if isinstance(state, _PlaneState) and state.made_by is settings:
+        return state
+    names = state.expect(KIND, VERSION)["stages"].tolist()
+    held: dict[str, dict[str, Array]] = {name: {} for name in names}
+    for key, array in state.items():
+        stage, slash, name = key.partition("/")
+        if slash:
+            held[stage][name] = array
+    stages = {
+        name: FoldState(str(kind), int(version), held[name])
+        for name, kind, version in zip(names, state["kinds"], state["versions"], strict=True)
+    }
+    _check_stages(stages, settings)
+    last_us, length = (int(value) for value in state["clock"])
+    symbols = tuple(state["symbols"].tolist())
+    return _PlaneState.made(last_us, interval_name(length), symbols, stages, settings)
+
+
 def target_weights(
     bars: Bars,
     settings: SignalSettings,
@@ -221,34 +285,39 @@ def signals(
     check_days(bars.interval)
     if isinstance(settings.strategy, StrategySet) or settings.portfolio.remembers_forecasts:
         first = 0
-    last_us, held = _NOT_STARTED, dict[str, FoldState]()
+    last_us = _NOT_STARTED
+    held: Mapping[str, FoldState] = {}
     if state is not None:
-        last_us = _check(bars, state.expect(KIND, VERSION))
-        held = _stages(state)
-        _check_stages(held, settings)
+        opened = _opened(state, settings)
+        _check_continues(bars, opened)
+        last_us, held = opened.last_us, opened.stages
     after: dict[str, FoldState] = {}
     members = np.ones((bars.n_bars, bars.n_symbols), dtype=np.bool_)
     if settings.universe is not None:
         check_universe(bars.n_symbols, settings.universe)
         members, after["universe"] = universe.members(bars, settings.universe, held.get("universe"))
-    views: dict[str, FloatArray] = {}
-    for name, strategy in settings.strategies.items():
+    names = tuple(settings.strategies)
+    views = np.empty((bars.n_bars, len(names), bars.n_symbols))
+    for k, (name, strategy) in enumerate(settings.strategies.items()):
         stage = f"strategy.{name}"
-        view, after[stage] = _forecast_array(bars, strategy, held.get(stage), first, progress)
-        views[name] = view if settings.universe is None else np.where(members, view, np.nan)
+        views[:, k], after[stage] = _forecast_array(
+            bars, strategy, held.get(stage), first, progress
+        )
+    if settings.universe is not None:
+        np.copyto(views, np.nan, where=~members[:, np.newaxis])
     regimes = np.ones((bars.n_bars, 1))
     if settings.regime is not None:
         regimes, after["regime"] = regime_probabilities(bars, settings.regime, held.get("regime"))
-    combined, counted = next(iter(views.values())), np.ones((bars.n_bars, len(views)))
+    combined, counted = views[:, 0], np.ones((bars.n_bars, len(names)))
     if settings.matrix is not None and isinstance(settings.strategy, StrategySet):
         combined, counted, after["matrix"] = combine(
-            np.stack(list(views.values()), axis=1),
+            views,
             regimes,
             bars.array("close"),
             bars.ts_us,
             settings.matrix,
             interval=bars.interval,
-            strategies=tuple(views),
+            strategies=names,
             state=held.get("matrix"),
         )
     weights, after["portfolio"] = generator.weigh(
@@ -258,8 +327,8 @@ def signals(
     return Signals(
         bars=bars,
         weight_array=weights,
-        state=_compose(bars, last_us, after),
-        forecasts=views,
+        state=_PlaneState.made(last_us, bars.interval, bars.symbols, after, settings),
+        forecasts={name: views[:, k] for k, name in enumerate(names)},
         combined=combined,
         counted=counted,
         regimes=regimes,
@@ -284,6 +353,7 @@ def forecast(
     ConfigError
         If no strategy can be found from `strategy`.
     """
+    _strategy(strategy)
     values, after = _forecast_array(bars, strategy, state, first, progress)
     return to_panel(values, bars), after
 
@@ -291,7 +361,7 @@ def forecast(
 def _forecast_array(
     bars: Bars, strategy: Any, state: FoldState | None, first: int, progress: Progress
 ) -> tuple[FloatArray, FoldState]:
-    module = _strategy(strategy)
+    module = sys.modules[type(strategy).__module__]
     if hasattr(module, "forecast_array"):
         values, after = module.forecast_array(bars, strategy, state)
         return values, after
@@ -316,7 +386,8 @@ def refit(state: FoldState, settings: SignalSettings) -> FoldState:
     The next call of `target_weights` makes them else, before its first row, with the same result; the live loop calls
     this between two decisions, so that none waits for a fit.
     """
-    held = _stages(state.expect(KIND, VERSION))
+    opened = _opened(state, settings)
+    held = dict(opened.stages)
     for name, strategy in settings.strategies.items():
         module, stage = _strategy(strategy), f"strategy.{name}"
         if hasattr(module, "refit"):
@@ -328,7 +399,7 @@ def refit(state: FoldState, settings: SignalSettings) -> FoldState:
     if settings.matrix is not None and "matrix" in held:
         held["matrix"] = strategy_matrix.refit(held["matrix"], settings.matrix)
     held["portfolio"] = generator.refit(held["portfolio"], settings.portfolio)
-    return _packed({name: state[name] for name in ("clock", "symbols")}, held)
+    return _PlaneState.made(opened.last_us, opened.interval, opened.symbols, held, settings)
 
 
 def warm_up(settings: SignalSettings, interval: str) -> int:
@@ -366,41 +437,6 @@ def _strategy(settings: Any) -> ModuleType:
     return module
 
 
-def _compose(bars: Bars, last_us: int, stages: Mapping[str, FoldState]) -> FoldState:
-    return _packed(
-        {
-            "clock": np.array([last_us, interval_us(bars.interval)], dtype=np.int64),
-            "symbols": np.array(bars.symbols, dtype=np.str_),
-        },
-        stages,
-    )
-
-
-def _packed(frame: Mapping[str, Array], stages: Mapping[str, FoldState]) -> FoldState:
-    arrays: dict[str, Array] = {
-        **frame,
-        "stages": np.array(list(stages), dtype=np.str_),
-        "kinds": np.array([stage.kind for stage in stages.values()], dtype=np.str_),
-        "versions": np.array([stage.version for stage in stages.values()], dtype=np.int64),
-    }
-    for name, stage in stages.items():
-        arrays |= {f"{name}/{key}": array for key, array in stage.items()}
-    return FoldState.of(KIND, VERSION, arrays)
-
-
-def _stages(state: FoldState) -> dict[str, FoldState]:
-    names = state["stages"].tolist()
-    held: dict[str, dict[str, Array]] = {name: {} for name in names}
-    for key, array in state.items():
-        stage, slash, name = key.partition("/")
-        if slash:
-            held[stage][name] = array
-    return {
-        name: FoldState(str(kind), int(version), held[name])
-        for name, kind, version in zip(names, state["kinds"], state["versions"], strict=True)
-    }
-
-
 def _check_stages(held: Mapping[str, FoldState], settings: SignalSettings) -> None:
     """Refuse a state of other strategies or stages: one that found nothing would begin anew and say nothing."""
     there = sorted(n.partition(".")[2] for n in held if n.startswith("strategy."))
@@ -416,19 +452,20 @@ def _check_stages(held: Mapping[str, FoldState], settings: SignalSettings) -> No
             )
 
 
-def _check(bars: Bars, state: FoldState) -> int:
-    """Return the last stamp in the state if the bars continue it."""
-    last_us, length = (int(value) for value in state["clock"])
-    held = tuple(state["symbols"].tolist())
-    if held != bars.symbols:
-        raise SchemaMismatch(f"bars must have the symbols of the state, {held}, had {bars.symbols}")
-    if length != interval_us(bars.interval):
+def _check_continues(bars: Bars, state: _PlaneState) -> None:
+    """Refuse bars that are not the ones after a state's last."""
+    if state.symbols != bars.symbols:
         raise SchemaMismatch(
-            f"bars must have the interval of the state, {interval_name(length)}, had {bars.interval}"
+            f"bars must have the symbols of the state, {state.symbols}, had {bars.symbols}"
         )
-    if last_us != _NOT_STARTED and bars.n_bars and int(bars.ts_us[0]) != last_us + length:
-        expected = to_index(np.array([last_us + length]))[0]
+    if state.interval != bars.interval and interval_us(state.interval) != interval_us(
+        bars.interval
+    ):
         raise SchemaMismatch(
-            f"bars must continue the state at {expected}, began at {bars.index[0]}"
+            f"bars must have the interval of the state, {state.interval}, had {bars.interval}"
         )
-    return last_us
+    expected = state.last_us + interval_us(state.interval)
+    if state.last_us != _NOT_STARTED and bars.n_bars and int(bars.ts_us[0]) != expected:
+        raise SchemaMismatch(
+            f"bars must continue the state at {to_index(np.array([expected]))[0]}, began at {bars.index[0]}"
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -19,9 +21,11 @@ DAYS_PER_YEAR = 365
 CALENDAR = ("day", "week", "month")
 """Periods at whose beginning something is reviewed or fitted."""
 _MONDAY = 4  # 1970-01-01 was a Thursday
+_EPOCH = date(1970, 1, 1).toordinal()
 _UNITS_US = {"s": 1_000_000, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US}
 
 
+@functools.cache
 def interval_us(interval: str) -> int:
     """Return the length of a bar interval such as ``"15m"``, ``"1h"``, ``"1d"`` in microseconds.
 
@@ -149,3 +153,49 @@ def calendar_rows(ts_us: IntArray, every: str) -> BoolArray:
         return np.asarray(midnight & (days % 7 == _MONDAY))
     dates = days.astype("datetime64[D]")
     return np.asarray(midnight & (dates == dates.astype("datetime64[M]").astype("datetime64[D]")))
+
+
+def review_spans(ts_us: IntArray, *periods: str | None) -> list[tuple[int, int, tuple[bool, ...]]]:
+    """Return the rows in spans that end with a review: first row, row after the last, and what is due after it.
+
+    Parameters
+    ----------
+    ts_us : int64 array, shape (n_bars,)
+        Microseconds since 1970.
+    *periods : str or None
+        ``"day"``, ``"week"`` or ``"month"``, as in `calendar_rows`; None is never due.
+
+    Returns
+    -------
+    list of tuple
+        All rows in order; at most the last span ends with no review.
+
+    Examples
+    --------
+    >>> review_spans(np.array([1, 2, 4]) * 12 * HOUR_US, "day", None)
+    [(0, 2, (True, False)), (2, 3, (True, False))]
+    """
+    n_rows = len(ts_us)
+    if n_rows == 1:
+        return [(0, 1, tuple([_begins(int(ts_us[0]), every) for every in periods]))]
+    due = np.zeros((len(periods), n_rows), dtype=np.bool_)
+    for k, every in enumerate(periods):
+        if every is not None:
+            due[k] = calendar_rows(ts_us, every)
+    stops = (np.flatnonzero(due.any(axis=0)) + 1).tolist()
+    if n_rows and (not stops or stops[-1] != n_rows):
+        stops.append(n_rows)
+    return [
+        (start, stop, tuple(due[:, stop - 1].tolist()))
+        for start, stop in zip([0, *stops], stops, strict=False)
+    ]
+
+
+def _begins(ts_us: int, every: str | None) -> bool:
+    """Return what `calendar_rows` says of one stamp, without arrays: a live decision asks it in every stage."""
+    days, rest = divmod(ts_us, DAY_US)
+    if rest or every is None:
+        return False
+    if every == "month":
+        return date.fromordinal(_EPOCH + days).day == 1
+    return every == "day" or days % 7 == _MONDAY

@@ -188,12 +188,15 @@ def forecast_array(
 ) -> tuple[FloatArray, FoldState]:
     """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
     lookbacks = np.array(settings.lookback_days, dtype=np.int64)
-    held = resume(state, KIND, VERSION, _empty(bars.n_symbols, lookbacks))
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: _empty(bars.n_symbols, lookbacks),
+    )  # fmt: skip
     forecasts = scan(
         bars.array("close"), bars.ts_us, lookbacks, held["today"], held["ring"], held["count"],
         held["channel"], held["place"],
     )  # fmt: skip
-    return forecasts, FoldState.of(KIND, VERSION, held)
+    return forecasts, held.state()
 
 
 def warm_up(settings: BreakoutSettings, interval: str) -> int:

@@ -150,7 +150,10 @@ def forecast_array(
     bars: Bars, settings: CarrySettings, state: FoldState | None
 ) -> tuple[FloatArray, FoldState]:
     """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
-    held = resume(state, KIND, VERSION, {"funding": carry_init(bars.n_symbols)})
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: {"funding": carry_init(bars.n_symbols)},
+    )  # fmt: skip
     closes = bars.array("close")
     rates = (
         bars.array("funding_rate") if bars.has("funding_rate") else np.full(closes.shape, np.nan)
@@ -166,7 +169,7 @@ def forecast_array(
         ]
     )
     forecasts = scan(closes, rates, vector, held["funding"])
-    return forecasts, FoldState.of(KIND, VERSION, held)
+    return forecasts, held.state()
 
 
 def warm_up(settings: CarrySettings, interval: str) -> int:

@@ -41,10 +41,10 @@ from numba import njit
 
 from quantcore.exits import ExitSettings
 from quantcore.features.cointegration import engle_granger, half_life
-from quantcore.fold import FoldState, resume
+from quantcore.fold import FoldState, reopen, resume
 from quantcore.frames import Bars, to_panel
 from quantcore.kernels.days import close_day, day_ring, in_order
-from quantcore.timegrid import CALENDAR, DAY_US, calendar_rows, interval_us
+from quantcore.timegrid import CALENDAR, DAY_US, interval_us, review_spans
 from quantcore.types import Array, FloatArray, IntArray, Panel
 
 KIND = "pairs"
@@ -233,10 +233,11 @@ def refit(state: FoldState, settings: PairsSettings) -> FoldState:
 
     A spread that is held goes on if its relation is found again, on the new terms.
     """
-    held = state.expect(KIND, VERSION).copies()
-    if held["due"][0]:
-        _refit(held, settings)
-    return FoldState(KIND, VERSION, held)
+    if not state.expect(KIND, VERSION)["due"][0]:
+        return state
+    held = reopen(state, KIND, VERSION)
+    _refit(held, settings)
+    return held.state()
 
 
 def forecast(
@@ -274,14 +275,13 @@ def forecast_array(
     bars: Bars, settings: PairsSettings, state: FoldState | None
 ) -> tuple[FloatArray, FoldState]:
     """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
-    held = resume(state, KIND, VERSION, _empty(bars.n_symbols, settings))
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: _empty(bars.n_symbols, settings),
+    )  # fmt: skip
     closes, forecasts = bars.array("close"), np.empty((bars.n_bars, bars.n_symbols))
     levels = np.array([settings.entry, settings.exit, settings.stop])
-    due = calendar_rows(bars.ts_us, settings.review)
-    start = 0
-    for stop in (*(np.flatnonzero(due) + 1).tolist(), bars.n_bars):
-        if stop == start:
-            continue
+    for start, stop, (due,) in review_spans(bars.ts_us, settings.review):
         if held["due"][0]:
             _refit(held, settings)
         scan(
@@ -289,9 +289,8 @@ def forecast_array(
             held["today"], held["ring"], held["count"], held["relations"], held["places"],
             forecasts[start:stop],
         )  # fmt: skip
-        held["due"][0] = due[stop - 1]
-        start = stop
-    return forecasts, FoldState.of(KIND, VERSION, held)
+        held["due"][0] = due
+    return forecasts, held.state()
 
 
 def warm_up(settings: PairsSettings, interval: str) -> int:

@@ -195,7 +195,10 @@ def forecast_array(
     bars: Bars, settings: ReversalSettings, state: FoldState | None
 ) -> tuple[FloatArray, FoldState]:
     """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
-    held = resume(state, KIND, VERSION, _empty(bars.n_symbols))
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: _empty(bars.n_symbols),
+    )  # fmt: skip
     vector = np.array(
         [
             half_life_decay(float(settings.exposure_half_life_days)),
@@ -208,7 +211,7 @@ def forecast_array(
         bars.array("close"), bars.ts_us, vector, held["today"], held["ring"], held["count"],
         held["moments"], held["scores"], held["products"], held["view"],
     )  # fmt: skip
-    return forecasts, FoldState.of(KIND, VERSION, held)
+    return forecasts, held.state()
 
 
 def warm_up(settings: ReversalSettings, interval: str) -> int:

@@ -263,9 +263,12 @@ def forecast_array(
     bars: Bars, settings: TrendSettings, state: FoldState | None
 ) -> tuple[FloatArray, FoldState]:
     """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
-    held = resume(state, KIND, VERSION, {"symbols": init(bars.n_symbols, settings.speeds)})
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: {"symbols": init(bars.n_symbols, settings.speeds)},
+    )  # fmt: skip
     forecasts = scan(bars.array("close"), _parameters(settings), held["symbols"])
-    return forecasts, FoldState.of(KIND, VERSION, held)
+    return forecasts, held.state()
 
 
 def warm_up(settings: TrendSettings, interval: str) -> int:

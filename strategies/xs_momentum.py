@@ -197,13 +197,16 @@ def forecast_array(
 ) -> tuple[FloatArray, FoldState]:
     """Return what `forecast` does, as an array: the signal plane's own way, which spares each decision a frame."""
     horizons = np.array(settings.horizon_days, dtype=np.int64)
-    held = resume(state, KIND, VERSION, _empty(bars.n_symbols, horizons))
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: _empty(bars.n_symbols, horizons),
+    )  # fmt: skip
     forecasts = scan(
         bars.array("close"), bars.ts_us, horizons, half_life_decay(float(settings.exposure_half_life_days)),
         settings.symbols_min, held["today"], held["ring"], held["count"], held["moments"], held["residuals"],
         held["view"],
     )  # fmt: skip
-    return forecasts, FoldState.of(KIND, VERSION, held)
+    return forecasts, held.state()
 
 
 def warm_up(settings: XsMomentumSettings, interval: str) -> int:

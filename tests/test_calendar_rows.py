@@ -16,6 +16,7 @@ from quantcore.timegrid import (
     check_days,
     index_us,
     interval_us,
+    review_spans,
     to_index,
     to_us,
 )
@@ -73,3 +74,22 @@ def test_an_interval_that_does_not_divide_a_day_is_refused() -> None:
     with pytest.raises(ConfigError, match="the decision interval must divide a day, was 5h"):
         check_days("5h")
     check_days("1d")
+
+
+@pytest.mark.parametrize("hours", [1, 6, 24])
+def test_spans_end_with_what_is_due_and_hold_every_row(hours: int) -> None:
+    ts_us = np.arange(1, 80 * 24 // hours, dtype=np.int64) * hours * HOUR_US
+    periods = ("day", None, "week", "month")
+    whole = review_spans(ts_us, *periods)
+    due = [np.zeros(len(ts_us), bool) if p is None else calendar_rows(ts_us, p) for p in periods]
+    assert [start for start, _, _ in whole] == [0, *(stop for _, stop, _ in whole[:-1])]
+    assert whole[-1][1] == len(ts_us)
+    for start, stop, said in whole:
+        assert said == tuple(bool(rows[stop - 1]) for rows in due)
+        assert not any(rows[start : stop - 1].any() for rows in due)
+    alone = [review_spans(ts_us[t : t + 1], *periods) for t in range(len(ts_us))]
+    assert alone == [[(0, 1, tuple(bool(rows[t]) for rows in due))] for t in range(len(ts_us))]
+
+
+def test_no_rows_have_no_spans() -> None:
+    assert review_spans(np.empty(0, dtype=np.int64), "week") == []

@@ -19,10 +19,10 @@ import numpy as np
 from numba import njit
 
 from quantcore.errors import ConfigError
-from quantcore.fold import FoldState, resume
+from quantcore.fold import FoldState, reopen, resume
 from quantcore.frames import Bars
 from quantcore.kernels.days import day_ring, in_order
-from quantcore.timegrid import CALENDAR, DAY_US, calendar_rows, interval_us
+from quantcore.timegrid import CALENDAR, DAY_US, interval_us, review_spans
 from quantcore.types import Array, BoolArray, FloatArray, IntArray
 
 KIND = "universe"
@@ -112,31 +112,30 @@ def members(
     SchemaMismatch
         If `state` is of another fold, or of other symbols or settings.
     """
-    held = resume(state, KIND, VERSION, _empty(bars.n_symbols, settings))
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: _empty(bars.n_symbols, settings),
+    )  # fmt: skip
     volumes = quote_volumes(bars)
-    due = calendar_rows(bars.ts_us, settings.review)
     result = np.zeros((bars.n_bars, bars.n_symbols), dtype=np.bool_)
-    start = 0
-    for stop in (*(np.flatnonzero(due) + 1).tolist(), bars.n_bars):
-        if stop == start:
-            continue
+    for start, stop, (due,) in review_spans(bars.ts_us, settings.review):
         if held["due"][0]:
             _review(held, settings)
         result[start:stop] = held["members"]
         _add_days(
             volumes[start:stop], bars.ts_us[start:stop], held["today"], held["ring"], held["count"]
         )
-        held["due"][0] = due[stop - 1]
-        start = stop
-    return result, FoldState.of(KIND, VERSION, held)
+        held["due"][0] = due
+    return result, held.state()
 
 
 def refit(state: FoldState, settings: UniverseSettings) -> FoldState:
     """Return the state after the review that is due, if one is; `members` makes it else, before its next row."""
-    held = state.expect(KIND, VERSION).copies()
-    if held["due"][0]:
-        _review(held, settings)
-    return FoldState(KIND, VERSION, held)
+    if not state.expect(KIND, VERSION)["due"][0]:
+        return state
+    held = reopen(state, KIND, VERSION)
+    _review(held, settings)
+    return held.state()
 
 
 def choose(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numba import njit
 
-from quantcore.features.folding import empty_state, fold, whole
+from quantcore.features.folding import Empty, empty_state, fold, whole
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.kernels.rolling import MAX, MIN, rolling_init, rolling_step
@@ -271,7 +271,7 @@ def breakout(
     return fold(bars, state, empty, scan)
 
 
-def _empty(kind: str, bars: Bars, window: int, *settings: float) -> FoldState:
+def _empty(kind: str, bars: Bars, window: int, *settings: float) -> Empty:
     return empty_state(
         kind,
         VERSION,

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from quantcore.errors import SchemaMismatch
-from quantcore.fold import FoldState
+from quantcore.fold import FoldState, resume
 from quantcore.frames import Bars, to_panel
 from quantcore.types import FloatArray, Panel
-
-SETTINGS = "settings"
-"""Name of the array in which a state keeps the settings that it was made with."""
 
 Scan = Callable[[Mapping[str, FloatArray]], FloatArray]
 """Advances the arrays of a state in place and returns a value per row and symbol."""
 
 
+@dataclass(frozen=True)
+class Empty:
+    """A feature that has seen nothing, from `empty_state`."""
+
+    kind: str
+    version: int
+    settings: tuple[float, ...]
+    arrays: Mapping[str, FloatArray] = field(repr=False)
+
+
 def empty_state(
     kind: str, version: int, settings: tuple[float, ...], **arrays: FloatArray
-) -> FoldState:
-    """Return the state of a feature that has seen nothing.
+) -> Empty:
+    """Return a feature that has seen nothing.
 
     Parameters
     ----------
@@ -39,12 +46,10 @@ def empty_state(
     **arrays : float64 array
         What the feature's scan advances, as its `..._init` gives it.
     """
-    return FoldState(kind, version, {SETTINGS: np.array(settings, dtype=np.float64), **arrays})
+    return Empty(kind, version, settings, arrays)
 
 
-def fold(
-    bars: Bars, state: FoldState | None, empty: FoldState, scan: Scan
-) -> tuple[Panel, FoldState]:
+def fold(bars: Bars, state: FoldState | None, empty: Empty, scan: Scan) -> tuple[Panel, FoldState]:
     """Return a feature over the rows of some bars, and the state after the last of them.
 
     Parameters
@@ -53,7 +58,7 @@ def fold(
         The rows that follow those already in `state`.
     state : FoldState, optional
         From an earlier call with the same settings and symbols; None starts from `empty`. It is not changed.
-    empty : FoldState
+    empty : Empty
         From `empty_state`.
     scan : callable
         Given writable arrays by name, advances them over all rows and returns the values.
@@ -70,28 +75,12 @@ def fold(
     SchemaMismatch
         If `state` is of another feature or version, of other settings, or of another number of symbols.
     """
-    held = (empty if state is None else _checked(state, empty)).copies()
+    held = resume(
+        state, empty.kind, empty.version, n_symbols=bars.n_symbols, settings=empty.settings,
+        empty=lambda: empty.arrays,
+    )  # fmt: skip
     values = scan(held)
-    return to_panel(values, bars), FoldState(empty.kind, empty.version, held)
-
-
-def _checked(state: FoldState, empty: FoldState) -> FoldState:
-    state.expect(empty.kind, empty.version)
-    if tuple(state) != tuple(empty):
-        raise SchemaMismatch(
-            f"{empty.kind} state must hold {', '.join(empty)}, held {', '.join(state)}"
-        )
-    given, made = state[SETTINGS], empty[SETTINGS]
-    if not np.array_equal(given, made):
-        raise SchemaMismatch(
-            f"{empty.kind} state must be of settings {made.tolist()}, was of {given.tolist()}"
-        )
-    for name, array in empty.items():
-        if state[name].shape != array.shape:
-            raise SchemaMismatch(
-                f"{empty.kind} state must have {name} of shape {array.shape}, was {state[name].shape}"
-            )
-    return state
+    return to_panel(values, bars), held.state()
 
 
 def known(bars: Bars, name: str) -> FloatArray:

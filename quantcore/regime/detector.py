@@ -18,10 +18,10 @@ import numpy as np
 from numba import njit
 
 from quantcore.errors import ConfigError
-from quantcore.fold import FoldState, resume
+from quantcore.fold import FoldState, reopen, resume
 from quantcore.frames import Bars
 from quantcore.kernels.days import close_day, day_ring, in_order, last_return
-from quantcore.timegrid import CALENDAR, DAY_US, calendar_rows, interval_us
+from quantcore.timegrid import CALENDAR, DAY_US, interval_us, review_spans
 from quantcore.types import Array, FloatArray, IntArray
 
 KIND = "regime"
@@ -110,14 +110,13 @@ def regime_probabilities(
     SchemaMismatch
         If `state` is of another fold, or of other symbols or settings.
     """
-    held = _resumed(state, bars.n_symbols, settings)
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: _empty(bars.n_symbols, settings), free=("parameters", "filter"),
+    )  # fmt: skip
     closes = bars.array("close")
     result = np.empty((bars.n_bars, settings.states))
-    due = calendar_rows(bars.ts_us, settings.review)
-    start = 0
-    for stop in (*(np.flatnonzero(due) + 1).tolist(), bars.n_bars):
-        if stop == start:
-            continue
+    for start, stop, (due,) in review_spans(bars.ts_us, settings.review):
         if held["due"][0]:
             _fit(held, settings)
         stamps = bars.ts_us[start:stop]
@@ -131,9 +130,8 @@ def regime_probabilities(
             for at, probabilities in zip(closed, each, strict=True):
                 result[start + at : stop] = probabilities
                 held["probabilities"] = probabilities.copy()
-        held["due"][0] = due[stop - 1]
-        start = stop
-    return result, FoldState.of(KIND, VERSION, held)
+        held["due"][0] = due
+    return result, held.state()
 
 
 def refit(state: FoldState, settings: RegimeSettings) -> FoldState:
@@ -141,10 +139,11 @@ def refit(state: FoldState, settings: RegimeSettings) -> FoldState:
 
     `regime_probabilities` makes it else, before its next row, with the same result.
     """
-    held = state.expect(KIND, VERSION).copies()
-    if held["due"][0]:
-        _fit(held, settings)
-    return FoldState(KIND, VERSION, held)
+    if not state.expect(KIND, VERSION)["due"][0]:
+        return state
+    held = reopen(state, KIND, VERSION)
+    _fit(held, settings)
+    return held.state()
 
 
 def warm_up(settings: RegimeSettings, interval: str) -> int:
@@ -195,18 +194,6 @@ def _fit(held: dict[str, Array], settings: RegimeSettings) -> None:
 
 def _detector(settings: RegimeSettings) -> Any:
     return sys.modules[type(settings.detector).__module__]
-
-
-def _resumed(state: FoldState | None, n_symbols: int, settings: RegimeSettings) -> dict[str, Array]:
-    empty = _empty(n_symbols, settings)
-    if state is None:
-        return {name: array.copy() for name, array in empty.items()}
-    # Parameters and filter have the shape that their detector gives them.
-    own = {"parameters", "filter"}
-    held = state.expect(KIND, VERSION).copies()
-    rest = FoldState(KIND, VERSION, {n: a for n, a in held.items() if n not in own})
-    known = resume(rest, KIND, VERSION, {n: a for n, a in empty.items() if n not in own})
-    return known | {name: held[name] for name in own}
 
 
 def _empty(n_symbols: int, settings: RegimeSettings) -> dict[str, Array]:

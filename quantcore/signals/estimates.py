@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantcore.timegrid import CALENDAR, calendar_rows
-from quantcore.types import BoolArray, FloatArray, IntArray
+from quantcore.timegrid import CALENDAR
+from quantcore.types import FloatArray
 
 METHODS = ("risk_parity", "hierarchical")
 
@@ -84,17 +84,6 @@ class KellySettings:
             raise ValueError(f"review must be week or month, was {self.review!r}")
         if self.window_days < 60:
             raise ValueError(f"window_days must be >= 60, was {self.window_days}")
-
-
-def due_rows(
-    ts_us: IntArray, shares: SharesSettings | None, kelly: KellySettings | None
-) -> BoolArray:
-    """Return after which rows shares and Kelly's scale are estimated, shape ``(2, n_bars)``."""
-    due = np.zeros((2, len(ts_us)), dtype=np.bool_)
-    for k, settings in enumerate((shares, kelly)):
-        if settings is not None:
-            due[k] = calendar_rows(ts_us, settings.review)
-    return due
 
 
 def shares(closes: FloatArray, settings: SharesSettings) -> FloatArray:

@@ -35,7 +35,7 @@ import numpy as np
 from numba import njit
 
 from quantcore.errors import SchemaMismatch
-from quantcore.fold import FoldState, resume
+from quantcore.fold import FoldState, reopen, resume
 from quantcore.frames import Bars, panel_times, to_kernel, to_panel
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.days import close_day, day_ring, in_order
@@ -49,7 +49,7 @@ from quantcore.kernels.ewm import (
 )
 from quantcore.signals import estimates
 from quantcore.signals.estimates import KellySettings, SharesSettings
-from quantcore.timegrid import DAY_US, interval_us, periods_per_year
+from quantcore.timegrid import DAY_US, interval_us, periods_per_year, review_spans
 from quantcore.types import Array, FloatArray, IntArray, Panel
 
 KIND = "inverse_volatility"
@@ -375,30 +375,31 @@ def weigh(
     bars: Bars, forecasts: FloatArray, settings: PortfolioSettings, state: FoldState | None
 ) -> tuple[FloatArray, FoldState]:
     """Return what `portfolio_weights` does, as an array: the signal plane's own way."""
-    held = resume(state, KIND, VERSION, _empty(bars.n_symbols, settings))
+    held = resume(
+        state, KIND, VERSION, n_symbols=bars.n_symbols, settings=settings,
+        empty=lambda: _empty(bars.n_symbols, settings),
+    )  # fmt: skip
     closes, weights = bars.array("close"), np.empty(forecasts.shape)
     vector = parameters(settings, bars.interval)
-    due = estimates.due_rows(bars.ts_us, settings.shares, settings.kelly)
-    start = 0
-    for stop in (*(np.flatnonzero(due.any(axis=0)) + 1).tolist(), bars.n_bars):
-        if stop == start:
-            continue
+    reviews = [None if each is None else each.review for each in (settings.shares, settings.kelly)]
+    for start, stop, due in review_spans(bars.ts_us, *reviews):
         _estimate(held, settings)
         weights[start:stop] = scan(
             forecasts[start:stop], closes[start:stop], vector, held["symbols"], held["pairs"], held["shares"],
             float(held["scale"][0]), bars.ts_us[start:stop], held["days"], held["papers"], held["today"],
             held["count"],
         )  # fmt: skip
-        held["due"] = due[:, stop - 1].astype(np.int64)
-        start = stop
-    return weights, FoldState.of(KIND, VERSION, held)
+        held["due"][:] = due
+    return weights, held.state()
 
 
 def refit(state: FoldState, settings: PortfolioSettings) -> FoldState:
     """Return the state after the estimates that are due; `portfolio_weights` makes them else, before its next row."""
-    held = state.expect(KIND, VERSION).copies()
+    if not state.expect(KIND, VERSION)["due"].any():
+        return state
+    held = reopen(state, KIND, VERSION)
     _estimate(held, settings)
-    return FoldState(KIND, VERSION, held)
+    return held.state()
 
 
 def _estimate(held: dict[str, Array], settings: PortfolioSettings) -> None:

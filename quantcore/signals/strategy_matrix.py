@@ -39,11 +39,11 @@ import numpy as np
 from numba import njit
 
 from quantcore.errors import ConfigError
-from quantcore.fold import FoldState, resume
+from quantcore.fold import FoldState, reopen, resume
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.days import day_ring, in_order
 from quantcore.kernels.ewm import half_life_decay
-from quantcore.timegrid import CALENDAR, DAY_US, calendar_rows, interval_us
+from quantcore.timegrid import CALENDAR, DAY_US, interval_us, review_spans
 from quantcore.types import Array, FloatArray, IntArray
 
 KIND = "strategy_matrix"
@@ -200,7 +200,10 @@ def combine(
     _, n_strategies, n_symbols = forecasts.shape
     n_regimes = probabilities.shape[1]
     matrix = given_matrix(settings, strategies, n_regimes)
-    held = resume(state, KIND, VERSION, _empty(n_strategies, n_symbols, n_regimes, settings))
+    held = resume(
+        state, KIND, VERSION, n_symbols=n_symbols, settings=(settings, tuple(strategies), n_regimes),
+        empty=lambda: _empty(n_strategies, n_symbols, n_regimes, settings),
+    )  # fmt: skip
     if matrix is not None:
         held["matrix"] = matrix
     vector = np.array(
@@ -212,11 +215,7 @@ def combine(
         ]
     )
     combined, counted = np.empty(closes.shape), np.empty((len(closes), n_strategies))
-    due = calendar_rows(ts_us, settings.review)
-    start = 0
-    for stop in (*(np.flatnonzero(due) + 1).tolist(), len(closes)):
-        if stop == start:
-            continue
+    for start, stop, (due,) in review_spans(ts_us, settings.review):
         if held["due"][0] and matrix is None:
             _estimate(held, settings)
         scan(
@@ -224,17 +223,17 @@ def combine(
             held["matrix"], held["strategies"], held["last"], held["spoken"], held["papers"], held["regimes"],
             held["count"], combined[start:stop], counted[start:stop],
         )  # fmt: skip
-        held["due"][0] = due[stop - 1]
-        start = stop
-    return combined, counted, FoldState.of(KIND, VERSION, held)
+        held["due"][0] = due
+    return combined, counted, held.state()
 
 
 def refit(state: FoldState, settings: MatrixSettings) -> FoldState:
     """Return the state after the estimate that is due, if one is; `combine` makes it else, before its next row."""
-    held = state.expect(KIND, VERSION).copies()
-    if held["due"][0] and settings.method == "estimated":
-        _estimate(held, settings)
-    return FoldState(KIND, VERSION, held)
+    if settings.method != "estimated" or not state.expect(KIND, VERSION)["due"][0]:
+        return state
+    held = reopen(state, KIND, VERSION)
+    _estimate(held, settings)
+    return held.state()
 
 
 @inner()

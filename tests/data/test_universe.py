@@ -318,7 +318,9 @@ def test_a_state_of_another_fold_or_of_other_symbols_or_settings_is_refused() ->
     _, state = members(bars, SETTINGS)
     with pytest.raises(SchemaMismatch, match="universe state must have members of shape"):
         members(bars_of(np.ones((5, 2))), SETTINGS, state)
-    with pytest.raises(SchemaMismatch, match="universe state must have points of shape"):
+    with pytest.raises(
+        SchemaMismatch, match="universe state must be of the settings memory_reviews=4"
+    ):
         members(bars, replace(SETTINGS, memory_reviews=4), state)
     with pytest.raises(SchemaMismatch, match="kind 'universe'"):
         members(bars, SETTINGS, FoldState("other", universe.VERSION, {}))

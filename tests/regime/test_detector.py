@@ -323,7 +323,7 @@ def test_settings_without_a_detector_or_with_another_review_are_refused() -> Non
 def test_a_state_of_other_settings_or_symbols_is_refused() -> None:
     bars = bars_of(closes_of(0, 20))
     _, state = regime_probabilities(bars, VOLATILITY)
-    with pytest.raises(SchemaMismatch, match="regime state must have probabilities of shape"):
+    with pytest.raises(SchemaMismatch, match=r"regime state must be of the settings .*states=3"):
         regime_probabilities(bars, THREE, state)
     with pytest.raises(SchemaMismatch, match="regime state must have ring of shape"):
         regime_probabilities(bars.select(["S00"]), VOLATILITY, state)

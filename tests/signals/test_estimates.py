@@ -17,7 +17,7 @@ from quantcore.finance.portfolio import hierarchical_risk_parity, risk_budgeting
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_panel
 from quantcore.signals import estimates
-from quantcore.signals.estimates import KellySettings, SharesSettings, due_rows, kelly_scale
+from quantcore.signals.estimates import KellySettings, SharesSettings, kelly_scale
 from quantcore.signals.generator import PortfolioSettings, portfolio_weights, refit, warm_up
 from quantcore.timegrid import HOUR_US, calendar_rows, to_us
 from quantcore.types import FloatArray
@@ -193,14 +193,6 @@ def test_kelly_is_between_nothing_and_the_whole(mean: float, sd: float, fraction
 def test_settings_name_what_they_refuse(chosen: Any, change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         replace(chosen, **change)
-
-
-def test_each_estimate_is_due_at_its_own_dates() -> None:
-    bars, _ = market(0, 70)
-    due = due_rows(bars.ts_us, PARITY, replace(KELLY, review="month"))
-    np.testing.assert_array_equal(due[0], calendar_rows(bars.ts_us, "week"))
-    assert list(bars.index[due[1]].strftime("%Y-%m-%d %H")) == ["2024-02-01 00", "2024-03-01 00"]
-    assert not due_rows(bars.ts_us, None, None).any()
 
 
 def test_smoothing_is_an_exponential_mean_of_the_forecasts_there_are() -> None:

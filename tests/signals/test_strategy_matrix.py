@@ -467,10 +467,10 @@ def test_settings_name_what_they_refuse(change: dict[str, Any], said: str) -> No
 def test_a_state_of_another_window_or_number_of_strategies_is_refused() -> None:
     rows = rows_of(0, 20)
     state = run(rows, ESTIMATED)[2]
-    with pytest.raises(SchemaMismatch, match="strategy_matrix state must have papers of shape"):
+    with pytest.raises(SchemaMismatch, match="settings window_days=31, was of window_days=30"):
         run(rows, replace(ESTIMATED, window_days=31), state)
     fewer = rows._replace(forecasts=rows.forecasts[:, :2])
-    with pytest.raises(SchemaMismatch, match="strategy_matrix state must have matrix of shape"):
+    with pytest.raises(SchemaMismatch, match="strategy_matrix state must be of the settings"):
         combine(*fewer, ESTIMATED, interval="6h", strategies=NAMES[:2], state=state)
 
 

@@ -185,7 +185,7 @@ def test_compiled_step_equals_its_interpreted_twin() -> None:
 def test_a_state_of_other_lookbacks_is_refused() -> None:
     bars = random_bars(0, n_days=3)
     _, state = forecast(bars, SETTINGS)
-    with pytest.raises(SchemaMismatch, match="breakout state must have channel of shape"):
+    with pytest.raises(SchemaMismatch, match=r"breakout state must be of the settings .*12"):
         forecast(bars, replace(SETTINGS, lookback_days=[2, 12]), state)
 
 

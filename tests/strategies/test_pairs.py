@@ -317,7 +317,7 @@ def test_without_a_relation_the_forecast_is_zero() -> None:
 def test_a_state_of_another_window_is_refused() -> None:
     bars = random_bars(0, n_days=3)
     _, state = forecast(bars, SETTINGS)
-    with pytest.raises(SchemaMismatch, match="pairs state must have ring of shape"):
+    with pytest.raises(SchemaMismatch, match=r"settings PairsSettings\(window_days=61, was of"):
         forecast(bars, replace(SETTINGS, window_days=61), state)
     with pytest.raises(SchemaMismatch, match="kind 'pairs'"):
         refit(FoldState("other", 1, {}), SETTINGS)

@@ -224,9 +224,9 @@ def test_settings_name_what_they_refuse(change: dict[str, float], message: str) 
 def test_a_state_of_other_speeds_or_of_another_fold_is_refused() -> None:
     bars = hourly(walk(0, 5, 2))
     _, state = forecast(bars, SETTINGS)
-    with pytest.raises(
-        SchemaMismatch, match=r"trend state must have symbols of shape and type \(\(2, 8\)"
-    ):
+    with pytest.raises(SchemaMismatch, match="must be of the settings speeds=1, was of speeds=2"):
         forecast(bars, replace(SETTINGS, speeds=1), state)
+    with pytest.raises(SchemaMismatch, match=r"must be of the settings cap=9\.0, was of cap="):
+        forecast(bars, replace(SETTINGS, cap=9.0), FoldState.from_bytes(state.to_bytes()))
     with pytest.raises(SchemaMismatch, match="kind 'trend'"):
         forecast(bars, SETTINGS, FoldState("other", 1, {}))

@@ -109,7 +109,9 @@ def test_a_symbol_that_never_moved_off_the_market_has_no_view() -> None:
 def test_a_state_of_other_horizons_is_refused() -> None:
     bars = random_bars(0, n_days=3)
     _, state = forecast(bars, SETTINGS)
-    with pytest.raises(SchemaMismatch, match="xs_momentum state must have residuals of shape"):
+    with pytest.raises(
+        SchemaMismatch, match=r"xs_momentum state must be of the settings 8\], was of"
+    ):
         forecast(bars, replace(SETTINGS, horizon_days=[3, 8]), state)
 
 
