@@ -10,6 +10,9 @@ hedge ratio h lies in the bounds, and the half-life of u (first-order autoregres
 - enter against z when :math:`|z|` first exceeds `entry`, leave when it is back within `exit`,
 - leave after two half-lives, or when :math:`|z|` exceeds `stop`: then the relation is dropped until it is tested anew.
 
+While a leg has no close, the other keeps its position and the time runs on. A symbol that lacks a whole day takes no
+part until that day has left the window.
+
 The forecast of a symbol is the sum over its relations of the sides in units of risk, so that after the portfolio's
 division by volatility the two legs stand in the ratio 1 : h, over the relations a symbol can be in.
 
@@ -139,8 +142,9 @@ def step(
         forecasts[i] = np.nan if np.isnan(closes[i]) else 0.0
     for k in range(len(relations)):
         y, x = int(relations[k, _Y]), int(relations[k, _X])
-        if y < 0 or np.isnan(closes[y]) or np.isnan(closes[x]):
+        if y < 0:
             continue
+        # While a leg has no close the spread is not known: the other leg stays as it is, and only time can end it.
         spread = (
             np.log(closes[y]) - relations[k, _INTERCEPT] - relations[k, _HEDGE] * np.log(closes[x])
         )

@@ -26,7 +26,7 @@ import pandas as pd
 
 from quantcore.backtest.experiment import shown
 from quantcore.data.sources import MarketData
-from quantcore.errors import ConfigError
+from quantcore.errors import ConfigError, DataGap
 from quantcore.frames import Bars, resample_bars
 from quantcore.signal_plane import Signals, SignalSettings, signals, warm_up
 from quantcore.timegrid import check_grids
@@ -104,11 +104,15 @@ def prove(
     ------
     ConfigError
         If `noise_cuts` or `cold_starts` is negative.
+    DataGap
+        If the data holds no whole decision bar.
     """
     for name, number in (("noise_cuts", noise_cuts), ("cold_starts", cold_starts)):
         if number < 0:
             raise ConfigError(f"{name} must be >= 0, was {number}")
     bars = data.decision_bars()
+    if bars.n_bars == 0:
+        raise DataGap(f"data must hold a whole decision bar of {data.interval}, held none")
     whole = signals(bars, settings)
     said = _arrays(bars, whole)
     differing = np.zeros(bars.n_bars, dtype=np.bool_)

@@ -16,7 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from quantcore.data.sources import MarketData
-from quantcore.errors import ConfigError
+from quantcore.errors import ConfigError, DataGap
 from quantcore.exits import NO_EXITS, ExitSettings
 from quantcore.frames import Bars
 from quantcore.regime.detector import RegimeSettings
@@ -266,6 +266,13 @@ def test_negative_numbers_of_cuts_and_starts_are_refused(name: str) -> None:
     numbers = {"noise_cuts": 0, "cold_starts": 0, name: -1}
     with pytest.raises(ConfigError, match=f"{name} must be >= 0, was -1"):
         proof_of(TREND, MARKET, **numbers)
+
+
+def test_data_without_a_whole_decision_bar_is_refused() -> None:
+    bars = small_bars(days=1, n_symbols=2, interval="1h", seed=1).rows(0, 5)
+    short = MarketData(bars=bars, interval="1d", start_us=None, notes=())
+    with pytest.raises(DataGap, match="must hold a whole decision bar of 1d, held none"):
+        prove(short, TREND, noise_cuts=0, cold_starts=0, seed=1)
 
 
 def configured(folder: Path, *, leaks: bool) -> Any:

@@ -117,8 +117,6 @@ def in_python(bars: Bars, settings: PairsSettings) -> FloatArray:
             y, x = relation["symbols"]
             log_y, log_x = np.log(closes[t, [y, x]])
             z = (log_y - relation["intercept"] - relation["hedge"] * log_x) / relation["deviation"]
-            if np.isnan(z):
-                continue
             move(relation, z, bar_days, settings)
             result[t, y] += relation["side"] * relation["legs"][0] / 2
             result[t, x] -= relation["side"] * relation["legs"][1] / 2
@@ -196,10 +194,13 @@ def test_a_spread_is_not_entered_beyond_the_stop() -> None:
     assert Spread().sides(4.1, 5.0, 3.9) == [0, 0, -1]
 
 
-def test_without_one_of_the_closes_the_other_leg_is_flat_and_nothing_is_forgotten() -> None:
+def test_without_one_of_the_closes_the_other_leg_stays_and_nothing_is_entered() -> None:
     spread = Spread()
-    assert spread.sides(2.1, np.nan, 1.0) == [-1, 0, -1]
-    assert spread.places[0, 0] == -1.0
+    assert spread.sides(np.nan, 2.1, np.nan, 1.0, 0.4, np.nan) == [0, -1, -1, -1, 0, 0]
+
+
+def test_time_ends_a_spread_also_while_a_close_is_missing() -> None:
+    assert Spread().sides(2.1, *[np.nan] * 7, 2.1) == [-1] * 7 + [0, 0]
 
 
 def test_no_relation_is_no_position() -> None:
