@@ -272,7 +272,13 @@ def test_data_without_a_whole_decision_bar_is_refused() -> None:
     bars = small_bars(days=1, n_symbols=2, interval="1h", seed=1).rows(0, 5)
     short = MarketData(bars=bars, interval="1d", start_us=None, notes=())
     with pytest.raises(DataGap, match="must hold a whole decision bar of 1d, held none"):
-        prove(short, TREND, noise_cuts=0, cold_starts=0, seed=1)
+        prove(
+            short,
+            SignalSettings(strategy=TREND, portfolio=PORTFOLIO),
+            noise_cuts=0,
+            cold_starts=0,
+            seed=1,
+        )
 
 
 def configured(folder: Path, *, leaks: bool) -> Any:
