@@ -40,12 +40,14 @@ from quantcore.kernels.layout import (
     OFF,
     ONE,
     OPEN_ORDERS,
+    PEAK,
     PEAK_NAV,
     QTY,
     SEEN,
     SIDE,
     STOP_PRICE,
     SYMBOL,
+    SYMBOL_MAX,
     TIER,
     TIME_EXIT_US,
     TYPE,
@@ -60,6 +62,7 @@ from quantcore.kernels.ledger import ISOLATED
 from quantcore.kernels.memory import unsigned
 from quantcore.kernels.orders import LIMIT, MARKET, ON_MARK, PROFIT, TRAILING, follow
 from quantcore.kernels.rules import quantity
+from quantcore.risk.controller import beyond, next_step_down
 from quantcore.risk.sizer import moves
 from quantcore.types import FloatArray, IntArray
 
@@ -83,15 +86,15 @@ N_SCRATCH = 10
 
 
 @inner()
-def glide(
+def glide(  # noqa: C901 - what ends a block is read in one place
     account: Account, market: Market, rules: Rules, config: FloatArray, decisions: IntArray, targets: FloatArray,
-    journal: Journal, scratch: FloatArray, exits: bool, start: int, stop: int,
+    journal: Journal, scratch: FloatArray, exits: bool, guarded: bool, start: int, stop: int,
 ) -> int:  # fmt: skip
     """Mark to market from row `start` on, at most up to `stop`; return the first row that the step must take.
 
     `scratch` has shape ``(N_SCRATCH, BLOCK)``; its content means nothing before or after.
     """
-    if not _at_rest(account, exits):
+    if not _at_rest(account, exits) or (guarded and not _watchable(account, rules)):
         return start
     if config[TIME_EXIT_US] != OFF:
         stop = _before_time_exit(account, market, config, start, stop)
@@ -108,12 +111,15 @@ def glide(
         if account.counter[OPEN_ORDERS] > 0:
             calm = _untouched(account, market, row, calm)
         calm = _far_from_liquidation(account, rules, market, scratch, row, calm)
-        if asked:
+        if guarded:
+            # What a limit makes of a target is the step's to say.
+            calm = 0 if asked else _within_limits(account, rules, market, config, scratch, row, calm)  # fmt: skip
+        elif asked:
             calm = _within_band(
                 account, rules, market, config, decisions, targets, scratch, row, calm
             )
         if calm > 0:
-            _mark(account, rules, market, decisions, journal, scratch, row, calm)
+            _mark(account, rules, market, decisions, journal, scratch, guarded, row, calm)
         row += calm
         if calm < wanted:
             break
@@ -313,10 +319,50 @@ def _within_band(
     return n
 
 
+@inner()
+def _watchable(account: Account, rules: Rules) -> bool:
+    """Return whether one look at the account's totals tells that no limit is reached: not with isolated positions."""
+    for s in range(len(account.held)):
+        if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] == ISOLATED:
+            return False
+    return True
+
+
+@inner()
+def _within_limits(
+    account: Account, rules: Rules, market: Market, config: FloatArray, scratch: FloatArray, row: int, n: int
+) -> int:  # fmt: skip
+    """Return how many of `n` rows keep every limit that is tested on every execution bar (`controller.calls`)."""
+    nav_rate, peak = account.cash[NAV_RATE], account.risk[PEAK]
+    fall, least = next_step_down(account.risk, config)
+    _notionals(account, rules, market, scratch, row, n)
+    for r in range(n):
+        equity = scratch[EQUITIES, r]
+        nav = equity * nav_rate
+        peak = max(peak, nav)
+        if beyond(
+            config, nav, peak, fall, least, equity, scratch[GROSS, r], scratch[NET, r], scratch[MAINTENANCE, r]
+        ):  # fmt: skip
+            n = r
+            break
+    for s in range(len(account.held)):
+        qty = abs(account.position[s, QTY])
+        if qty == 0.0 or config[SYMBOL_MAX] == math.inf:
+            continue
+        for r in range(n):
+            at = unsigned(row + r)
+            mark = market.mark_close[at, s]
+            price = mark if mark > 0.0 else market.close[at, s]
+            if qty * price > config[SYMBOL_MAX] * scratch[EQUITIES, r]:
+                n = r
+                break
+    return n
+
+
 @inner(forceinline=True)
 def _mark(
     account: Account, rules: Rules, market: Market, decisions: IntArray, journal: Journal, scratch: FloatArray,
-    row: int, n: int,
+    guarded: bool, row: int, n: int,
 ) -> None:  # fmt: skip
     """Bring the account to the close of the n-th row, and write the curve of those that record it."""
     if len(journal.curve) > 1:
@@ -335,6 +381,8 @@ def _mark(
         journal.filled[1] = recorded
         _raise_peak(account.cash, scratch, n)
     account.cash[EQUITY] = scratch[EQUITIES, n - 1]
+    if guarded:
+        _raise_risk_peak(account, scratch, n)
     _set_marks(account.position, market.mark_close, market.close, row + n - 1)
     for k in range(account.counter[OPEN_ORDERS]):
         if account.ticket[k, TYPE] == TRAILING:
@@ -374,6 +422,14 @@ def _raise_peak(cash: FloatArray, scratch: FloatArray, n: int) -> None:
         for r in range(n):
             peak = max(peak, scratch[EQUITIES, r] * nav_rate)
         cash[PEAK_NAV] = peak
+
+
+@inner(forceinline=True)
+def _raise_risk_peak(account: Account, scratch: FloatArray, n: int) -> None:
+    nav_rate, peak = account.cash[NAV_RATE], account.risk[PEAK]
+    for r in range(n):
+        peak = max(peak, scratch[EQUITIES, r] * nav_rate)
+    account.risk[PEAK] = peak
 
 
 @inner(forceinline=True)

@@ -22,12 +22,13 @@ from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.kernels.layout import Account, Journal, Market, Rules
 from quantcore.orders import OrderScript
+from quantcore.risk.limits import RiskSettings, check_stage, configure, start_risk
 from quantcore.settlements import settlement_rows
 from quantcore.timegrid import interval_us, to_us
 from quantcore.types import FloatArray, IntArray, MarginType
 
 KIND = "account"
-VERSION = 1
+VERSION = 2
 OPEN_ORDERS_MAX = 200
 """Room for open orders per account; the exchange allows 200 per symbol (BINANCE.md)."""
 
@@ -158,6 +159,10 @@ class AccountPlane:
     def start(self) -> FoldState:
         """Return the state of a fresh account that holds the capital and no position."""
         n_symbols = len(self.symbols)
+        guarded = self.config[at.RISK_BAR_US] != at.OFF
+        risk, pairs = start_risk(n_symbols if guarded else 0, int(self.config[at.BAR_US]))
+        position = np.zeros((n_symbols, at.N_POSITION))
+        position[:, at.LEVERAGE_SET] = self.rules.rate[:, at.LEVERAGE]
         cash = np.zeros(at.N_CASH)
         cash[at.WALLET] = cash[at.EQUITY] = self.capital
         cash[at.NAV_RATE] = 1.0 / self.capital
@@ -169,10 +174,12 @@ class AccountPlane:
                 "symbols": np.array(self.symbols, dtype="S"),
                 "cash": cash,
                 "counter": np.zeros(at.N_COUNT, dtype=np.int64),
-                "position": np.zeros((n_symbols, at.N_POSITION)),
+                "position": position,
                 "held": np.zeros((n_symbols, at.N_HELD), dtype=np.int64),
                 "order": np.zeros((OPEN_ORDERS_MAX, at.N_ORDER)),
                 "ticket": np.zeros((OPEN_ORDERS_MAX, at.N_TICKET), dtype=np.int64),
+                "risk": risk,
+                "pairs": pairs,
             },
         )
 
@@ -225,6 +232,8 @@ class AccountPlane:
             held["held"],
             held["order"],
             held["ticket"],
+            held["risk"],
+            held["pairs"],
         )
         paid = settlement_rows(bars, missing_rate=self.missing_funding_rate)
         inside = (self.flow_time_us >= bars.ts_us[0] - interval_us(self.interval)) & (
@@ -279,13 +288,14 @@ def account_plane(
     account: AccountSettings,
     execution: ExecutionSettings,
     exits: ExitSettings,
+    risk: RiskSettings | None = None,
 ) -> AccountPlane:
-    """Return the account plane of some symbols on an execution grid.
+    """Return the account plane of some symbols on an execution grid; without `risk` targets are held as they are.
 
     Raises
     ------
     ConfigError
-        If the leverage exceeds what a symbol's brackets allow.
+        If the leverage exceeds what a symbol's brackets allow, or the account is too small for the mode.
     """
     bar_us = interval_us(interval)
     number = np.full(at.N_CONFIG, at.OFF)
@@ -301,6 +311,11 @@ def account_plane(
         value = getattr(exits, name)
         number[column] = at.OFF if value is None else value
     number[at.TIME_EXIT_US] = at.OFF if exits.time_exit is None else exits.time_exit * bar_us
+    if risk is not None:
+        check_stage(risk, account.capital)
+        configure(number, risk, bar_us)
+        stops = [each for each in (exits.stop_loss, risk.protective_stop) if each is not None]
+        number[at.STOP_LOSS] = min(stops, default=at.OFF)
     flows = sorted((to_us(flow.ts), flow.amount) for flow in account.cash_flows)
     return AccountPlane(
         symbols=tuple(i.symbol for i in instruments),

@@ -14,6 +14,7 @@ from quantcore.kernels.curve import record
 from quantcore.kernels.layout import (
     BAR_US,
     CLOSE_POSITION,
+    COVARIANCE_DECAY,
     CURVE_EQUITY,
     ENDED,
     ENDS_US,
@@ -27,7 +28,9 @@ from quantcore.kernels.layout import (
     NO,
     OFF,
     OPEN_ORDERS,
+    PEAK,
     PEAK_NAV,
+    RISK_BAR_US,
     SCRIPT_CANCEL,
     SCRIPT_CLIENT,
     SCRIPT_FLAGS,
@@ -73,8 +76,11 @@ from quantcore.kernels.orders import (
     place,
     request_cancel,
 )
+from quantcore.risk.controller import N_WORK, begin_day, calls, check_risk, observe_returns
+from quantcore.risk.liquidation_monitor import reduce_in_emergency
 from quantcore.risk.sizer import asks, plan_targets
-from quantcore.types import FillReason, FloatArray, IntArray
+from quantcore.timegrid import DAY_US
+from quantcore.types import BoolArray, FillReason, FloatArray, IntArray
 
 RECORD_ONLY = -2
 """A row of `decisions` at which the curve is recorded and nothing is decided."""
@@ -108,6 +114,9 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
     for s in range(len(account.held)):
         endings |= rules.size[s, ENDS_US] <= market.ts_us[stop - 1]
     scratch = np.empty((N_SCRATCH, BLOCK))
+    guarded = config[RISK_BAR_US] != OFF
+    work, allowed = np.empty((N_WORK, len(account.held))), np.empty((1, len(account.held)))
+    forced = np.zeros(len(account.held), dtype=np.bool_)
     paid = _first(settlement[:, SETTLEMENT_ROW], start)
     flow = _first(flow_row, start)
     sent = _first(script[:, SCRIPT_ROW], start)
@@ -124,8 +133,10 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
                 until = min(until, settlement[paid, SETTLEMENT_ROW])
             if sent < len(script):
                 until = min(until, script[sent, SCRIPT_ROW])
+            if guarded:
+                until = min(until, _next_risk_row(market.ts_us[row], config, row))
             row = glide(
-                account, market, rules, config, decisions, targets, journal, scratch, exits, row, until
+                account, market, rules, config, decisions, targets, journal, scratch, exits, guarded, row, until
             )  # fmt: skip
             if row == stop:
                 break
@@ -162,16 +173,29 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         if nav > account.cash[PEAK_NAV]:
             account.cash[PEAK_NAV] = nav
         decision = decisions[row] if len(decisions) > 0 else row
+        emergency = False
+        if guarded:
+            if nav > account.risk[PEAK]:
+                account.risk[PEAK] = nav
+            emergency = _watch(
+                account, rules, journal, market, row, config, targets, decision, gross, net, maintenance,
+                work, allowed, forced,
+            )  # fmt: skip
         if decision != -1:
             curve = journal.filled[1]
             journal.filled[1] = curve + 1
             journal.curve[CURVE_EQUITY, curve] = equity
             if len(journal.curve) > 1:
                 record(account, rules, journal, curve, pnl, maintenance, gross, net)
-            if decision >= 0 and asks(
-                account, rules, market, row, config, targets, decision, equity
+        if guarded:
+            if not emergency and asks(
+                account, rules, market, row, config, allowed, 0, equity, forced
             ):
-                plan_targets(account, rules, journal, market, row, config, targets[decision])
+                plan_targets(account, rules, journal, market, row, config, allowed[0], forced)
+        elif decision >= 0 and asks(
+            account, rules, market, row, config, targets, decision, equity, forced
+        ):
+            plan_targets(account, rules, journal, market, row, config, targets[decision], forced)
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
             _send_scripted(
                 account, rules, journal, market, row, config, script[sent], script_value[sent]
@@ -181,6 +205,41 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             guard_positions(account, rules, journal, market, row, config)
         row += 1
     return stop
+
+
+@inner()
+def _next_risk_row(ts_us: int, config: FloatArray, row: int) -> int:
+    """Return the first row from this one on that closes a risk bar."""
+    into = ts_us % int(config[RISK_BAR_US])
+    return row if into == 0 else row + int((config[RISK_BAR_US] - into) // config[BAR_US])
+
+
+@inner()
+def _watch(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, targets: FloatArray,
+    decision: int, gross: float, net: float, maintenance: float, work: FloatArray, allowed: FloatArray,
+    forced: BoolArray,
+) -> bool:  # fmt: skip
+    """Let the liquidation monitor and the risk controller look at a row's close; return whether the first acted."""
+    ts = market.ts_us[row]
+    on_risk_bar = ts % int(config[RISK_BAR_US]) == 0
+    passed = calls(account, rules, config, gross, net, maintenance)
+    acted = passed and reduce_in_emergency(
+        account, rules, journal, market, row, int(config[LATENCY_US]), config
+    )
+    if on_risk_bar:
+        observe_returns(account, market, row, config[COVARIANCE_DECAY])
+    asked = False
+    for s in range(len(forced)):
+        allowed[0, s], forced[s] = math.nan, False
+        asked |= decision >= 0 and not math.isnan(targets[decision, s])
+    if asked or on_risk_bar or passed:
+        check_risk(
+            account, rules, journal, market, row, config, targets, decision, work, allowed, forced
+        )
+    if ts % DAY_US == 0:
+        begin_day(account)
+    return acted
 
 
 @inner()

@@ -7,6 +7,7 @@ symbol or sign.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -238,7 +239,7 @@ def profit_by_symbol(symbols: Sequence[str], parts: Mapping[str, FloatArray]) ->
             "marker": {"color": colour},
             "hovertemplate": f"%{{y}}: %{{x:,.2f}} USDT<extra>{name}</extra>",
         }
-        for (name, values), colour in zip(parts.items(), colours, strict=False)
+        for (name, values), colour in zip(parts.items(), itertools.cycle(colours))
     ]
     net = np.sum(list(parts.values()), axis=0)
     data.append(
@@ -466,7 +467,9 @@ def cumulative_costs(index: pd.DatetimeIndex, costs: Mapping[str, FloatArray]) -
     colours = ("@loss", "@teal", "@violet", "@amber")
     dashes = ("solid", "dash", "dot", "dashdot")
     data = []
-    for (name, paid), colour, dash in zip(costs.items(), colours, dashes, strict=False):
+    for (name, paid), colour, dash in zip(
+        costs.items(), itertools.cycle(colours), itertools.cycle(dashes)
+    ):
         trace = _line(index, paid, name, colour, width=1.6)
         trace["line"]["dash"] = dash
         trace["hovertemplate"] = "%{y:,.2f} USDT"

@@ -87,6 +87,7 @@ class FillReason(IntEnum):
     SCRIPT = 5
     LIQUIDATION = 6
     SETTLEMENT = 7
+    RISK = 8
 
 
 class Stage(IntEnum):
@@ -96,6 +97,8 @@ class Stage(IntEnum):
     VENUE = 1
     MARGIN = 2
     ACCOUNT = 3
+    CONTROLLER = 4
+    LIQUIDATION_MONITOR = 5
 
 
 class Rule(IntEnum):
@@ -115,6 +118,16 @@ class Rule(IntEnum):
     NO_PRICE = 11
     WOULD_TRIGGER = 12
     SYMBOL_ENDED = 13
+    DRAWDOWN = 14
+    DAILY_LOSS = 15
+    DAILY_VAR = 16
+    LEVERAGE = 17
+    NET_EXPOSURE = 18
+    SYMBOL_CONCENTRATION = 19
+    CLUSTER_CONCENTRATION = 20
+    LIQUIDATION_PROBABILITY = 21
+    MARGIN_RATIO = 22
+    COOL_DOWN = 23
 
 
 class Action(IntEnum):
@@ -125,3 +138,19 @@ class Action(IntEnum):
     REJECTED = 2
     CANCELED = 3
     CLOSED = 4
+    REDUCED = 5
+    HALTED = 6
+    STOPPED = 7
+    RELEASED = 8
+
+
+class RiskLevel(IntEnum):
+    """Where an account stands on the risk controller's ladder."""
+
+    NORMAL = 0
+    REDUCE = 1
+    """Targets are scaled down."""
+    HALT = 2
+    """Flat until the cool-down is over."""
+    STOPPED = 3
+    """Flat until a person lets it go on."""

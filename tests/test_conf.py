@@ -61,7 +61,7 @@ def test_primary_explains_itself_and_writes_nothing_of_hydra(primary: str) -> No
     assert hydra.hydra_logging.root is None
 
 
-WITHOUT_SETTINGS = ("regime/none", "universe/all")
+WITHOUT_SETTINGS = ("regime/none", "risk/none", "universe/all")
 """Options that choose to do without their group."""
 
 

@@ -28,6 +28,7 @@ from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel
 from quantcore.kernels import layout as at
 from quantcore.regime.detector import regime_labels
+from quantcore.risk.limits import RiskSettings
 from quantcore.signal_plane import (
     Signals,
     SignalSettings,
@@ -55,6 +56,7 @@ def run_backtest(
     signal: SignalSettings,
     account: AccountSettings,
     execution: ExecutionSettings,
+    risk: RiskSettings | None = None,
     config_yaml: str = "",
     manifest: Mapping[str, Any] | None = None,
     progress: Progress = iter,
@@ -92,6 +94,7 @@ def run_backtest(
         account=account,
         execution=execution,
         exits=exits_of(signal.strategy),
+        risk=risk,
     )
     if before_account is not None:
         before_account()

@@ -19,6 +19,7 @@ from quantcore.data.instruments import FACTS
 from quantcore.data.sources import DataSource
 from quantcore.data.universe import UniverseSettings
 from quantcore.regime.detector import RegimeSettings
+from quantcore.risk.limits import RiskSettings
 from quantcore.signal_plane import SignalSettings
 from quantcore.signals.generator import PortfolioSettings
 from quantcore.signals.plain import Progress
@@ -55,6 +56,7 @@ def run_configured(cfg: DictConfig) -> Run:
     account = build(cfg.account, AccountSettings)
     execution = build(cfg.execution, ExecutionSettings)
     signal = signal_settings(cfg)
+    risk = _chosen(cfg.risk, RiskSettings)
     source: DataSource = build(cfg.data)
     wait = begin_compiling()
     return run_backtest(
@@ -62,6 +64,7 @@ def run_configured(cfg: DictConfig) -> Run:
         signal=signal,
         account=account,
         execution=execution,
+        risk=risk,
         config_yaml=resolved_yaml(cfg),
         manifest=manifest(cfg, signal.strategy),
         progress=shown("forecasts"),

@@ -106,6 +106,9 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
                 ("halted", _FLAG),
                 ("flow", _NUMBER),
                 ("nav", _NUMBER),
+                ("risk_level", _TEXT),
+                ("daily_var", _NUMBER),
+                ("liquidation_probability", _NUMBER),
             ]
         ),
         "positions": pa.schema(
@@ -141,7 +144,7 @@ OPTIONAL_COLUMNS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "fills": frozenset({"reference_price"}),
         "funding": frozenset({"assumed"}),
-        "equity": frozenset({"flow", "nav"}),
+        "equity": frozenset({"flow", "nav", "risk_level", "daily_var", "liquidation_probability"}),
     }
 )
 """Columns a table may lack; every other column of `SCHEMAS` must be there."""

@@ -21,6 +21,7 @@ from quantcore.types import (
     OrderStatus,
     OrderType,
     Panel,
+    RiskLevel,
     Rule,
     Stage,
     TimeInForce,
@@ -65,7 +66,9 @@ def run_tables(
 
 
 def _words(
-    kind: type[OrderType | Rule | Stage | Action | FillReason | Liquidity | OrderStatus],
+    kind: type[
+        OrderType | RiskLevel | Rule | Stage | Action | FillReason | Liquidity | OrderStatus
+    ],
 ) -> Array:
     return np.array([member.name.lower() for member in kind], dtype=object)
 
@@ -185,9 +188,12 @@ def _equity(events: Events, decided_us: IntArray, regimes: Sequence[str | None])
             "leverage": np.divide(gross, equity, out=np.zeros_like(gross), where=equity > 0.0),
             "drawdown": curve[:, at.CURVE_DRAWDOWN],
             "regime": _labels(events.curve_ts, decided_us, regimes),
-            "halted": np.zeros(len(curve), dtype=bool),
+            "halted": curve[:, at.CURVE_LEVEL] >= RiskLevel.HALT,
             "flow": flow,
             "nav": curve[:, at.CURVE_NAV],
+            "risk_level": _words(RiskLevel)[curve[:, at.CURVE_LEVEL].astype(np.int64)],
+            "daily_var": curve[:, at.CURVE_VAR],
+            "liquidation_probability": curve[:, at.CURVE_LIQUIDATION],
         }
     )
 

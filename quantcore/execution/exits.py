@@ -47,6 +47,7 @@ _TAKE_PROFIT = constant(FillReason.TAKE_PROFIT)
 _TRAILING = constant(FillReason.TRAILING_STOP)
 _TIME_EXIT = constant(FillReason.TIME_EXIT)
 _TARGET = constant(FillReason.TARGET)
+_RISK = constant(FillReason.RISK)
 _WOULD_TRIGGER = constant(Rule.WOULD_TRIGGER)
 
 
@@ -163,7 +164,8 @@ def _leave(
     side = NONE if lots > 0 else ONE
     for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
         ticket = account.ticket[k]
-        if ticket[SYMBOL] != s or ticket[REASON] != _TARGET or ticket[DECISION_TS] != ts:
+        planned = ticket[REASON] == _TARGET or ticket[REASON] == _RISK
+        if ticket[SYMBOL] != s or not planned or ticket[DECISION_TS] != ts:
             continue
         if ticket[SIDE] != side:
             end_order(account, journal, k, ts, CANCELED, NONE)

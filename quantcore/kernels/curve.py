@@ -9,12 +9,17 @@ from quantcore.kernels.layout import (
     CURVE_DRAWDOWN,
     CURVE_EQUITY,
     CURVE_GROSS,
+    CURVE_LEVEL,
+    CURVE_LIQUIDATION,
     CURVE_MARGIN_RATIO,
     CURVE_NAV,
     CURVE_NET,
     CURVE_UNREALISED,
+    CURVE_VAR,
     CURVE_WALLET,
     ENTRY,
+    LEVEL,
+    LIQUIDATION_CHANCE,
     LOTS,
     MARGIN,
     MARGIN_TYPE,
@@ -22,6 +27,7 @@ from quantcore.kernels.layout import (
     NAV_RATE,
     PEAK_NAV,
     QTY,
+    VAR,
     Account,
     Journal,
     Rules,
@@ -57,3 +63,6 @@ def record(
     if maintenance > 0.0:
         ratio = max(ratio, maintenance / cross) if cross > 0.0 else math.inf
     journal.curve[CURVE_MARGIN_RATIO, curve] = ratio
+    journal.curve[CURVE_LEVEL, curve] = account.risk[LEVEL]
+    journal.curve[CURVE_VAR, curve] = account.risk[VAR]
+    journal.curve[CURVE_LIQUIDATION, curve] = account.risk[LIQUIDATION_CHANCE]

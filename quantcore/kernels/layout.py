@@ -28,6 +28,10 @@ class Account(NamedTuple):
     """Open orders in order of sequence, shape ``(capacity, N_ORDER)``."""
     ticket: IntArray
     """Open orders' whole numbers, shape ``(capacity, N_TICKET)``."""
+    risk: FloatArray
+    """Where the account stands on the ladder of the risk controller, shape ``(N_RISK,)``."""
+    pairs: FloatArray
+    """Covariance of returns per risk bar and its weight, shape ``(2, n_symbols, n_symbols)``; no symbols without."""
 
 
 class Rules(NamedTuple):
@@ -113,7 +117,9 @@ MARK = 3  # last known mark
 BEST = 4  # best mark since entry, for trailing stops
 GUARDED = 5  # entry price for which protective orders stand, signed
 FORMER_MARK = 6  # the mark that orders inside a bar know
-N_POSITION = 7
+RISK_CLOSE = 7  # last close that the risk controller's covariance knows
+LEVERAGE_SET = 8  # initial leverage set at the exchange, at most the settings'
+N_POSITION = 9
 
 # Account.held
 LOTS = 0  # signed whole steps
@@ -132,6 +138,17 @@ STOP_PRICE = 1
 CALLBACK = 2
 EXTREME = 3
 N_ORDER = 4
+
+# Account.risk; stamps in microseconds are whole in a float
+LEVEL = 0  # `RiskLevel`
+LEVEL_TS = 1  # since when
+PEAK = 2  # highest unit value at a check since the start or the last release
+DAY_NAV = 3  # unit value at the day's start
+HALTS = 4  # since the last release
+VAR = 5  # one-day value at risk of what is held, as a fraction of equity
+LIQUIDATION_CHANCE = 6  # within 24 hours, of what is held
+BINDING = 7  # limits that bind, one bit per rule: an intervention is written when it begins
+N_RISK = 8
 
 # Account.ticket
 ORDER_ID = 0
@@ -228,7 +245,10 @@ CURVE_GROSS = 4
 CURVE_NET = 5
 CURVE_DRAWDOWN = 6
 CURVE_NAV = 7
-N_CURVE = 8
+CURVE_LEVEL = 8
+CURVE_VAR = 9
+CURVE_LIQUIDATION = 10
+N_CURVE = 11
 
 # Account.config: numbers that hold for all symbols
 NO_TRADE_BAND = 0
@@ -239,7 +259,31 @@ TRAILING_STOP = 4
 TIME_EXIT_US = 5
 LATENCY_US = 6  # whole execution bars beyond the next open
 BAR_US = 7
-N_CONFIG = 8
+# The risk controller's, read only where RISK_BAR_US is not OFF
+RISK_BAR_US = 8  # every so often the covariance moves and held positions are checked
+COVARIANCE_DECAY = 9
+SIZE_LIMIT = 10
+LEVERAGE_MAX = 11  # gross exposure over equity
+NET_MAX = 12
+SYMBOL_MAX = 13
+CLUSTER_MAX = 14
+CLUSTER_CORRELATION = 15
+VAR_MAX = 16
+VAR_SIGMAS = 17  # value at risk in standard deviations
+DRAWDOWN_MAX = 18
+DRAWDOWN_REDUCE = 19
+DRAWDOWN_RESTORE = 20
+REDUCE_SCALE = 21
+DAILY_LOSS_MAX = 22
+COOL_DOWN_US = 23
+HALTS_MAX = 24
+RESUME_US = 25
+LIQUIDATION_SIGMAS = (
+    26  # distance to liquidation in standard deviations of a day at the probability allowed
+)
+MARGIN_RATIO_MAX = 27
+MARGIN_RATIO_AFTER = 28
+N_CONFIG = 29
 OFF = -1.0
 
 # Scripted orders

@@ -35,7 +35,7 @@ from quantcore.kernels.layout import (
     INSURANCE,
     KIND,
     LAST_TS,
-    LEVERAGE,
+    LEVERAGE_SET,
     LIMIT_PRICE,
     LIQUIDATION_FEE,
     LIQUIDATION_FEES,
@@ -316,7 +316,7 @@ def _move_isolated(
             proceeds += taken
         cash[WALLET] += proceeds
     if opening > 0:
-        added = quantity(rules, s, opening) * price / rules.rate[s, LEVERAGE]
+        added = quantity(rules, s, opening) * price / account.position[s, LEVERAGE_SET]
         cash[WALLET] -= added
         margin += added
     position[s, MARGIN] = margin
@@ -393,7 +393,7 @@ def available_margin(account: Account, rules: Rules, without: int, with_pending:
     free = account.cash[WALLET]
     for s in range(len(account.held)):
         qty = account.position[s, QTY]
-        leverage = rules.rate[s, LEVERAGE]
+        leverage = account.position[s, LEVERAGE_SET]
         if qty != 0.0 and rules.size[s, MARGIN_TYPE] != ISOLATED:
             mark = account.position[s, MARK]
             free += qty * (mark - account.position[s, ENTRY]) - abs(qty) * mark / leverage

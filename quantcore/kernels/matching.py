@@ -11,7 +11,7 @@ from quantcore.kernels.layout import (
     DECISION_TS,
     ENTRY,
     INTRABAR_TS,
-    LEVERAGE,
+    LEVERAGE_SET,
     LIMIT_PRICE,
     LOCK,
     LOTS,
@@ -161,7 +161,7 @@ def _margin_refusal(
     ticket = account.ticket[k]
     s = ticket[SYMBOL]
     held = account.held[s, LOTS]
-    leverage = rules.rate[s, LEVERAGE]
+    leverage = account.position[s, LEVERAGE_SET]
     after = abs(quantity(rules, s, held + lots * ticket[SIDE])) * price
     if after > rules.rate[s, NOTIONAL_MAX]:
         explain(journal, ts, s, _VENUE, _BRACKET, _REJECT, rules.rate[s, NOTIONAL_MAX], after)

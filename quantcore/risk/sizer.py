@@ -18,7 +18,7 @@ from quantcore.kernels.layout import (
     EQUITY,
     LAST_REFUSAL,
     LATENCY_US,
-    LEVERAGE,
+    LEVERAGE_SET,
     LOCK,
     LOTS,
     MARGIN,
@@ -72,6 +72,7 @@ _REFUSED = constant(Action.REFUSED)
 _CUT = constant(Action.CUT)
 
 _TARGET = constant(FillReason.TARGET)
+_RISK = constant(FillReason.RISK)
 _ON_LAST = constant(WorkingType.CONTRACT_PRICE)
 _BELOW_STEP = constant(Rule.BELOW_STEP)
 _BRACKET = constant(Rule.BRACKET_NOTIONAL)
@@ -83,7 +84,7 @@ _MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
 @njit(cache=True, error_model="numpy", inline="always")  # at every decision, mostly to say no
 def asks(
     account: Account, rules: Rules, market: Market, row: int, config: FloatArray, targets: FloatArray,
-    decision: int, equity: float,
+    decision: int, equity: float, forced: BoolArray,
 ) -> bool:  # fmt: skip
     """Return whether `plan_targets` would order, refuse or remember anything, given the equity at the row's close."""
     asked = False
@@ -95,7 +96,7 @@ def asks(
         # As `quantity` has it, without a call.
         lot = rules.size[s, STEP_NUMERATOR] / rules.size[s, STEP_DENOMINATOR]
         lot_value = lot * (mark if mark > 0.0 else close)
-        asked |= account.held[s, RESTING] > 0 or account.held[s, LAST_REFUSAL] != 0
+        asked |= account.held[s, RESTING] > 0 or account.held[s, LAST_REFUSAL] != 0 or forced[s]
         asked |= moves(
             weight, equity, config[NO_TRADE_BAND], account.held[s, LOTS], lot_value,
             account.held[s, LOCK], account.held[s, ENDED] != 0,
@@ -119,7 +120,8 @@ def moves(
 
 @inner()
 def plan_targets(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray,
+    forced: BoolArray,
 ) -> None:  # fmt: skip
     """Send market orders that bring the positions to target weights.
 
@@ -127,6 +129,8 @@ def plan_targets(
     ----------
     weights : float64 array, shape (n_symbols,)
         Signed notional over equity; NaN leaves a symbol as it is, 0 closes it whatever the band.
+    forced : bool array, shape (n_symbols,)
+        Whether the position exceeds a limit: then it is reduced whatever the band, by whole lots up.
     """
     ts = market.ts_us[row]
     symbols = len(weights)
@@ -135,7 +139,9 @@ def plan_targets(
     wanted = False
     for s in range(symbols):
         if not math.isnan(weights[s]) and not math.isnan(market.close[row, s]):
-            lots[s] = _wanted_lots(account, rules, journal, market, row, config, s, weights[s])
+            lots[s] = _wanted_lots(
+                account, rules, journal, market, row, config, s, weights[s], forced[s]
+            )
             wanted |= lots[s] != 0
     if not wanted:
         return
@@ -150,9 +156,10 @@ def plan_targets(
                 side = 1 if lots[s] > 0 else -1
                 flags = _REDUCING if reducing else ZERO
                 price = _price(market, row, s)
+                reason = _RISK if forced[s] else _TARGET
                 place(
                     account, rules, journal, ts, delay, s, side, MARKET, ZERO, abs(lots[s]), flags, _ON_LAST,
-                    _TARGET, NONE, price, math.nan, math.nan, price, market.close[row, s],
+                    reason, NONE, price, math.nan, math.nan, price, market.close[row, s],
                 )  # fmt: skip
                 lots[s] = 0  # sent: the second round must not see it as still wanted
                 if not cut[s]:
@@ -172,7 +179,8 @@ def _expected_lots(account: Account, s: int) -> int:
     if account.held[s, RESTING] > 0:
         for k in range(account.counter[OPEN_ORDERS]):
             ticket = account.ticket[k]
-            if ticket[SYMBOL] == s and ticket[SEEN] == 0 and ticket[REASON] == _TARGET:
+            wanted = ticket[REASON] == _TARGET or ticket[REASON] == _RISK
+            if ticket[SYMBOL] == s and ticket[SEEN] == 0 and wanted:
                 lots += ticket[SIDE] * ticket[ORDER_LOTS]
     return int(lots)
 
@@ -190,7 +198,7 @@ def _refuse(
 @inner()
 def _wanted_lots(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
-    weight: float,
+    weight: float, forced: bool,
 ) -> int:  # fmt: skip
     """Return the signed lots to trade: within the band none, else toward the target and never beyond it."""
     held = _expected_lots(account, s)
@@ -207,6 +215,10 @@ def _wanted_lots(
         account.held[s, LAST_REFUSAL] = 0
         return -int(min(max(held, -most), most))
     equity = account.cash[EQUITY]
+    if forced and weight * held >= 0.0:
+        closing = abs(held) - whole_lots(rules, s, abs(weight) * equity / price)
+        closing = min(max(closing, 0), most)
+        return -int(closing) if held > 0 else int(closing)
     change = weight * equity - held * lot_value
     if abs(change) < config[NO_TRADE_BAND] * equity or equity <= 0.0:
         account.held[s, LAST_REFUSAL] = 0
@@ -261,7 +273,7 @@ def _freed(account: Account, rules: Rules, s: int, closing: int, price: float) -
     if closing == 0:
         return 0.0
     if rules.size[s, MARGIN_TYPE] != ISOLATED:
-        return float(quantity(rules, s, closing) * price / rules.rate[s, LEVERAGE])
+        return float(quantity(rules, s, closing) * price / account.position[s, LEVERAGE_SET])
     position = account.position
     proceeds = position[s, MARGIN] + position[s, QTY] * (price - position[s, ENTRY])
     share = min(closing / max(abs(account.held[s, LOTS]), 1), 1.0)
@@ -281,7 +293,7 @@ def _fit_margin(
         held = _expected_lots(account, s)
         opening = opening_lots(held, lots[s])
         price = _price(market, row, s)
-        leverage = rules.rate[s, LEVERAGE]
+        leverage = account.position[s, LEVERAGE_SET]
         cost = (
             quantity(rules, s, abs(lots[s]))
             * price

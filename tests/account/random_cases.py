@@ -21,6 +21,7 @@ from quantcore.data.instruments import Bracket, Instrument
 from quantcore.exits import ExitSettings
 from quantcore.frames import Bars, Settlements, funding_rows
 from quantcore.orders import OrderRequest
+from quantcore.risk.limits import RiskSettings
 from quantcore.timegrid import interval_us, to_us
 from quantcore.types import FloatArray, OrderType, Side, TimeInForce, WorkingType
 
@@ -61,6 +62,7 @@ class Case:
     exits: ExitSettings = field(default=NO_EXITS)
     no_trade_band: float = 0.0
     margin_buffer: float = 0.0
+    risk: RiskSettings | None = None
 
 
 def bar_stamps(case: Case) -> list[int]:
@@ -268,6 +270,39 @@ def case_plane(case: Case) -> AccountPlane:
         account=account,
         execution=execution,
         exits=case.exits,
+        risk=case.risk,
+    )
+
+
+def random_limits(draw: random.Random) -> RiskSettings:
+    """Return limits, some of them left away, that a random account meets often."""
+    leverage = draw.choice([0.5, 1.0, 3.0])
+    drawdown = draw.choice([None, 0.1, 0.3])
+    reduce_at = 0.6 * (drawdown or 0.2)
+    watched = draw.random() < 0.5
+    return RiskSettings(
+        leverage_max=leverage,
+        net_max=draw.choice([None, 0.5 * leverage]),
+        symbol_max=draw.choice([None, 0.3 * leverage]),
+        cluster_max=draw.choice([None, 0.6 * leverage]),
+        cluster_correlation=0.5,
+        daily_var_max=draw.choice([None, 0.03]),
+        var_confidence=0.95,
+        drawdown_max=drawdown,
+        drawdown_reduce=reduce_at,
+        drawdown_restore=0.5 * reduce_at,
+        reduce_scale=0.5,
+        daily_loss_max=draw.choice([None, 0.05]),
+        cool_down_hours=draw.choice([3.0, 24.0]),
+        halts_max=draw.choice([0, 2]),
+        resume_hours=draw.choice([None, 12.0]),
+        size_limit=draw.choice([1.0, 0.5]),
+        liquidation_probability_max=draw.choice([None, 0.005]),
+        margin_ratio_max=0.3 if watched else None,
+        margin_ratio_after=0.2 if watched else None,
+        covariance_half_life_hours=48.0,
+        protective_stop=draw.choice([None, 0.2]),
+        stage_capital=None,
     )
 
 

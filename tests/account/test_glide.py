@@ -21,6 +21,7 @@ from tests.account.random_cases import (
     case_requests,
     case_targets,
     random_case,
+    random_limits,
 )
 
 NOBODY = 10**6
@@ -85,6 +86,8 @@ def draw_case(seed: int) -> Case:
         orders=few,
         crash=draw.choice([0.0, 0.0, case.crash]),
         no_trade_band=draw.choice([0.0, 0.05, 0.5]),
+        interval=draw.choice(["1m", "15m", "1h"]) if seed % 2 else case.interval,
+        risk=random_limits(draw) if seed % 2 else None,
     )
 
 

@@ -130,6 +130,9 @@ def simulate(
                 False,
                 flow,
                 nav,
+                "normal",
+                0.0,
+                0.0,
             )
         )
         held_qty.append(book.qty.copy())
