@@ -45,6 +45,7 @@ from quantcore.kernels.layout import (
     SETTLEMENT_ROW,
     SETTLEMENT_SYMBOL,
     SETTLEMENT_TIME,
+    SIZE_LIMIT,
     STOP_LOSS,
     TAKE_PROFIT,
     TAKER_FEE,
@@ -78,7 +79,7 @@ from quantcore.kernels.orders import (
 )
 from quantcore.risk.controller import N_WORK, begin_day, calls, check_risk, observe_returns
 from quantcore.risk.liquidation_monitor import reduce_in_emergency
-from quantcore.risk.sizer import asks, plan_targets
+from quantcore.risk.sizer import asks, hold_what_fits, plan_targets
 from quantcore.timegrid import DAY_US
 from quantcore.types import BoolArray, FillReason, FloatArray, IntArray
 
@@ -237,6 +238,8 @@ def _watch(
         check_risk(
             account, rules, journal, market, row, config, targets, decision, work, allowed, forced
         )
+        if asked and config[SIZE_LIMIT] < 1.0:
+            hold_what_fits(account, rules, market, row, config, allowed, forced)
     if ts % DAY_US == 0:
         begin_day(account)
     return acted

@@ -130,7 +130,8 @@ RESTING = 4  # open orders of the symbol
 INTRABAR_TS = 5  # bar in which an entry limit filled: take-profits wait for the next one
 ENDED = 6
 LAST_REFUSAL = 7  # the rule, plus one, that refused the last plan: written when it begins
-N_HELD = 8
+CHOSEN = 8  # 1 where a stage that holds fewer symbols than are wanted holds this one
+N_HELD = 9
 
 # Account.order
 LIMIT_PRICE = 0

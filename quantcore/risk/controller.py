@@ -71,7 +71,6 @@ from quantcore.kernels.layout import (
     RESUME_US,
     RISK_BAR_US,
     RISK_CLOSE,
-    SIZE_LIMIT,
     SYMBOL_MAX,
     VAR,
     VAR_MAX,
@@ -256,7 +255,7 @@ def check_risk(
     for s in range(len(account.held)):
         weight = targets[decision, s] if decision >= 0 else math.nan
         held = _held_weight(account, rules, market, row, s, equity)
-        base = weight * config[SIZE_LIMIT] * scale
+        base = weight * scale
         if math.isnan(weight):
             base = held * scale if level == _REDUCE and before == _NORMAL else held
         base = 0.0 if level >= _HALT else base

@@ -11,8 +11,10 @@ import math
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.allocation import greedy_lots, lot_grid
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
+    CHOSEN,
     ENDED,
     ENTRY,
     EQUITY,
@@ -24,9 +26,11 @@ from quantcore.kernels.layout import (
     MARGIN,
     MARGIN_BUFFER,
     MARGIN_TYPE,
+    MARK,
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
+    NO,
     NO_TRADE_BAND,
     NONE,
     NOTIONAL_MAX,
@@ -39,6 +43,7 @@ from quantcore.kernels.layout import (
     RESTING,
     SEEN,
     SIDE,
+    SIZE_LIMIT,
     STEP_DENOMINATOR,
     STEP_NUMERATOR,
     SYMBOL,
@@ -55,6 +60,7 @@ from quantcore.kernels.layout import (
 from quantcore.kernels.ledger import ISOLATED, available_margin, explain, opening_lots
 from quantcore.kernels.orders import MARKET, place
 from quantcore.kernels.rules import quantity, whole_lots
+from quantcore.timegrid import DAY_US
 from quantcore.types import (
     Action,
     BoolArray,
@@ -73,6 +79,7 @@ _CUT = constant(Action.CUT)
 
 _TARGET = constant(FillReason.TARGET)
 _RISK = constant(FillReason.RISK)
+_PREFERENCE = 1.25  # a held symbol's target counts so much more when the day's symbols are chosen
 _ON_LAST = constant(WorkingType.CONTRACT_PRICE)
 _BELOW_STEP = constant(Rule.BELOW_STEP)
 _BRACKET = constant(Rule.BRACKET_NOTIONAL)
@@ -164,6 +171,58 @@ def plan_targets(
                 lots[s] = 0  # sent: the second round must not see it as still wanted
                 if not cut[s]:
                     account.held[s, LAST_REFUSAL] = 0
+
+
+@inner()
+def hold_what_fits(
+    account: Account, rules: Rules, market: Market, row: int, config: FloatArray, allowed: FloatArray, forced: BoolArray
+) -> None:  # fmt: skip
+    """Make allowed weights those of a stage that holds a share of the normal size, in whole lots of what fits.
+
+    The gross exposure is capped at `size_limit` of that of the weights, and the greedy allocation
+    (`quantcore.kernels.allocation`) says which symbols hold how many lots of it, none less than the exchange takes.
+    Which symbols these are is chosen once a day, with some preference for those that are held: else a tenth of an
+    account would be turned over whenever two targets change places.
+    """
+    n, equity = len(account.held), account.cash[EQUITY]
+    if not equity > 0.0:
+        return
+    weights, prices, lots = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.int64)
+    total, known = 0.0, False
+    for s in range(n):
+        price = _price(market, row, s)
+        prices[s] = price if price > 0.0 else account.position[s, MARK]
+        weights[s] = allowed[0, s]
+        if math.isnan(weights[s]):
+            weights[s] = quantity(rules, s, account.held[s, LOTS]) * prices[s] / equity
+        total += abs(weights[s])
+        known |= account.held[s, CHOSEN] != 0 and weights[s] != 0.0
+    if total == 0.0:
+        return
+    caps = np.empty(2)
+    caps[0], caps[1] = config[SIZE_LIMIT] * total, 1.0 - config[MARGIN_BUFFER]
+    if market.ts_us[row] % DAY_US == 0 or not known:
+        _choose(account, rules, weights, prices, caps, lots)
+    for s in range(n):
+        if account.held[s, CHOSEN] == 0:
+            weights[s] = 0.0
+    greedy_lots(lot_grid(weights, prices, equity, rules, caps, NO), lots)
+    for s in range(n):
+        if not math.isnan(allowed[0, s]) and not forced[s]:
+            share = quantity(rules, s, lots[s]) * prices[s] / equity
+            allowed[0, s] = math.copysign(share, weights[s])
+
+
+@inner()
+def _choose(
+    account: Account, rules: Rules, weights: FloatArray, prices: FloatArray, caps: FloatArray, lots: IntArray
+) -> None:  # fmt: skip
+    preferred = np.empty(len(weights))
+    for s in range(len(weights)):
+        preferred[s] = weights[s] * (_PREFERENCE if account.held[s, LOTS] != 0 else 1.0)
+    greedy_lots(lot_grid(preferred, prices, account.cash[EQUITY], rules, caps, NO), lots)
+    for s in range(len(weights)):
+        account.held[s, CHOSEN] = lots[s] > 0
 
 
 @inner()
