@@ -115,7 +115,6 @@ _LIQUIDATION = constant(Rule.LIQUIDATION_PROBABILITY)
 # the cluster limits.
 HELD, BASE, WANTED, VOLATILITY, FACTOR = range(5)
 N_WORK = 5
-_ROOM = 0.98  # what is held beyond a limit is reduced to this much of it, so that it does not exceed it again at once
 _SAME = 1e-12  # weights that differ by less are the same
 
 
@@ -270,9 +269,7 @@ def check_risk(
         held, base, may = work[HELD, s], work[BASE, s], work[WANTED, s]
         limited = abs(may) < abs(base) - _SAME
         forced[s] = limited and abs(may) < abs(held) - _SAME
-        if forced[s]:
-            allowed[0, s] = may * _ROOM
-        elif limited or base != held or not math.isnan(allowed[0, s]):
+        if limited or base != held or not math.isnan(allowed[0, s]):
             allowed[0, s] = may
     risk[VAR] = config[VAR_SIGMAS] * math.sqrt(_variance(account.pairs, work, HELD) * per_day)
     risk[LIQUIDATION_CHANCE] = account_chance(
