@@ -71,10 +71,12 @@ from quantcore.kernels.layout import (
     RESUME_US,
     RISK_BAR_US,
     RISK_CLOSE,
+    STRESS_MOVE,
     SYMBOL_MAX,
     VAR,
     VAR_MAX,
     VAR_SIGMAS,
+    VOLATILITY_FLOOR,
     Account,
     Journal,
     Market,
@@ -112,9 +114,9 @@ _CLUSTER = constant(Rule.CLUSTER_CONCENTRATION)
 _LIQUIDATION = constant(Rule.LIQUIDATION_PROBABILITY)
 
 # Rows of the scratch array: weights held, wanted before the limits and after them, volatility per risk bar, factor of
-# the cluster limits.
-HELD, BASE, WANTED, VOLATILITY, FACTOR = range(5)
-N_WORK = 5
+# the cluster limits; how much less than the floor the volatility is, and weights enlarged by that.
+HELD, BASE, WANTED, VOLATILITY, FACTOR, CALM, WILD = range(7)
+N_WORK = 7
 _SAME = 1e-12  # weights that differ by less are the same
 
 
@@ -260,6 +262,7 @@ def check_risk(
         base = 0.0 if level >= _HALT else base
         work[HELD, s], work[BASE, s], work[WANTED, s] = held, base, base
         work[VOLATILITY, s] = math.sqrt(account.pairs[0, s, s])
+        work[CALM, s] = max(config[VOLATILITY_FLOOR] / work[VOLATILITY, s], 1.0)
         allowed[0, s], forced[s] = weight, False
     if not equity > 0.0:
         return
@@ -272,14 +275,12 @@ def check_risk(
         if limited or base != held or not math.isnan(allowed[0, s]):
             allowed[0, s] = may
     risk[VAR] = config[VAR_SIGMAS] * math.sqrt(_variance(account.pairs, work, HELD) * per_day)
+    for s in range(len(account.held)):
+        work[WILD, s] = work[HELD, s] * work[CALM, s]
+        work[VOLATILITY, s] *= work[CALM, s]
+    wild = math.sqrt(_variance(account.pairs, work, WILD) * per_day)
     risk[LIQUIDATION_CHANCE] = account_chance(
-        account,
-        rules,
-        work[HELD],
-        work[VOLATILITY],
-        equity,
-        per_day,
-        risk[VAR] / config[VAR_SIGMAS],
+        account, rules, work[HELD], work[VOLATILITY], equity, per_day, wild
     )
 
 
@@ -307,8 +308,9 @@ def _limit(  # noqa: C901 - one limit after another, in the order that keeps the
         any_wanted = True
         cap, rule = config[SYMBOL_MAX], _SYMBOL
         ceiling = symbol_ceiling(
-            rules, s, weight * equity, work[VOLATILITY, s], per_day, config[LIQUIDATION_SIGMAS]
-        )
+            rules, s, weight * equity, work[VOLATILITY, s] * work[CALM, s], per_day,
+            config[LIQUIDATION_SIGMAS], config[STRESS_MOVE],
+        )  # fmt: skip
         if ceiling < cap:
             cap, rule = ceiling, _LIQUIDATION
         if weight > cap:
@@ -348,7 +350,12 @@ def _limit(  # noqa: C901 - one limit after another, in the order that keeps the
         _bind(account, journal, ts, NONE, _DAILY_VAR, config[VAR_MAX], at_risk)
         bound += 2.0**_DAILY_VAR
         factor = min(factor, config[VAR_MAX] / at_risk)
-    ceiling = account_ceiling(rules, work[WANTED], equity, sigma, config[LIQUIDATION_SIGMAS])
+    for s in range(n):
+        work[WILD, s] = work[WANTED, s] * work[CALM, s]
+    wild = math.sqrt(_variance(account.pairs, work, WILD) * per_day)
+    ceiling = account_ceiling(
+        rules, work[WANTED], equity, wild, config[LIQUIDATION_SIGMAS], config[STRESS_MOVE]
+    )
     if ceiling < 1.0:
         _bind(account, journal, ts, NONE, _LIQUIDATION, 1.0, 1.0 / ceiling)
         bound += 2.0**_LIQUIDATION

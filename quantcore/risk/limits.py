@@ -36,10 +36,13 @@ from quantcore.kernels.layout import (
     RESUME_US,
     RISK_BAR_US,
     SIZE_LIMIT,
+    STRESS_MOVE,
     SYMBOL_MAX,
     VAR_MAX,
     VAR_SIGMAS,
+    VOLATILITY_FLOOR,
 )
+from quantcore.risk.liquidation_monitor import sigmas_of_chance
 from quantcore.timegrid import DAY_US, DAYS_PER_YEAR, HOUR_US
 from quantcore.types import FloatArray, RiskLevel
 
@@ -85,6 +88,10 @@ class RiskSettings:
         Share of every target that is held, in (0, 1].
     liquidation_probability_max : float or None
         Within 24 hours, of the account and of each symbol as if it were alone, in (0, 0.5).
+    volatility_floor : float
+        Annual volatility below which the liquidation monitor believes no coin's estimate, >= 0: calm ends suddenly.
+    stress_move : float
+        Move of all coins at once, against what is held, that is to leave the account alive, in [0, 1).
     margin_ratio_max, margin_ratio_after : float or None
         Maintenance margin over margin balance beyond which positions are reduced at once, and what it is brought to;
         0 < after < max < 1.
@@ -113,6 +120,8 @@ class RiskSettings:
     resume_hours: float | None
     size_limit: float
     liquidation_probability_max: float | None
+    volatility_floor: float
+    stress_move: float
     margin_ratio_max: float | None
     margin_ratio_after: float | None
     covariance_half_life_hours: float
@@ -132,6 +141,8 @@ class RiskSettings:
         self._need("var_confidence", 0.9 <= self.var_confidence < 1.0, "in [0.9, 1)")
         self._need("reduce_scale", 0.0 < self.reduce_scale < 1.0, "in (0, 1)")
         self._need("halts_max", self.halts_max >= 0, ">= 0")
+        self._need("stress_move", 0.0 <= self.stress_move < 1.0, "in [0, 1)")
+        self._need("volatility_floor", self.volatility_floor >= 0.0, ">= 0")
         self._need("size_limit", 0.0 < self.size_limit <= 1.0, "in (0, 1]")
         chance = self.liquidation_probability_max
         fits = chance is None or 0.0 < chance < 0.5
@@ -209,8 +220,11 @@ def configure(number: FloatArray, settings: RiskSettings, bar_us: int) -> None:
     number[MARGIN_RATIO_AFTER] = settings.margin_ratio_after or 0.0
     number[RESUME_US] = OFF if settings.resume_hours is None else settings.resume_hours * HOUR_US
     chance = settings.liquidation_probability_max
-    # A driftless Brownian motion reaches a distance with twice the probability of ending beyond it.
-    number[LIQUIDATION_SIGMAS] = 0.0 if chance is None else -NormalDist().inv_cdf(0.5 * chance)
+    number[LIQUIDATION_SIGMAS] = 0.0 if chance is None else sigmas_of_chance(chance)
+    number[STRESS_MOVE] = settings.stress_move
+    number[VOLATILITY_FLOOR] = settings.volatility_floor * math.sqrt(
+        risk_bar / (DAYS_PER_YEAR * DAY_US)
+    )
 
 
 def start_risk(n_symbols: int, bar_us: int) -> tuple[FloatArray, FloatArray]:

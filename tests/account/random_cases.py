@@ -298,6 +298,8 @@ def random_limits(draw: random.Random) -> RiskSettings:
         resume_hours=draw.choice([None, 12.0]),
         size_limit=draw.choice([1.0, 0.5]),
         liquidation_probability_max=draw.choice([None, 0.005]),
+        volatility_floor=draw.choice([0.0, 0.5]),
+        stress_move=draw.choice([0.0, 0.3]),
         margin_ratio_max=0.3 if watched else None,
         margin_ratio_after=0.2 if watched else None,
         covariance_half_life_hours=48.0,

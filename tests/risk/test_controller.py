@@ -16,6 +16,7 @@ from quantcore.kernels import layout as at
 from quantcore.kernels.layout import Account, Journal
 from quantcore.risk.controller import N_WORK, check_alone
 from quantcore.risk.limits import RiskSettings, configure
+from quantcore.risk.liquidation_monitor import sigmas_of_chance
 from quantcore.timegrid import DAY_US, HOUR_US, to_us
 from quantcore.types import BoolArray, FloatArray, RiskLevel, Rule, Stage
 from tests.account.random_cases import (
@@ -103,8 +104,14 @@ def exceeded(held: FloatArray, of: World) -> list[str]:
             found.append(name)
     if limits.liquidation_probability_max is not None:
         rates = np.array([0.01, 0.01, 0.01])  # at least: larger notionals need more
-        if risk > 0.0 and (1.0 - size @ rates) / risk < 2.807033768 * (1.0 - SAME):
+        floor = limits.volatility_floor / math.sqrt(365.0)
+        wild = held * np.maximum(floor / sigma, 1.0)
+        risk = math.sqrt(max(wild @ day @ wild, 0.0))
+        if risk > 0.0 and (1.0 - size @ rates) / risk < sigmas_of_chance(0.005) * (1.0 - SAME):
             found.append("liquidation")
+    net = abs(held.sum())
+    if size.sum() * 0.01 + limits.stress_move * (net + (size.sum() - net) / 3.0) > 1.0 + SAME:
+        found.append("stress")
     return found
 
 
@@ -162,7 +169,7 @@ def test_the_order_of_symbols_decides_nothing(seed: int, order: list[int]) -> No
     second.account.pairs[0] = second.account.pairs[0][np.ix_(order, order)]
     # The rules of the symbols differ, so that only limits without them are compared.
     for each in (first, second):
-        each.config[at.LIQUIDATION_SIGMAS] = 0.0
+        each.config[at.LIQUIDATION_SIGMAS] = each.config[at.STRESS_MOVE] = 0.0
         each.account.held[:, at.LOTS] = 0
     allowed, _, _ = first.check()
     permuted, _, _ = second.check()
@@ -204,7 +211,8 @@ LADDER = replace(
 
 
 FREE = replace(
-    LADDER, net_max=None, symbol_max=None, cluster_max=None, daily_var_max=None, liquidation_probability_max=None
+    LADDER, net_max=None, symbol_max=None, cluster_max=None, daily_var_max=None, liquidation_probability_max=None,
+    stress_move=0.0,
 )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def emergency(*, isolated: bool) -> tuple[list[int], np.ndarray]:
     limits = replace(
         random_limits(random.Random(3)), leverage_max=100.0, net_max=None, symbol_max=None, cluster_max=None,
         daily_var_max=None, drawdown_max=None, drawdown_reduce=0.9, drawdown_restore=0.1, daily_loss_max=None,
-        liquidation_probability_max=None, margin_ratio_max=0.3, margin_ratio_after=0.2, size_limit=1.0,
+        liquidation_probability_max=None, stress_move=0.0, margin_ratio_max=0.3, margin_ratio_after=0.2, size_limit=1.0,
         protective_stop=None,
     )  # fmt: skip
     case = replace(CALM, risk=limits, isolated=isolated, bracket_scale=100.0)
@@ -81,7 +81,7 @@ def test_a_margin_ratio_beyond_its_limit_is_reduced_by_the_next_open(isolated: b
 def test_at_a_tenth_of_the_size_whole_lots_of_what_fits_are_held() -> None:
     limits = replace(
         random_limits(random.Random(3)), leverage_max=3.0, net_max=None, symbol_max=None, cluster_max=None,
-        daily_var_max=None, liquidation_probability_max=None, drawdown_max=None, drawdown_reduce=0.9,
+        daily_var_max=None, liquidation_probability_max=None, stress_move=0.0, drawdown_max=None, drawdown_reduce=0.9,
         drawdown_restore=0.1, daily_loss_max=None, margin_ratio_max=None, margin_ratio_after=None, size_limit=0.1,
         protective_stop=None,
     )  # fmt: skip

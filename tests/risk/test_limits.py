@@ -66,6 +66,8 @@ def test_the_modes_are_those_of_the_design(
         ({"size_limit": 1.2}, r"size_limit must be in \(0, 1\], was 1.2"),
         ({"size_limit": 0.0}, r"size_limit must be in \(0, 1\], was 0.0"),
         ({"liquidation_probability_max": 0.5}, r"liquidation_probability_max must be in \(0, 0.5\)"),
+        ({"stress_move": 1.0}, r"stress_move must be in \[0, 1\), was 1.0"),
+        ({"volatility_floor": -0.1}, "volatility_floor must be >= 0, was -0.1"),
         ({"margin_ratio_max": 1.0}, r"margin_ratio_max must be in \(0, 1\) or null, was 1.0"),
         ({"margin_ratio_after": 0.5}, r"margin_ratio_after must be in \(0, margin_ratio_max = 0.5\)"),
         ({"margin_ratio_max": None}, "margin_ratio_after must be null where margin_ratio_max is, was 0.3"),
@@ -108,7 +110,7 @@ def test_limits_left_away_are_infinite_and_a_risk_bar_is_never_finer_than_an_hou
     assert number[at.RISK_BAR_US] == 4 * HOUR_US
     assert number[at.COVARIANCE_DECAY] == pytest.approx(0.5 ** (4 / 240))
     assert number[at.VAR_SIGMAS] == pytest.approx(1.6448536)
-    assert number[at.LIQUIDATION_SIGMAS] == pytest.approx(2.8070338)
+    assert number[at.LIQUIDATION_SIGMAS] == pytest.approx(4.303175, abs=1e-6)
 
 
 def test_an_account_begins_at_its_peak_and_careful() -> None:
