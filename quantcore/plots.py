@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Spec: TypeAlias = dict[str, Any]
+Span: TypeAlias = tuple["pd.Timestamp", "pd.Timestamp"]
 """A figure: ``{"data": [...], "layout": {...}}`` in plotly's own words."""
 
 PALETTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -149,6 +150,7 @@ def equity_curve(
     benchmark: FloatArray,
     *,
     benchmark_name: str,
+    wild: Sequence[Span] = (),
 ) -> Spec:
     """Return the equity curve with a benchmark above, and the drawdown beneath.
 
@@ -165,6 +167,8 @@ def equity_curve(
         Fraction, <= 0.
     benchmark_name : str
         For the legend.
+    wild : sequence of Span
+        Times of a wild market, shaded.
     """
     data = []
     if np.isfinite(benchmark).any():
@@ -181,6 +185,7 @@ def equity_curve(
         layout["yaxis"]["tickvals"] = layout["meta"]["log_ticks"]
     layout["yaxis2"] = _axis("Drawdown, %") | {"domain": [0.0, 0.26], "rangemode": "tozero"}
     layout["xaxis"] |= {"anchor": "y2"}
+    layout["shapes"] = shaded(wild, "@accent-soft")
     for trace in data[:-1]:
         trace["hovertemplate"] = "%{y:,.2f} USDT"
     data[-1]["hovertemplate"] = "%{y:.2f} %"
@@ -481,7 +486,7 @@ def contributions(
     index: pd.DatetimeIndex,
     parts: Mapping[str, FloatArray],
     *,
-    wild: Sequence[tuple[pd.Timestamp, pd.Timestamp]],
+    wild: Sequence[Span],
 ) -> Spec:
     """Return what each named part has earned so far, in per cent of equity; spans of a wild market are shaded."""
     colours = ("@accent", "@teal", "@violet", "@amber", "@loss", "@second")
@@ -493,21 +498,46 @@ def contributions(
         trace["hovertemplate"] = "%{y:+.2f} %"
         data.append(trace)
     layout = _layout(300, "Sum of returns, %", legend=True)
-    layout["shapes"] = [
+    layout["shapes"] = shaded(wild, "@accent-soft")
+    return {"data": data, "layout": layout}
+
+
+def limits_watched(
+    index: pd.DatetimeIndex,
+    at_risk: FloatArray,
+    chance: FloatArray,
+    *,
+    reduced: Sequence[Span],
+    halted: Sequence[Span],
+) -> Spec:
+    """Return a day's value at risk and probability of liquidation in per cent; reduced and halted times are shaded."""
+    data = [
+        _line(index, 100.0 * at_risk, "Value at risk, one day", "@accent", width=1.2),
+        _line(index, 100.0 * chance, "Liquidation within 24 h", "@loss", width=1.4),
+    ]
+    for trace in data:
+        trace["hovertemplate"] = "%{y:.3f} %"
+    layout = _layout(260, "% of equity; probability, %", legend=True)
+    layout["shapes"] = [*shaded(reduced, "@accent-soft"), *shaded(halted, "@loss-soft")]
+    return {"data": data, "layout": layout}
+
+
+def shaded(spans: Sequence[Span], colour: str) -> list[Spec]:
+    """Return shapes that shade spans of time over a figure's whole height."""
+    return [
         {
             "type": "rect",
             "layer": "below",
             "yref": "paper",
             "y0": 0,
             "y1": 1,
-            "x0": start.value // 1_000_000,
-            "x1": end.value // 1_000_000,
-            "fillcolor": "@accent-soft",
+            "x0": start.as_unit("ns").value // 1_000_000,
+            "x1": end.as_unit("ns").value // 1_000_000,
+            "fillcolor": colour,
             "line": {"width": 0},
         }
-        for start, end in ((a.as_unit("ns"), b.as_unit("ns")) for a, b in wild)
+        for start, end in spans
     ]
-    return {"data": data, "layout": layout}
 
 
 def _line(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,28 @@ MODEL_LIMITS = (
 """What every report says the model leaves out."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What the signal plane said of the traded span: it depends on no account, so that several can trade it.
+
+    Parameters
+    ----------
+    data : MarketData
+        What was decided on.
+    signal : SignalSettings
+        By what.
+    found : Signals
+        From the first traded decision on.
+    notes : tuple of str
+        Sentences for the report.
+    """
+
+    data: MarketData
+    signal: SignalSettings
+    found: Signals
+    notes: tuple[str, ...]
+
+
 def run_backtest(
     data: MarketData,
     *,
@@ -77,19 +99,51 @@ def run_backtest(
         If a setting does not fit the instruments, such as leverage above a bracket's maximum, or nothing could be
         decided because the data is shorter than the warm-up.
     """
+    return trade(
+        decide(data, signal=signal, progress=progress),
+        account=account,
+        execution=execution,
+        risk=risk,
+        config_yaml=config_yaml,
+        manifest=manifest,
+        before_account=before_account,
+    )
+
+
+def decide(data: MarketData, *, signal: SignalSettings, progress: Progress = iter) -> Decided:
+    """Make the first half of a backtest, bars to target weights; arguments and errors as `run_backtest`."""
     decision_bars = data.decision_bars()
     start_us = decision_bars.ts_us[:1] if data.start_us is None else np.array([data.start_us])
     first = int(np.searchsorted(decision_bars.ts_us, start_us[0])) if len(start_us) else 0
     if first >= decision_bars.n_bars:
         raise DataGap(f"data must hold a decision bar of {data.interval} from {data.start_us} on")
     found = signals(decision_bars, signal, first=first, progress=progress).since(first)
-    targets = found.weights
-    idle = _idle_notes(found, decision_bars, signal)
-    begin = int(np.searchsorted(data.bars.ts_us, decision_bars.ts_us[first]))
+    notes = _idle_notes(found, decision_bars, signal)
+    return Decided(data=data, signal=signal, found=found, notes=tuple(notes))
+
+
+def trade(
+    decided: Decided,
+    *,
+    account: AccountSettings,
+    execution: ExecutionSettings,
+    risk: RiskSettings | None = None,
+    instruments: Sequence[Instrument] | None = None,
+    config_yaml: str = "",
+    manifest: Mapping[str, Any] | None = None,
+    before_account: Callable[[], None] | None = None,
+) -> Run:
+    """Make the second half of a backtest, target weights to fills to equity; arguments and errors as `run_backtest`.
+
+    `instruments` are those of the data's symbols by default (`traded_instruments`).
+    """
+    data, signal, found = decided.data, decided.signal, decided.found
+    targets, decided_us = found.weights, found.bars.ts_us
+    begin = int(np.searchsorted(data.bars.ts_us, decided_us[0]))
     bars = data.bars.rows(begin, data.bars.n_bars)
-    instruments = traded_instruments(data)
+    facts = traded_instruments(data) if instruments is None else instruments
     plane = account_plane(
-        instruments,
+        facts,
         interval=bars.interval,
         account=account,
         execution=execution,
@@ -102,7 +156,7 @@ def run_backtest(
         plane.start(),
         bars,
         targets=to_kernel(targets),
-        decisions=decision_rows(bars.ts_us, decision_bars.ts_us[first:]),
+        decisions=decision_rows(bars.ts_us, decided_us),
     )
     check_conservation(plane, state)
     tables = run_tables(events, plane, bars, targets, regimes=regime_labels(found.regimes))
@@ -113,10 +167,10 @@ def run_backtest(
         tables=tables,
         notes=(
             *data.notes,
-            *_instrument_notes(instruments),
+            *_instrument_notes(facts),
             *_event_notes(plane, events),
             *([] if signal.universe is None else [survivorship_note(data.bars)]),
-            *idle,
+            *decided.notes,
             *MODEL_LIMITS,
         ),
         quality=_quality(tables, bars),

@@ -14,10 +14,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from quantcore.plots import Span
 from quantcore.signal_plane import Signals
 from quantcore.types import FloatArray
-
-Span = tuple[pd.Timestamp, pd.Timestamp]
 
 
 def paper_returns(said: Signals) -> pd.DataFrame:
@@ -71,7 +70,12 @@ def regime_profit(equity: pd.DataFrame) -> pd.DataFrame:
 
 def regime_spans(equity: pd.DataFrame) -> dict[str, list[Span]]:
     """Return when each regime was the likeliest, as spans from its first row to the first of the next regime."""
-    labels = equity["regime"].to_numpy(dtype=object)
+    return label_spans(equity, "regime")
+
+
+def label_spans(equity: pd.DataFrame, column: str) -> dict[str, list[Span]]:
+    """Return when each label of a column of the equity table held, as spans; rows without a label have none."""
+    labels = equity[column].to_numpy(dtype=object)
     ts = pd.DatetimeIndex(equity["ts"])
     spans: dict[str, list[Span]] = {}
     start = 0

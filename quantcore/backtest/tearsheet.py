@@ -20,6 +20,7 @@ from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import Run
 from quantcore.backtest.sections.belief import data_notes, interventions, limits, scores
 from quantcore.backtest.sections.believe import believe
+from quantcore.backtest.sections.guard import guard
 from quantcore.backtest.sections.money import equity, risk, symbols
 from quantcore.backtest.sections.opening import header, headline, nothing
 from quantcore.backtest.sections.returns import bad_days, distribution, months
@@ -36,6 +37,7 @@ _RESULTS: _Builders = (
     believe,
     sources,
     risk,
+    guard,
     symbols,
     trips,
     months,

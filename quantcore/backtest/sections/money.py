@@ -28,7 +28,9 @@ from quantcore.backtest.markup import (
     whole,
 )
 from quantcore.backtest.sections.story import Section, Story, records
+from quantcore.backtest.strategy_profit import regime_spans
 from quantcore.finance import performance
+from quantcore.regime.detector import LABELS
 from quantcore.timegrid import DAY_US, to_index
 
 DAILY_FROM = 90
@@ -47,12 +49,14 @@ def equity(story: Story) -> Section:
     """Return the equity curve against BTC held, and the drawdown beneath."""
     m, curve, capital = story.metrics, story.curve, story.run.capital
     benchmark = story.found.benchmark
+    wild = regime_spans(story.run.tables["equity"]).get(LABELS[2][1], ())
     figure = plots.equity_curve(
         story.index,
         capital * curve.nav,
         curve.drawdown,
         capital * curve.benchmark,
         benchmark_name=benchmark,
+        wild=wild,
     )
     scale = str(figure["layout"]["yaxis"]["type"])
     lead = f"What {money(capital, decimals=0)} USDT at the start became."
@@ -60,6 +64,8 @@ def equity(story: Story) -> Section:
         lead += " Deposits and withdrawals are taken out of the curve."
     if benchmark not in ("", "BTC held"):
         lead += f" {benchmark}, its first day in the data, with the same capital."
+    if wild:
+        lead += " Shaded: the market's wild regime, as it was known then."
     if known(m["beta"]):
         lead += f" Against BTC: beta {ratio(m['beta'])}, alpha {percent(m['alpha'], signed=True)} a year."
     switches = switch("equity", "scale", "Scale", [("linear", "Linear", ""), ("log", "Log", "")])

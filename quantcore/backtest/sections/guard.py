@@ -1,0 +1,75 @@
+"""How near the account came to its limits: value at risk, liquidation, and the steps of the ladder."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from quantcore import plots
+from quantcore.backtest.markup import chart, percent, plural, section, table, words
+from quantcore.backtest.sections.story import Section, Story
+from quantcore.backtest.strategy_profit import label_spans
+
+STEPS_SHOWN = 40
+
+
+def guard(story: Story) -> Section:
+    """Return value at risk and probability of liquidation over time, and what the controller did; nothing without."""
+    equity = story.run.tables["equity"]
+    if "daily_var" not in equity or not (equity["daily_var"] > 0.0).any():
+        return "", {}
+    at_risk = equity["daily_var"].to_numpy(np.float64)
+    chance = equity["liquidation_probability"].to_numpy(np.float64)
+    spans = label_spans(equity, "risk_level")
+    figure = plots.limits_watched(
+        pd.DatetimeIndex(equity["ts"]),
+        at_risk,
+        chance,
+        reduced=spans.get("reduce", ()),
+        halted=[*spans.get("halt", ()), *spans.get("stopped", ())],
+    )
+    share = equity["risk_level"].value_counts(normalize=True)
+    lead = (
+        f"One day's value at risk was {percent(float(at_risk.mean()), decimals=2)} of equity on average and "
+        f"{percent(float(at_risk.max()), decimals=2)} at most; the probability of liquidation within 24 hours at most "
+        f"{percent(float(chance.max()), decimals=3)}. Targets were scaled down "
+        f"{percent(float(share.get('reduce', 0.0)))} of the time, the account was halted "
+        f"{percent(float(share.get('halt', 0.0) + share.get('stopped', 0.0)))} of it (shaded)."
+    )
+    return section("Limits", lead, chart("limits"), _steps(story.run.tables["reasons"])), {
+        "limits": figure
+    }
+
+
+def _steps(reasons: pd.DataFrame) -> str:
+    """Return the ladder's steps and emergencies, the latest last."""
+    guards = reasons["stage"].isin(["controller", "liquidation_monitor"])
+    steps = reasons[guards & (reasons["action"] != "cut")]
+    if steps.empty:
+        return ""
+    shown = steps.tail(STEPS_SHOWN)
+    rows = [
+        (
+            escape(f"{stamp:%Y-%m-%d %H:%M}"),
+            escape(words(str(action))),
+            escape(words(str(rule))),
+            escape(_amount(str(rule), value)),
+            escape(_amount(str(rule), limit)),
+            escape(str(symbol)),
+        )
+        for stamp, action, rule, value, limit, symbol in zip(
+            shown["ts"], shown["action"], shown["rule"], shown["value"], shown["limit"], shown["symbol"], strict=True
+        )
+    ]  # fmt: skip
+    more = len(steps) - len(shown)
+    earlier = f" ({plural(more, 'earlier step')} left out)" if more else ""
+    title = f"<h3>What the limits did{earlier}</h3>"
+    return title + table(
+        ["When", "Step", "Cause", "Was", "Limit", "Symbol"], rows, text=(0, 1, 2, 5)
+    )
+
+
+def _amount(rule: str, value: float) -> str:
+    return f"{value / 3.6e9:.0f} h" if rule == "cool_down" else percent(value)
