@@ -65,19 +65,29 @@ class FoldState(Mapping[str, Array]):
     def of(
         cls, kind: str, version: int, arrays: Mapping[str, Array], *, made_by: object = None
     ) -> FoldState:
-        """Return a state that takes the arrays over without a copy: nothing may write to them any more."""
+        """Return a state that takes the arrays over without a copy: nothing may write to them any more.
+
+        They are made read-only once somebody looks at them: a live decision only copies them for the next one.
+        """
+        state = object.__new__(cls)
+        state.__dict__.update(kind=kind, version=version, made_by=made_by, _taken=arrays)
+        return state
+
+    def __getattr__(self, name: str) -> Mapping[str, Array]:
+        """Make the arrays of `of` read-only, at the first look at them."""
+        if name != "arrays" or "_taken" not in self.__dict__:
+            raise AttributeError(name)
         frozen = {}
-        for name in sorted(arrays):
-            array = arrays[name]
+        taken = self.__dict__.pop("_taken")
+        for key in sorted(taken):
+            array = taken[key]
             if array.base is not None or not array.flags.c_contiguous:
                 array = np.array(array, order="C", copy=True)
             array.setflags(write=False)
-            frozen[name] = array
-        state = object.__new__(cls)
-        state.__dict__.update(
-            kind=kind, version=version, arrays=MappingProxyType(frozen), made_by=made_by
-        )
-        return state
+            frozen[key] = array
+        arrays = MappingProxyType(frozen)
+        self.__dict__["arrays"] = arrays
+        return arrays
 
     def __getitem__(self, name: str) -> Array:
         """Return one array, read-only."""
@@ -102,7 +112,8 @@ class FoldState(Mapping[str, Array]):
 
     def copies(self) -> dict[str, Array]:
         """Return writable copies of the arrays, for a kernel to advance."""
-        return {name: array.copy() for name, array in self.arrays.items()}
+        held = self.__dict__.get("_taken") or self.arrays
+        return {name: array.copy() for name, array in held.items()}
 
     def to_bytes(self) -> bytes:
         """Return the state as bytes: the same state always gives the same bytes."""

@@ -41,6 +41,7 @@ K. Grobys et al., "Cryptocurrency momentum has (not) its moments", Financial Mar
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -281,6 +282,7 @@ def warm_up(settings: TrendSettings, interval: str) -> int:
     return bars_to_forget(decay, _FORGOTTEN)
 
 
+@functools.lru_cache(maxsize=64)
 def _parameters(settings: TrendSettings) -> FloatArray:
     return parameters(
         settings.fast,

@@ -28,6 +28,7 @@ from a trailing window of fixed length (`quantcore.signals.estimates`).
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -123,6 +124,7 @@ class PortfolioSettings:
         return self.smoothing_half_life is not None or self.kelly is not None
 
 
+@functools.lru_cache(maxsize=64)
 def parameters(settings: PortfolioSettings, interval: str) -> FloatArray:
     """Return the settings on bars of an interval as the vector that `step` reads, shape ``(8,)``."""
     smoothing = settings.smoothing_half_life
