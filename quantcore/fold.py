@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -73,21 +74,23 @@ class FoldState(Mapping[str, Array]):
         state.__dict__.update(kind=kind, version=version, made_by=made_by, _taken=arrays)
         return state
 
-    def __getattr__(self, name: str) -> Mapping[str, Array]:
-        """Make the arrays of `of` read-only, at the first look at them."""
-        if name != "arrays" or "_taken" not in self.__dict__:
-            raise AttributeError(name)
-        frozen = {}
-        taken = self.__dict__.pop("_taken")
-        for key in sorted(taken):
-            array = taken[key]
-            if array.base is not None or not array.flags.c_contiguous:
-                array = np.array(array, order="C", copy=True)
-            array.setflags(write=False)
-            frozen[key] = array
-        arrays = MappingProxyType(frozen)
-        self.__dict__["arrays"] = arrays
-        return arrays
+    if not TYPE_CHECKING:  # every other name stays an error to type checkers
+
+        def __getattr__(self, name: str) -> Mapping[str, Array]:
+            """Make the arrays of `of` read-only, at the first look at them."""
+            if name != "arrays" or "_taken" not in self.__dict__:
+                raise AttributeError(name)
+            frozen = {}
+            taken = self.__dict__.pop("_taken")
+            for key in sorted(taken):
+                array = taken[key]
+                if array.base is not None or not array.flags.c_contiguous:
+                    array = np.array(array, order="C", copy=True)
+                array.setflags(write=False)
+                frozen[key] = array
+            arrays = MappingProxyType(frozen)
+            self.__dict__["arrays"] = arrays
+            return arrays
 
     def __getitem__(self, name: str) -> Array:
         """Return one array, read-only."""

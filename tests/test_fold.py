@@ -69,7 +69,7 @@ def test_other_settings_and_symbols_are_refused_by_name(loaded: bool) -> None:
     ):
         resumed(state, replace(Settings(), slow=8))
     with pytest.raises(
-        SchemaMismatch, match="f state must have ring of shape and type .*other symbols"
+        SchemaMismatch, match=r"f state must have ring of shape and type .*other symbols"
     ):
         resumed(state, Settings(), n_symbols=3)
 
@@ -77,9 +77,9 @@ def test_other_settings_and_symbols_are_refused_by_name(loaded: bool) -> None:
 def test_a_state_that_lacks_an_array_or_its_settings_is_refused() -> None:
     held = resumed(None, Settings()).copies()
     del held["ring"]
-    with pytest.raises(SchemaMismatch, match="must have ring of shape and type .*, was None"):
+    with pytest.raises(SchemaMismatch, match=r"must have ring of shape and type .*, was None"):
         resumed(FoldState("f", 1, held), Settings())
-    with pytest.raises(SchemaMismatch, match="must be of the settings .*, was of none"):
+    with pytest.raises(SchemaMismatch, match=r"must be of the settings .*, was of none"):
         resumed(FoldState("f", 1, empty()), Settings())
 
 
