@@ -284,7 +284,7 @@ LIQUIDATION_SIGMAS = (
 )
 MARGIN_RATIO_MAX = 27
 MARGIN_RATIO_AFTER = 28
-VOLATILITY_FLOOR = 29  # per risk bar, for the liquidation monitor
+VOLATILITY_FLOOR = 29  # of a day, for the liquidation monitor
 STRESS_MOVE = 30  # adverse move of all coins at once that the account is to survive
 N_CONFIG = 31
 OFF = -1.0

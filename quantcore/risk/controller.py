@@ -113,7 +113,7 @@ _SYMBOL = constant(Rule.SYMBOL_CONCENTRATION)
 _CLUSTER = constant(Rule.CLUSTER_CONCENTRATION)
 _LIQUIDATION = constant(Rule.LIQUIDATION_PROBABILITY)
 
-# Rows of the scratch array: weights held, wanted before the limits and after them, volatility per risk bar, factor of
+# Rows of the scratch array: weights held, wanted before the limits and after them, volatility of a day, factor of
 # the cluster limits; how much less than the floor the volatility is, and weights enlarged by that.
 HELD, BASE, WANTED, VOLATILITY, FACTOR, CALM, WILD = range(7)
 N_WORK = 7
@@ -253,6 +253,7 @@ def check_risk(
     climb(account, journal, ts, config, on_risk_bar)
     level, equity = risk[LEVEL], account.cash[EQUITY]
     scale = config[REDUCE_SCALE] if level == _REDUCE else 1.0
+    per_day = DAY_US / config[RISK_BAR_US]
     for s in range(len(account.held)):
         weight = targets[decision, s] if decision >= 0 else math.nan
         held = _held_weight(account, rules, market, row, s, equity)
@@ -261,12 +262,11 @@ def check_risk(
             base = held * scale if level == _REDUCE and before == _NORMAL else held
         base = 0.0 if level >= _HALT else base
         work[HELD, s], work[BASE, s], work[WANTED, s] = held, base, base
-        work[VOLATILITY, s] = math.sqrt(account.pairs[0, s, s])
+        work[VOLATILITY, s] = math.sqrt(account.pairs[0, s, s] * per_day)
         work[CALM, s] = max(config[VOLATILITY_FLOOR] / work[VOLATILITY, s], 1.0)
         allowed[0, s], forced[s] = weight, False
     if not equity > 0.0:
         return
-    per_day = DAY_US / config[RISK_BAR_US]
     _limit(account, rules, journal, ts, config, work, per_day)
     for s in range(len(account.held)):
         held, base, may = work[HELD, s], work[BASE, s], work[WANTED, s]
@@ -274,13 +274,13 @@ def check_risk(
         forced[s] = limited and abs(may) < abs(held) - _SAME
         if limited or base != held or not math.isnan(allowed[0, s]):
             allowed[0, s] = may
-    risk[VAR] = config[VAR_SIGMAS] * math.sqrt(_variance(account.pairs, work, HELD) * per_day)
     for s in range(len(account.held)):
         work[WILD, s] = work[HELD, s] * work[CALM, s]
         work[VOLATILITY, s] *= work[CALM, s]
-    wild = math.sqrt(_variance(account.pairs, work, WILD) * per_day)
+    sigma, wild = _deviations(account.pairs, work, HELD, WILD, per_day)
+    risk[VAR] = config[VAR_SIGMAS] * sigma
     risk[LIQUIDATION_CHANCE] = account_chance(
-        account, rules, work[HELD], work[VOLATILITY], equity, per_day, wild
+        account, rules, work[HELD], work[VOLATILITY], equity, wild
     )
 
 
@@ -308,7 +308,7 @@ def _limit(  # noqa: C901 - one limit after another, in the order that keeps the
         any_wanted = True
         cap, rule = config[SYMBOL_MAX], _SYMBOL
         ceiling = symbol_ceiling(
-            rules, s, weight * equity, work[VOLATILITY, s] * work[CALM, s], per_day,
+            rules, s, weight * equity, work[VOLATILITY, s] * work[CALM, s],
             config[LIQUIDATION_SIGMAS], config[STRESS_MOVE],
         )  # fmt: skip
         if ceiling < cap:
@@ -344,15 +344,14 @@ def _limit(  # noqa: C901 - one limit after another, in the order that keeps the
         _bind(account, journal, ts, NONE, _LEVERAGE, config[LEVERAGE_MAX], gross)
         bound += 2.0**_LEVERAGE
         factor = config[LEVERAGE_MAX] / gross
-    sigma = math.sqrt(_variance(account.pairs, work, WANTED) * per_day)
+    for s in range(n):
+        work[WILD, s] = work[WANTED, s] * work[CALM, s]
+    sigma, wild = _deviations(account.pairs, work, WANTED, WILD, per_day)
     at_risk = config[VAR_SIGMAS] * sigma
     if at_risk > config[VAR_MAX]:
         _bind(account, journal, ts, NONE, _DAILY_VAR, config[VAR_MAX], at_risk)
         bound += 2.0**_DAILY_VAR
         factor = min(factor, config[VAR_MAX] / at_risk)
-    for s in range(n):
-        work[WILD, s] = work[WANTED, s] * work[CALM, s]
-    wild = math.sqrt(_variance(account.pairs, work, WILD) * per_day)
     ceiling = account_ceiling(
         rules, work[WANTED], equity, wild, config[LIQUIDATION_SIGMAS], config[STRESS_MOVE]
     )
@@ -372,47 +371,54 @@ def _limit_clusters(
 ) -> float:
     """Scale the members of every cluster that is too large, each by its tightest; the order of symbols is nothing."""
     n, pairs = len(account.held), account.pairs
+    correlation = (
+        config[CLUSTER_CORRELATION] * config[RISK_BAR_US] / DAY_US
+    )  # of a risk bar's covariance
     bound = 0.0
     for s in range(n):
         work[FACTOR, s] = 1.0
     for s in range(n):
-        if work[WANTED, s] == 0.0:
+        weight = work[WANTED, s]
+        if weight == 0.0:
             continue
+        side = 1.0 if weight > 0.0 else -1.0
+        least = correlation * work[VOLATILITY, s]
         total = 0.0
         for j in range(n):
-            if _together(pairs, work, config[CLUSTER_CORRELATION], s, j):
-                total += abs(work[WANTED, j])
+            # Together: of one side and correlated, or of two sides and correlated the other way round.
+            both = side * work[WANTED, j]
+            alike = pairs[0, s, j] if both > 0.0 else -pairs[0, s, j]
+            total += abs(both) if alike >= least * work[VOLATILITY, j] or j == s else 0.0
         if total > config[CLUSTER_MAX]:
             _bind(account, journal, ts, NONE, _CLUSTER, config[CLUSTER_MAX], total)
             bound = 2.0**_CLUSTER
+            most = config[CLUSTER_MAX] / total
             for j in range(n):
-                if _together(pairs, work, config[CLUSTER_CORRELATION], s, j):
-                    work[FACTOR, j] = min(work[FACTOR, j], config[CLUSTER_MAX] / total)
+                both = side * work[WANTED, j]
+                alike = pairs[0, s, j] if both > 0.0 else -pairs[0, s, j]
+                if alike >= least * work[VOLATILITY, j] or j == s:
+                    work[FACTOR, j] = min(work[FACTOR, j], most)
     for s in range(n):
         work[WANTED, s] *= work[FACTOR, s]
     return bound
 
 
 @inner()
-def _together(pairs: FloatArray, work: FloatArray, least: float, s: int, j: int) -> bool:
-    both = work[WANTED, s] * work[WANTED, j]
-    same = pairs[0, s, j] * (1.0 if both > 0.0 else -1.0)
-    return both != 0.0 and (s == j or same >= least * work[VOLATILITY, s] * work[VOLATILITY, j])
-
-
-@inner()
-def _variance(pairs: FloatArray, work: FloatArray, which: int) -> float:
-    """Return a portfolio's variance per risk bar; 0 where estimates that do not fit together would make it less."""
-    total = 0.0
+def _deviations(
+    pairs: FloatArray, work: FloatArray, plain: int, wild: int, bars: float
+) -> tuple[float, float]:
+    """Return the volatilities of two portfolios over some risk bars; 0 where estimates that do not fit say less."""
+    first = second = 0.0
     for i in range(pairs.shape[1]):
-        weight = work[which, i]
-        if weight == 0.0:
+        if work[plain, i] == 0.0:
             continue
-        row = 0.5 * weight * pairs[0, i, i]
+        row, wild_row = 0.5 * work[plain, i] * pairs[0, i, i], 0.5 * work[wild, i] * pairs[0, i, i]
         for j in range(i):
-            row += work[which, j] * pairs[0, i, j]
-        total += 2.0 * weight * row
-    return max(total, 0.0)
+            row += work[plain, j] * pairs[0, i, j]
+            wild_row += work[wild, j] * pairs[0, i, j]
+        first += 2.0 * work[plain, i] * row
+        second += 2.0 * work[wild, i] * wild_row
+    return math.sqrt(max(first, 0.0) * bars), math.sqrt(max(second, 0.0) * bars)
 
 
 @inner()

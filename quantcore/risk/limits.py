@@ -222,9 +222,7 @@ def configure(number: FloatArray, settings: RiskSettings, bar_us: int) -> None:
     chance = settings.liquidation_probability_max
     number[LIQUIDATION_SIGMAS] = 0.0 if chance is None else sigmas_of_chance(chance)
     number[STRESS_MOVE] = settings.stress_move
-    number[VOLATILITY_FLOOR] = settings.volatility_floor * math.sqrt(
-        risk_bar / (DAYS_PER_YEAR * DAY_US)
-    )
+    number[VOLATILITY_FLOOR] = settings.volatility_floor / math.sqrt(DAYS_PER_YEAR)
 
 
 def start_risk(n_symbols: int, bar_us: int) -> tuple[FloatArray, FloatArray]:

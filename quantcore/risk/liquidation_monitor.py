@@ -100,10 +100,10 @@ def _rate(rules: Rules, s: int, notional: float) -> float:
 
 @inner()
 def symbol_ceiling(
-    rules: Rules, s: int, notional: float, volatility: float, per_day: float, sigmas: float, stress: float
+    rules: Rules, s: int, notional: float, volatility: float, sigmas: float, stress: float
 ) -> float:  # fmt: skip
     """Return the largest leverage at which a position alone keeps the probability, and outlives the stress."""
-    move = max(sigmas * volatility * math.sqrt(per_day), stress)
+    move = max(sigmas * volatility, stress)
     return 1.0 / (move + _rate(rules, s, notional)) if move > 0.0 else math.inf
 
 
@@ -125,8 +125,7 @@ def account_ceiling(
 
 @inner()
 def account_chance(
-    account: Account, rules: Rules, weights: FloatArray, volatility: FloatArray, equity: float, per_day: float,
-    sigma: float,
+    account: Account, rules: Rules, weights: FloatArray, volatility: FloatArray, equity: float, sigma: float,
 ) -> float:  # fmt: skip
     """Return the probability that the account, or one of its isolated positions, is liquidated within a day."""
     survival, needed, cross = 1.0, 0.0, False
@@ -138,7 +137,7 @@ def account_chance(
             position = account.position
             own = position[s, MARGIN] + position[s, QTY] * (position[s, MARK] - position[s, ENTRY])
             room = own / (abs(weights[s]) * equity) - rate
-            survival *= 1.0 - chance_of_sigmas(room / (volatility[s] * math.sqrt(per_day)))
+            survival *= 1.0 - chance_of_sigmas(room / volatility[s])
         else:
             needed += abs(weights[s]) * rate
             cross = True

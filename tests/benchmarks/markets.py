@@ -14,6 +14,7 @@ from quantcore.account_plane import (
 from quantcore.data.instruments import Bracket, Instrument
 from quantcore.exits import ExitSettings
 from quantcore.frames import Bars, Settlements, no_settlements
+from quantcore.risk.limits import RiskSettings
 from quantcore.timegrid import HOUR_US, interval_us, to_us
 from quantcore.types import FloatArray
 
@@ -58,7 +59,9 @@ def market(n_bars: int, n_symbols: int, *, interval: str = "1m", funding: bool =
     )
 
 
-def plane(bars: Bars, *, stop_loss: float | None = None) -> AccountPlane:
+def plane(
+    bars: Bars, *, stop_loss: float | None = None, risk: RiskSettings | None = None
+) -> AccountPlane:
     """A cross account at 5x with fees, slippage, two brackets and a no-trade band of 1 %."""
     return account_plane(
         [_instrument(symbol) for symbol in bars.symbols],
@@ -82,6 +85,7 @@ def plane(bars: Bars, *, stop_loss: float | None = None) -> AccountPlane:
         exits=ExitSettings(
             stop_loss=stop_loss, take_profit=None, trailing_stop=None, time_exit=None
         ),
+        risk=risk,
     )
 
 
