@@ -15,14 +15,15 @@ def main(cfg: DictConfig) -> int:
     from quantcore.backtest.experiment import run_configured
     from quantcore.backtest.metrics import compute_metrics
     from quantcore.backtest.outlook import outlook
-    from quantcore.backtest.summary import print_folder, print_summary
+    from quantcore.backtest.summary import print_folder, print_heading, print_summary
     from quantcore.config import writable_folder
 
     runs = writable_folder(cfg.runs, key="runs")
     run = run_configured(cfg)
+    print_heading(run, experiment=cfg.name)
     ahead = outlook(run, curves(run))
     metrics = compute_metrics(run, ahead=ahead)
-    print_summary(run, metrics, experiment=cfg.name)
+    print_summary(run, metrics)
     from quantcore.backtest.report import write_run  # the page's libraries, after the first lines
 
     print_folder(write_run(run, runs, "backtest", cfg.name, metrics=metrics, ahead=ahead))

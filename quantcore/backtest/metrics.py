@@ -175,7 +175,7 @@ def compute_metrics(
     trips = run_trades(run) if trades is None else trades
     told = outlook(run, curve) if ahead is None else ahead
     values: dict[str, Any] = {
-        **_span(run),
+        **span(run),
         "capital": run.capital,
         "final_equity": float(curve.equity[-1]),
         **_returns(curve),
@@ -217,7 +217,8 @@ def check_conservation(run: Run, paid: Costs) -> None:
         )
 
 
-def _span(run: Run) -> dict[str, Any]:
+def span(run: Run) -> dict[str, Any]:
+    """Return ``start end bars symbols`` of `metrics.json`: what was traded, and when."""
     stamps = run.tables["equity"]["ts"]
     targets = run.tables["targets"]
     panel = targets.drop(columns="ts", errors="ignore")

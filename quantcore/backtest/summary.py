@@ -18,6 +18,7 @@ from quantcore.backtest.markup import (
     share,
     whole,
 )
+from quantcore.backtest.metrics import span
 from quantcore.backtest.result import Run
 from quantcore.backtest.scorecard import Score, inline
 from quantcore.backtest.verdict import Findings, findings, is_limit
@@ -32,13 +33,37 @@ WIDTH = 100
 """Columns to which the summary is held on wide terminals."""
 
 
-def print_summary(
-    run: Run,
-    metrics: Mapping[str, Any],
-    *,
-    experiment: str,
-    console: Console | None = None,
-) -> None:
+def print_heading(run: Run, *, experiment: str, console: Console | None = None) -> None:
+    """Print what was run and what became of the money: at once, before anything is estimated from it.
+
+    Parameters
+    ----------
+    run : Run
+        The finished run.
+    experiment : str
+        Its name.
+    console : rich Console or None
+        Where to print; stdout if None. Colours appear on a terminal only.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    screen = Console(highlight=False) if console is None else console
+    about = span(run)
+    head = Text(experiment, style="bold")
+    head.append(
+        f"  {str(about['start'])[:10]} to {str(about['end'])[:10]}, {plural(about['symbols'], 'symbol')}, "
+        f"{run.interval} decisions",
+        style="dim",
+    )
+    width = min(screen.width, WIDTH)
+    screen.print(head, width=width)
+    final = float(run.tables["equity"]["equity"].iloc[-1])
+    screen.print(Text(f"{money(run.capital)} USDT became {money(final)}."), width=width)
+    screen.file.flush()
+
+
+def print_summary(run: Run, metrics: Mapping[str, Any], *, console: Console | None = None) -> None:
     """Print a run's summary, before its report is written: that takes longer than the run.
 
     Parameters
@@ -47,8 +72,6 @@ def print_summary(
         The finished run.
     metrics : mapping of str to Any
         `metrics.json`.
-    experiment : str
-        For the heading.
     console : rich Console or None
         Where to print; stdout if None. Colours appear on a terminal only.
     """
@@ -57,12 +80,6 @@ def print_summary(
 
     screen = Console(highlight=False) if console is None else console
     width = min(screen.width, WIDTH)
-    span = f"{str(metrics['start'])[:10]} to {str(metrics['end'])[:10]}"
-    head = Text(experiment, style="bold")
-    head.append(
-        f"  {span}, {plural(metrics['symbols'], 'symbol')}, {run.interval} decisions", style="dim"
-    )
-    screen.print(head, width=width)
     found = findings(run, metrics, curves(run))
     screen.print(Text(found.verdict), width=width)
     if found.traded:

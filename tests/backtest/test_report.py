@@ -23,7 +23,7 @@ from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.report import write_run
 from quantcore.backtest.result import RUN_TABLES, Run
 from quantcore.backtest.scorecard import scorecard, verdict_line
-from quantcore.backtest.summary import print_folder, print_summary
+from quantcore.backtest.summary import print_folder, print_heading, print_summary
 from quantcore.backtest.tearsheet import compose, tearsheet
 from quantcore.backtest.verdict import findings, refusals
 
@@ -335,7 +335,8 @@ def test_the_last_line_printed_is_the_folder(run: Run, tmp_path: Path, width: in
     out = io.StringIO()
     metrics = compute_metrics(run)
     console = Console(file=out, width=width)
-    print_summary(run, metrics, experiment="fake", console=console)
+    print_heading(run, experiment="fake", console=console)
+    print_summary(run, metrics, console=console)
     print_folder(folder, console=console)
     lines = out.getvalue().splitlines()
     assert lines[-1] == str(folder)
