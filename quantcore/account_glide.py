@@ -13,6 +13,7 @@ from quantcore.kernels.compiled import inner
 from quantcore.kernels.curve import record
 from quantcore.kernels.fills import reaches, trades_through
 from quantcore.kernels.layout import (
+    ACTIVE_ROUTES,
     CALLBACK,
     CANCEL_TS,
     CAP,
@@ -50,6 +51,7 @@ from quantcore.kernels.layout import (
     SYMBOL_MAX,
     TIER,
     TIME_EXIT_US,
+    TOUCH_SHARE,
     TYPE,
     WALLET,
     WORKING,
@@ -109,7 +111,7 @@ def glide(  # noqa: C901 - what ends a block is read in one place
             length *= 2
         calm = wanted
         if account.counter[OPEN_ORDERS] > 0:
-            calm = _untouched(account, market, row, calm)
+            calm = _untouched(account, market, row, calm, config[TOUCH_SHARE] > 0.0)
         calm = _far_from_liquidation(account, rules, market, scratch, row, calm)
         if guarded:
             # What a limit makes of a target is the step's to say.
@@ -130,7 +132,9 @@ def glide(  # noqa: C901 - what ends a block is read in one place
 
 @inner()
 def _at_rest(account: Account, exits: bool) -> bool:
-    """Return whether every open order rests and every position has its protective orders."""
+    """Return whether every open order rests, no route is worked and every position has its protective orders."""
+    if account.counter[ACTIVE_ROUTES] > 0:
+        return False
     for k in range(account.counter[OPEN_ORDERS]):
         ticket = account.ticket[k]
         if ticket[SEEN] == 0 or ticket[TYPE] == MARKET or ticket[CANCEL_TS] != NEVER:
@@ -183,7 +187,7 @@ def _without_target(targets: FloatArray, decisions: IntArray, row: int, n: int) 
 
 
 @inner()
-def _untouched(account: Account, market: Market, row: int, n: int) -> int:
+def _untouched(account: Account, market: Market, row: int, n: int, touches: bool) -> int:
     """Return how many of `n` rows reach no resting order."""
     for k in range(account.counter[OPEN_ORDERS]):
         s, side = account.ticket[k, SYMBOL], account.ticket[k, SIDE]
@@ -194,7 +198,8 @@ def _untouched(account: Account, market: Market, row: int, n: int) -> int:
             at = unsigned(row + r)
             low, high = market.low[at, s], market.high[at, s]
             if kind == LIMIT:
-                if trades_through(side, limit, low, high):
+                touched = touches and (low if side > 0 else high) == limit
+                if touched or trades_through(side, limit, low, high):
                     n = r
                     break
                 continue

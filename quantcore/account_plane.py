@@ -16,6 +16,8 @@ import numpy as np
 from quantcore.account_step import scan
 from quantcore.data.instruments import Instrument, decimal_fraction
 from quantcore.errors import ConfigError, SchemaMismatch
+from quantcore.execution import router
+from quantcore.execution.settings import ROUTER_INTERVAL_US, ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
@@ -28,7 +30,7 @@ from quantcore.timegrid import interval_us, to_us
 from quantcore.types import FloatArray, IntArray, MarginType
 
 KIND = "account"
-VERSION = 2
+VERSION = 3
 OPEN_ORDERS_MAX = 200
 """Room for open orders per account; the exchange allows 200 per symbol (BINANCE.md)."""
 
@@ -95,37 +97,6 @@ class AccountSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionSettings:
-    """What trading costs beside fees, and how long an order takes.
-
-    Parameters
-    ----------
-    half_spread_bps, slippage_bps : float
-        Added to the price of every taker fill, in basis points, >= 0.
-    latency_ms : float
-        From decision to venue; rounded up to whole execution bars, at least the next open.
-    maker_fee, taker_fee : float or None
-        Fractions of notional that replace the instruments' own.
-    """
-
-    half_spread_bps: float
-    slippage_bps: float
-    latency_ms: float
-    maker_fee: float | None
-    taker_fee: float | None
-
-    def __post_init__(self) -> None:
-        for name in ("half_spread_bps", "slippage_bps", "latency_ms"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0.0):
-                raise ValueError(f"{name} must be >= 0, was {value}")
-        for name in ("maker_fee", "taker_fee"):
-            value = getattr(self, name)
-            if value is not None and not -0.01 <= value <= 0.01:
-                raise ValueError(f"{name} must be in [-0.01, 0.01] or null, was {value}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Events:
     """What happened in a scan, in order: rows of `kernels.layout.Journal`."""
 
@@ -160,6 +131,8 @@ class AccountPlane:
         """Return the state of a fresh account that holds the capital and no position."""
         n_symbols = len(self.symbols)
         guarded = self.config[at.RISK_BAR_US] != at.OFF
+        routed = self.config[at.POST_ONLY] != at.OFF
+        route, quote = router.idle_routes(n_symbols if routed else 0)
         risk, pairs = start_risk(n_symbols if guarded else 0, int(self.config[at.BAR_US]))
         position = np.zeros((n_symbols, at.N_POSITION))
         position[:, at.LEVERAGE_SET] = self.rules.rate[:, at.LEVERAGE]
@@ -180,6 +153,9 @@ class AccountPlane:
                 "ticket": np.zeros((OPEN_ORDERS_MAX, at.N_TICKET), dtype=np.int64),
                 "risk": risk,
                 "pairs": pairs,
+                "route": route,
+                "quote": quote,
+                "liquidity": np.zeros((0, at.N_LIQUIDITY)),
             },
         )
 
@@ -225,16 +201,7 @@ class AccountPlane:
                 f"targets must have shape (n_decisions, {bars.n_symbols}), had {weights.shape}"
             )
         held = state.copies()
-        account = Account(
-            held["cash"],
-            held["counter"],
-            held["position"],
-            held["held"],
-            held["order"],
-            held["ticket"],
-            held["risk"],
-            held["pairs"],
-        )
+        account = Account(**{name: held[name] for name in Account._fields})
         paid = settlement_rows(bars, missing_rate=self.missing_funding_rate)
         inside = (self.flow_time_us >= bars.ts_us[0] - interval_us(self.interval)) & (
             self.flow_time_us < bars.ts_us[-1]
@@ -310,6 +277,11 @@ def account_plane(
     ):
         value = getattr(exits, name)
         number[column] = at.OFF if value is None else value
+    if execution.resting is not None:
+        number[at.QUEUE_AHEAD] = execution.resting.queue_ahead
+    number[at.TOUCH_SHARE] = 0.0 if execution.resting is None else execution.resting.touch_share
+    if execution.router is not None and bar_us <= ROUTER_INTERVAL_US:
+        router.configure(number, execution.router)
     number[at.TIME_EXIT_US] = at.OFF if exits.time_exit is None else exits.time_exit * bar_us
     if risk is not None:
         check_stage(risk, account.capital)
@@ -350,6 +322,7 @@ def compile_rules(
         rate[s, at.TAKER_FEE] = _given(execution.taker_fee, instrument.taker_fee)
         rate[s, at.LIQUIDATION_FEE] = instrument.liquidation_fee
         rate[s, at.TAKER_COST] = (execution.half_spread_bps + execution.slippage_bps) * 1e-4
+        rate[s, at.HALF_SPREAD] = execution.half_spread_bps * 1e-4
         rate[s, at.NOTIONAL_MAX] = max(b.cap for b in allowed)
         step = decimal_fraction(instrument.step_size)
         tick = decimal_fraction(instrument.tick_size)
@@ -390,7 +363,16 @@ def market_arrays(bars: Bars) -> Market:
         bars.array("mark_high") if bars.has("mark_high") else high,
         bars.array("mark_low") if bars.has("mark_low") else low,
         bars.array("mark_price") if bars.has("mark_price") else close,
+        bars.array("volume") if bars.has("volume") else _unknown(bars.n_symbols),
     )
+
+
+def _unknown(n_symbols: int) -> FloatArray:
+    row = np.full((1, n_symbols), np.nan)
+    row.flags.writeable = (
+        False  # as the bars' own: numba would compile the scan once more for one that is not
+    )
+    return row
 
 
 def _weights(n_symbols: int, targets: FloatArray | None) -> FloatArray:
@@ -423,12 +405,12 @@ def _events_per_bar(
     account: Account, settlement_row: IntArray, flow_row: IntArray, script: OrderScript
 ) -> int:
     # More rows than any bar can fill: an order ends once, with notes; a symbol is liquidated at most twice, plans
-    # one order and guards itself with three.
+    # one order or has a few of its router's, and guards itself with three.
     due = sum(
         int(np.bincount(rows).max()) if len(rows) else 0
         for rows in (settlement_row, flow_row, script.whole[:, at.SCRIPT_ROW])
     )
-    return 8 * len(account.ticket) + 40 * len(account.held) + 6 * due + 64
+    return 8 * len(account.ticket) + 70 * len(account.held) + 6 * due + 64
 
 
 def _new_journal(room: int, n_decisions: int, full_curve: bool) -> Journal:

@@ -9,9 +9,11 @@ from numba import njit
 
 from quantcore.account_glide import BLOCK, N_SCRATCH, glide
 from quantcore.execution.exits import guard_positions
+from quantcore.execution.routing import hear_orders, work_routes
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.curve import record
 from quantcore.kernels.layout import (
+    ACTIVE_ROUTES,
     BAR_US,
     CLOSE_POSITION,
     COVARIANCE_DECAY,
@@ -22,6 +24,7 @@ from quantcore.kernels.layout import (
     FORMER_MARK,
     LAST_TS,
     LATENCY_US,
+    LEVEL,
     LOTS,
     MARK,
     NAV_RATE,
@@ -30,6 +33,7 @@ from quantcore.kernels.layout import (
     OPEN_ORDERS,
     PEAK,
     PEAK_NAV,
+    POST_ONLY,
     RISK_BAR_US,
     SCRIPT_CANCEL,
     SCRIPT_CLIENT,
@@ -50,6 +54,7 @@ from quantcore.kernels.layout import (
     TAKE_PROFIT,
     TAKER_FEE,
     TIME_EXIT_US,
+    TOUCH_SHARE,
     TRAILING_STOP,
     WALLET,
     YES,
@@ -66,26 +71,29 @@ from quantcore.kernels.ledger import (
     pay_funding,
 )
 from quantcore.kernels.liquidation import AT_CLOSE, mark_at, test_margin, value
-from quantcore.kernels.matching import arrive, trade_inside
+from quantcore.kernels.matching import arrive, trade_inside, trade_touched
 from quantcore.kernels.memory import lent
 from quantcore.kernels.orders import (
+    LIMIT,
     ON_MARK,
     TRAILING,
     cancel_all,
     due_cancels,
     follow,
     place,
+    queue_up,
     request_cancel,
 )
 from quantcore.risk.controller import N_WORK, begin_day, calls, check_risk, observe_returns
 from quantcore.risk.liquidation_monitor import reduce_in_emergency
 from quantcore.risk.sizer import asks, hold_what_fits, plan_targets
 from quantcore.timegrid import DAY_US
-from quantcore.types import BoolArray, FillReason, FloatArray, IntArray
+from quantcore.types import BoolArray, FillReason, FloatArray, IntArray, RiskLevel
 
 RECORD_ONLY = -2
 """A row of `decisions` at which the curve is recorded and nothing is decided."""
 
+_HALT = float(RiskLevel.HALT)
 _SCRIPT = constant(FillReason.SCRIPT)
 _SETTLEMENT = constant(FillReason.SETTLEMENT)
 
@@ -115,7 +123,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
     for s in range(len(account.held)):
         endings |= rules.size[s, ENDS_US] <= market.ts_us[stop - 1]
     scratch = np.empty((N_SCRATCH, BLOCK))
-    guarded = config[RISK_BAR_US] != OFF
+    guarded, routed = config[RISK_BAR_US] != OFF, config[POST_ONLY] != OFF
     work, allowed = np.empty((N_WORK, len(account.held))), np.empty((1, len(account.held)))
     forced = np.zeros(len(account.held), dtype=np.bool_)
     paid = _first(settlement[:, SETTLEMENT_ROW], start)
@@ -163,7 +171,9 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             if not at_close:
                 at_close = True
                 busy = endangered or endings or account.counter[OPEN_ORDERS] > 0
-                if busy and _trade_on(account, rules, journal, market, row, endangered, endings):
+                if busy and _trade_on(
+                    account, rules, journal, market, row, config, endangered, endings
+                ):
                     continue
             if not (endangered and test_margin(account, rules, journal, market, row, YES)):
                 break
@@ -175,6 +185,8 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             account.cash[PEAK_NAV] = nav
         decision = decisions[row] if len(decisions) > 0 else row
         emergency = False
+        if routed and account.counter[ACTIVE_ROUTES] > 0:
+            hear_orders(account, rules, journal, market, row, config)
         if guarded:
             if nav > account.risk[PEAK]:
                 account.risk[PEAK] = nav
@@ -189,9 +201,9 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             if len(journal.curve) > 1:
                 record(account, rules, journal, curve, pnl, maintenance, gross, net)
         if guarded:
-            if not emergency and asks(
-                account, rules, market, row, config, allowed, 0, equity, forced
-            ):
+            # What an emergency asks for is less than any plan; only a halt closes more.
+            plans = not emergency or account.risk[LEVEL] >= _HALT
+            if plans and asks(account, rules, market, row, config, allowed, 0, equity, forced):
                 plan_targets(account, rules, journal, market, row, config, allowed[0], forced)
         elif decision >= 0 and asks(
             account, rules, market, row, config, targets, decision, equity, forced
@@ -204,6 +216,8 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             sent += 1
         if exits:
             guard_positions(account, rules, journal, market, row, config)
+        if routed:
+            work_routes(account, rules, journal, market, row, config)
         row += 1
     return stop
 
@@ -252,6 +266,7 @@ def _trade_on(
     journal: Journal,
     market: Market,
     row: int,
+    config: FloatArray,
     endangered: bool,
     endings: bool,
 ) -> bool:
@@ -261,6 +276,8 @@ def _trade_on(
         # Orders inside the bar do not know its closing marks yet; the positions are valued once more after them.
         _copy_marks(account, FORMER_MARK, MARK)
         trade_inside(account, rules, journal, market, row, YES)
+        if config[TOUCH_SHARE] > 0.0:
+            trade_touched(account, rules, journal, market, row, config[TOUCH_SHARE])
         follow(account, market, row)
         changed = True
     if endings:
@@ -347,7 +364,9 @@ def _send_scripted(
         basis = mark if whole[SCRIPT_WORKING] == ON_MARK else last
         stop = basis * (1.0 + side * callback)
     lots = ZERO if whole[SCRIPT_FLAGS] & CLOSE_POSITION else whole[SCRIPT_LOTS]
-    place(
-        account, rules, journal, ts, delay, s, side, kind, whole[SCRIPT_TIF], lots, whole[SCRIPT_FLAGS],
+    rule = place(
+        account, rules, journal, ts, ts, delay, s, side, kind, whole[SCRIPT_TIF], lots, lots, whole[SCRIPT_FLAGS],
         whole[SCRIPT_WORKING], _SCRIPT, whole[SCRIPT_CLIENT], price, stop, callback, mark, last,
     )  # fmt: skip
+    if rule < 0 and kind == LIMIT:
+        queue_up(account, market, row, config, s)

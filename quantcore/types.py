@@ -99,6 +99,8 @@ class Stage(IntEnum):
     ACCOUNT = 3
     CONTROLLER = 4
     LIQUIDATION_MONITOR = 5
+    ROUTER = 6
+    SLIPPAGE = 7
 
 
 class Rule(IntEnum):
@@ -128,6 +130,7 @@ class Rule(IntEnum):
     LIQUIDATION_PROBABILITY = 21
     MARGIN_RATIO = 22
     COOL_DOWN = 23
+    EXPECTED_COST = 24
 
 
 class Action(IntEnum):

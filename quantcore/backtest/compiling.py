@@ -13,11 +13,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings, account_plane
+from quantcore.account_plane import (
+    AccountSettings,
+    account_plane,
+)
 from quantcore.account_step import scan
 from quantcore.backtest.result import SCHEMAS
 from quantcore.backtest.trades import round_trips
 from quantcore.data.instruments import load_instruments
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import NO_EXITS
 from quantcore.finance.bootstrap import bootstrap_max_drawdown, bootstrap_sharpe
 from quantcore.finance.first_passage import first_passage

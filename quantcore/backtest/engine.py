@@ -13,7 +13,6 @@ from quantcore.account_plane import (
     AccountPlane,
     AccountSettings,
     Events,
-    ExecutionSettings,
     account_plane,
 )
 from quantcore.account_step import RECORD_ONLY
@@ -23,6 +22,7 @@ from quantcore.data.instruments import Instrument, load_instruments
 from quantcore.data.sources import MarketData
 from quantcore.data.universe import survivorship_note
 from quantcore.errors import ConfigError, DataGap, QuantcoreError
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import exits_of
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings
+from quantcore.account_plane import (
+    AccountSettings,
+)
 from quantcore.backtest.compiling import begin_compiling
 from quantcore.backtest.engine import run_backtest
 from quantcore.backtest.result import Run
@@ -18,6 +20,7 @@ from quantcore.config import build, compose, config_hash, resolved_yaml
 from quantcore.data.instruments import FACTS
 from quantcore.data.sources import DataSource
 from quantcore.data.universe import UniverseSettings
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.regime.detector import RegimeSettings
 from quantcore.risk.limits import RiskSettings
 from quantcore.signal_plane import SignalSettings

@@ -6,7 +6,10 @@ import math
 
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
+    ASKED,
+    ASKED_LOTS,
     CANCEL_TS,
+    CLIENT,
     CLOSE_POSITION,
     DECISION_TS,
     ENTRY,
@@ -22,12 +25,14 @@ from quantcore.kernels.layout import (
     ORDER_LOTS,
     REASON,
     RESTING,
+    ROUTED,
     SIDE,
     STOP_LOSS,
     SYMBOL,
     TAKE_PROFIT,
     TIME_EXIT_US,
     TRAILING_STOP,
+    YES,
     ZERO,
     Account,
     Journal,
@@ -35,7 +40,17 @@ from quantcore.kernels.layout import (
     Rules,
     constant,
 )
-from quantcore.kernels.orders import CANCELED, MARKET, PROFIT, STOP, TRAILING, end_order, place
+from quantcore.kernels.orders import (
+    CANCELED,
+    MARKET,
+    PROFIT,
+    STOP,
+    TRAILING,
+    ask,
+    end_order,
+    expected_lots,
+    place,
+)
 from quantcore.kernels.rules import tick_nearest
 from quantcore.types import FillReason, FloatArray, Rule, WorkingType
 
@@ -81,6 +96,8 @@ def _withdraw(
     for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
         reason = account.ticket[k, REASON]
         if account.ticket[k, SYMBOL] == s and _STOP_LOSS <= reason <= _TIME_EXIT:
+            if account.ticket[k, CLIENT] <= ROUTED:
+                continue  # the router's own, which closes the position
             if keep_trailing and reason in (_TRAILING, _TIME_EXIT):
                 continue
             if delay_us > 0:
@@ -148,7 +165,7 @@ def _send(
     last = market.close[row, s]
     last = last if last > 0.0 else mark
     rule = place(
-        account, rules, journal, ts, delay, s, side, kind, ZERO, ZERO, _CLOSE, working, reason, NONE,
+        account, rules, journal, ts, ts, delay, s, side, kind, ZERO, ZERO, ZERO, _CLOSE, working, reason, NONE,
         math.nan, stop, callback, mark, last,
     )  # fmt: skip
     if rule == _WOULD_TRIGGER:
@@ -161,6 +178,15 @@ def _leave(
 ) -> None:  # fmt: skip
     """Close a position at the next open, whatever more the target wanted at the same close."""
     lots = account.held[s, LOTS]
+    if len(account.route) > 0:
+        goal = expected_lots(account, s)
+        if account.held[s, ASKED]:
+            goal = account.held[s, ASKED_LOTS]
+        # The target itself leaves the position, or turns it; else only the exit counts. Both at once.
+        ask(account, s, goal if goal * lots <= 0 else ZERO, reason, YES)
+        if reason != _TIME_EXIT:
+            account.position[s, GUARDED] = 0.0  # if that fails, the next close sees it unguarded
+        return
     side = NONE if lots > 0 else ONE
     for k in range(account.counter[OPEN_ORDERS] - 1, -1, -1):
         ticket = account.ticket[k]
@@ -175,7 +201,7 @@ def _leave(
             return
     mark = account.position[s, MARK]
     place(
-        account, rules, journal, ts, delay, s, side, MARKET, ZERO, ZERO, _CLOSE, _ON_MARK, reason, NONE,
+        account, rules, journal, ts, ts, delay, s, side, MARKET, ZERO, ZERO, ZERO, _CLOSE, _ON_MARK, reason, NONE,
         mark, math.nan, math.nan, mark, mark,
     )  # fmt: skip
 
@@ -195,5 +221,5 @@ def _leave_on_time(
         return
     for k in range(account.counter[OPEN_ORDERS]):
         if account.ticket[k, SYMBOL] == s and account.ticket[k, REASON] == _TIME_EXIT:
-            return
+            return  # on its way
     _leave(account, rules, journal, ts, int(config[LATENCY_US]), s, _TIME_EXIT)

@@ -53,7 +53,42 @@ import numpy as np
 from numba import njit
 
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.layout import NONE, REDUCE_ONLY, ZERO, constant
+from quantcore.kernels.layout import (
+    ARRIVAL,
+    CHILD,
+    CHILD_FLAGS,
+    CHILD_LOTS,
+    CHILD_SIDE,
+    CHILD_TS,
+    CHILDREN,
+    CROSS_AFTER_US,
+    DECIDED_TS,
+    EXPECTED,
+    GOAL,
+    INSIDE_TICKS,
+    N_CONFIG,
+    N_QUOTE,
+    N_ROUTE,
+    NEXT_TS,
+    NONE,
+    OFF,
+    OTHERS_TRADED,
+    PARTICIPATION_MAX,
+    POST_ONLY,
+    QUOTE,
+    REDUCE_ONLY,
+    REFUSED_BY,
+    REQUOTE_AFTER_US,
+    REQUOTE_FRACTION,
+    REQUOTES,
+    REQUOTES_MAX,
+    SLICE_PAUSE_US,
+    SLICED,
+    STATE,
+    URGENT,
+    ZERO,
+    constant,
+)
 from quantcore.kernels.memory import lent
 from quantcore.types import FloatArray, IntArray, Rule
 
@@ -88,30 +123,6 @@ class RouterAction(IntEnum):
     CANCEL = 3
 
 
-# Whole numbers of a route
-STATE = 0
-GOAL = 1  # signed lots of the position that is wanted
-EXPECTED = 2  # signed lots held, so far as the router knows of trades
-URGENT = 3
-DECIDED_TS = 4  # of the decision since which the position moves the same way
-REQUOTES = 5  # since then
-NEXT_TS = 6  # no child is sent before
-CHILDREN = 7  # sent so far: the next child's number
-CHILD = 8  # number of the order that is out, or -1
-CHILD_SIDE = 9
-CHILD_LOTS = 10  # not yet filled
-CHILD_FLAGS = 11  # REDUCE_ONLY or 0
-CHILD_TS = 12  # when it was sent
-SLICED = 13  # whether it was cut, so that a pause follows
-OTHERS_TRADED = 14  # whether something else did since the decision: nothing opens any more
-REFUSED_BY = 15  # rule that ended the goal short of it, or -1
-N_ROUTE = 16
-
-# Prices of a route
-ARRIVAL = 0  # mid price at the decision, NaN if no touch was known
-QUOTE = 1  # of the posted child
-N_ROUTE_PRICE = 2
-
 # Limits of a symbol
 OPEN_MIN_LOTS = 0  # of an order that opens, at this price
 POST_MAX_LOTS = 1
@@ -120,16 +131,6 @@ SLICE_LOTS = 3  # `participation_max` of the volume
 PRICE_TICK_NUMERATOR = 4
 PRICE_TICK_DENOMINATOR = 5
 N_LIMITS = 6
-
-# Places in the parameters
-POST_ONLY = 0
-INSIDE_TICKS = 1
-REQUOTE_AFTER_US = 2
-REQUOTE_FRACTION = 3
-REQUOTES_MAX = 4
-CROSS_AFTER_US = 5
-PARTICIPATION_MAX = 6
-SLICE_PAUSE_US = 7
 
 _IDLE = constant(RouterState.IDLE)
 _PAUSING = constant(RouterState.PAUSING)
@@ -198,28 +199,30 @@ class RouterSettings:
             raise ValueError(f"participation_max must be in (0, 1], was {self.participation_max}")
 
 
+def configure(config: FloatArray, settings: RouterSettings) -> None:
+    """Write the settings into the account's vector of numbers, times in microseconds."""
+    config[POST_ONLY] = settings.post_only
+    config[INSIDE_TICKS] = settings.inside_ticks
+    config[REQUOTE_AFTER_US] = settings.requote_after_seconds * _SECOND_US
+    config[REQUOTE_FRACTION] = settings.requote_bps * 1e-4
+    config[REQUOTES_MAX] = settings.requotes_max
+    config[CROSS_AFTER_US] = settings.cross_after_seconds * _SECOND_US
+    config[PARTICIPATION_MAX] = settings.participation_max
+    config[SLICE_PAUSE_US] = settings.slice_pause_seconds * _SECOND_US
+
+
 def parameters(settings: RouterSettings) -> FloatArray:
-    """Return the settings as the vector that `react` reads, shape ``(8,)``, times in microseconds."""
-    return np.array(
-        [
-            settings.post_only,
-            settings.inside_ticks,
-            settings.requote_after_seconds * _SECOND_US,
-            settings.requote_bps * 1e-4,
-            settings.requotes_max,
-            settings.cross_after_seconds * _SECOND_US,
-            settings.participation_max,
-            settings.slice_pause_seconds * _SECOND_US,
-        ],
-        dtype=np.float64,
-    )
+    """Return the settings as `react` reads them, in a vector that holds nothing else, shape ``(N_CONFIG,)``."""
+    config = np.full(N_CONFIG, OFF)
+    configure(config, settings)
+    return config
 
 
 def idle_routes(symbols: int) -> tuple[IntArray, FloatArray]:
-    """Return idle routes, shapes ``(symbols, N_ROUTE)`` and ``(symbols, N_ROUTE_PRICE)``."""
+    """Return idle routes, shapes ``(symbols, N_ROUTE)`` and ``(symbols, N_QUOTE)``."""
     routes = np.zeros((symbols, N_ROUTE), dtype=np.int64)
     routes[:, [CHILD, REFUSED_BY]] = NONE
-    return routes, np.full((symbols, N_ROUTE_PRICE), np.nan)
+    return routes, np.full((symbols, N_QUOTE), np.nan)
 
 
 @njit(cache=True, error_model="numpy")
@@ -234,14 +237,14 @@ def react(
 
     Parameters
     ----------
-    route, price : int64 array, shape (N_ROUTE,); float64 array, shape (N_ROUTE_PRICE,)
+    route, price : int64 array, shape (N_ROUTE,); float64 array, shape (N_QUOTE,)
         The symbol's row of `idle_routes`. After POST and CROSS they hold the order to send: its number in `CHILD`,
         `CHILD_SIDE`, `CHILD_LOTS`, `CHILD_FLAGS` and, for a post-only order, its price in `QUOTE`. After CANCEL the
         order in `CHILD` is to be cancelled.
     limits : int64 array, shape (N_LIMITS,)
         What the exchange takes at this price, and the lots of a slice: at least the smallest order is sent.
-    parameters : float64 array, shape (8,)
-        From `parameters`.
+    parameters : float64 array, shape (N_CONFIG,)
+        From `parameters`, or the account's own.
     held : int
         Signed lots held after this event and before any later one.
     event : int
@@ -263,6 +266,15 @@ def react(
         A `RouterAction`.
     """
     route, price, limits, parameters = lent(route), lent(price), lent(limits), lent(parameters)
+    return move(route, price, limits, parameters, held, event, child, lots, code, ts, bid, ask)
+
+
+@inner()
+def move(
+    route: IntArray, price: FloatArray, limits: IntArray, parameters: FloatArray, held: int, event: int, child: int,
+    lots: int, code: int, ts: int, bid: float, ask: float,
+) -> int:  # fmt: skip
+    """Do what `react` does, for the account step."""
     if event == _DECIDE:
         _decide(route, price, held, lots, code, ts, bid, ask)
     elif route[STATE] == _IDLE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.layout import TAKER_COST, Rules
+from quantcore.kernels.layout import TAKER_COST, Market, Rules
 from quantcore.kernels.rules import tick_down, tick_up
 
 
@@ -15,6 +15,12 @@ def taker_price(rules: Rules, s: int, side: int, reference: float) -> float:
     if side > 0:
         return tick_up(rules, s, reference * (1.0 + rules.rate[s, TAKER_COST]))
     return tick_down(rules, s, reference * (1.0 - rules.rate[s, TAKER_COST]))
+
+
+@inner()
+def volume_at(market: Market, row: int, s: int) -> float:
+    """Return the coins traded in a bar, NaN where that is not known."""
+    return float(market.volume[min(row, len(market.volume) - 1), s])
 
 
 @njit(cache=True, error_model="numpy")

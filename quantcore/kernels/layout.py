@@ -32,6 +32,12 @@ class Account(NamedTuple):
     """Where the account stands on the ladder of the risk controller, shape ``(N_RISK,)``."""
     pairs: FloatArray
     """Covariance of returns per risk bar and its weight, shape ``(2, n_symbols, n_symbols)``; no symbols without."""
+    route: IntArray
+    """Where each symbol's route stands, shape ``(n_symbols, N_ROUTE)``; no symbols without a router."""
+    quote: FloatArray
+    """Prices of the routes, shape ``(n_symbols, N_QUOTE)``; no symbols without a router."""
+    liquidity: FloatArray
+    """What trading costs, as learnt, shape ``(n_symbols, N_LIQUIDITY)``; no symbols without a slippage controller."""
 
 
 class Rules(NamedTuple):
@@ -57,6 +63,8 @@ class Market(NamedTuple):
     mark_high: FloatArray
     mark_low: FloatArray
     mark_close: FloatArray
+    volume: FloatArray
+    """In coins; a single row of NaN where it is not known."""
 
 
 class Journal(NamedTuple):
@@ -107,7 +115,8 @@ N_CASH = 10
 NEXT_ORDER_ID = 0
 OPEN_ORDERS = 1
 LAST_TS = 2
-N_COUNT = 3
+ACTIVE_ROUTES = 3
+N_COUNT = 4
 
 # Account.position
 QTY = 0  # signed coins
@@ -131,14 +140,22 @@ INTRABAR_TS = 5  # bar in which an entry limit filled: take-profits wait for the
 ENDED = 6
 LAST_REFUSAL = 7  # the rule, plus one, that refused the last plan: written when it begins
 CHOSEN = 8  # 1 where a stage that holds fewer symbols than are wanted holds this one
-N_HELD = 9
+# What the router is asked for at a close, and what it is to hear of its order there
+ASKED = 9  # `FillReason` of the asked position, plus one; 0 where nothing is asked
+ASKED_LOTS = 10  # signed position
+ASKED_URGENT = 11
+HEARD_LOTS = 12  # traded since the last close
+HEARD_END = 13  # `OrderStatus` at which the order left the table, plus one
+HEARD_RULE = 14
+N_HELD = 15
 
 # Account.order
 LIMIT_PRICE = 0
 STOP_PRICE = 1
 CALLBACK = 2
 EXTREME = 3
-N_ORDER = 4
+QUEUE = 4  # coins assumed to stand before a resting limit at its price
+N_ORDER = 5
 
 # Account.risk; stamps in microseconds are whole in a float
 LEVEL = 0  # `RiskLevel`
@@ -150,6 +167,32 @@ VAR = 5  # one-day value at risk of what is held, as a fraction of equity
 LIQUIDATION_CHANCE = 6  # within 24 hours, of what is held
 BINDING = 7  # limits that bind, one bit per rule: an intervention is written when it begins
 N_RISK = 8
+
+# Account.route
+STATE = 0  # `execution.router.RouterState`
+GOAL = 1  # signed lots of the position that is wanted
+EXPECTED = 2  # signed lots held, so far as the router knows of trades
+URGENT = 3
+DECIDED_TS = 4  # of the decision since which the position moves the same way
+REQUOTES = 5  # since then
+NEXT_TS = 6  # no child is sent before
+CHILDREN = 7  # sent so far: the next child's number
+CHILD = 8  # number of the order that is out, or -1
+CHILD_SIDE = 9
+CHILD_LOTS = 10  # not yet filled
+CHILD_FLAGS = 11  # REDUCE_ONLY or 0
+CHILD_TS = 12  # when it was sent
+SLICED = 13  # whether it was cut, so that a pause follows
+OTHERS_TRADED = 14  # whether something else did since the decision: nothing opens any more
+REFUSED_BY = 15  # rule that ended the goal short of it, or -1
+GOAL_REASON = 16  # `FillReason` of its orders
+SLOW_LOTS = 17  # of a slice, where the slippage controller slows the goal; else 0
+N_ROUTE = 18
+
+# Account.quote
+ARRIVAL = 0  # mid price at the decision, NaN if no touch was known
+QUOTE = 1  # of the posted child
+N_QUOTE = 2
 
 # Account.ticket
 ORDER_ID = 0
@@ -168,9 +211,21 @@ CANCEL_TS = 12  # a cancel takes effect at the first bar that opens at or after 
 CLIENT = 13
 N_TICKET = 14
 
+# Account.liquidity; the first eight are the state of `execution.slippage`
+TRADED = 8  # notional since the last estimate, USDT
+DAILY_NOTIONAL = 9  # of the market, USDT; NaN before the first estimate
+DAILY_VARIANCE = 10  # of returns; NaN before the first estimate
+ESTIMATES = 11  # their weight
+LIQUIDITY_CLOSE = 12  # at the last estimate
+PAID_NOTIONAL = 13  # of what crossed since the last close, USDT
+PAID = 14  # its price
+PAID_REFERENCE = 15  # and the price at which it arrived
+N_LIQUIDITY = 16
+
 REDUCE_ONLY = 1
 CLOSE_POSITION = 2
 NEVER = 2**62
+ROUTED = -2  # client numbers of the router's orders: this one less the child's
 
 # Rules.rate
 MIN_NOTIONAL = 0
@@ -180,7 +235,8 @@ TAKER_FEE = 3
 LIQUIDATION_FEE = 4
 TAKER_COST = 5  # half-spread and slippage, fraction of price
 NOTIONAL_MAX = 6  # the brackets' cap at this leverage
-N_RATE = 7
+HALF_SPREAD = 7  # fraction of price
+N_RATE = 8
 
 # Rules.size
 STEP_NUMERATOR = 0
@@ -224,7 +280,7 @@ N_WHOLE = 14
 A = 0  # quantity; funding quantity; flow amount; limit of a reason
 B = 1  # price; funding mark; value of a reason
 C = 2  # fee; stop price of an order; funding rate; liquidation fee
-D = 3  # reference price; funding amount; insurance
+D = 3  # reference price; funding amount; insurance; quantity that an order's decision still wanted
 E = 4  # entry price after a fill
 F = 5  # realised PnL of a fill
 N_NUMBER = 6
@@ -286,7 +342,24 @@ MARGIN_RATIO_MAX = 27
 MARGIN_RATIO_AFTER = 28
 VOLATILITY_FLOOR = 29  # of a day, for the liquidation monitor
 STRESS_MOVE = 30  # adverse move of all coins at once that the account is to survive
-N_CONFIG = 31
+# Limits that rest in the book
+QUEUE_AHEAD = 31  # coins that stand before an order, as a share of the volume of the bar at whose close it is sent
+TOUCH_SHARE = (
+    32  # of a bar's volume that trades at a price that it only touches; 0: touches fill nothing
+)
+# The router's, read only where POST_ONLY is not OFF
+POST_ONLY = 33  # 1: post before crossing
+INSIDE_TICKS = 34
+REQUOTE_AFTER_US = 35
+REQUOTE_FRACTION = 36
+REQUOTES_MAX = 37
+CROSS_AFTER_US = 38
+PARTICIPATION_MAX = 39
+SLICE_PAUSE_US = 40
+# The slippage controller's, read only where SLIPPAGE is not OFF
+SLIPPAGE = 41  # first of the seven numbers of its policy (`execution.slippage`)
+LIQUIDITY_DECAY = 48  # per hour, or per execution bar where that is longer
+N_CONFIG = 49
 OFF = -1.0
 
 # Scripted orders

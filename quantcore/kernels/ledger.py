@@ -136,9 +136,9 @@ def explain(
 @inner()
 def write_new_order(
     journal: Journal, ts: int, decision_ts: int, symbol: int, order_id: int, side: int, lots: int, kind: int, tif: int,
-    flags: int, reason: int, client: int, qty: float, price: float, stop: float,
+    flags: int, reason: int, client: int, qty: float, price: float, stop: float, wanted: float,
 ) -> None:  # fmt: skip
-    """Write that an order was sent."""
+    """Write that an order was sent, and the coins that its decision still wanted then."""
     row = event(journal, EVENT_NEW_ORDER, ts, symbol)
     whole = journal.whole
     whole[row, EVENT_ORDER] = order_id
@@ -153,6 +153,7 @@ def write_new_order(
     journal.number[row, A] = qty
     journal.number[row, B] = price
     journal.number[row, C] = stop
+    journal.number[row, D] = wanted
 
 
 @inner()
@@ -245,7 +246,7 @@ def forced_fill(
     qty = quantity(rules, s, abs(lots))
     write_new_order(
         journal, ts, decision_ts, s, order_id, side, abs(lots), MARKET, ZERO, ZERO, reason, NONE, qty,
-        math.nan, math.nan,
+        math.nan, math.nan, qty,
     )  # fmt: skip
     fill(
         account,

@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.fills import inside, reaches, taker_price, trades_through, worse
+from quantcore.kernels.fills import (
+    inside,
+    reaches,
+    taker_price,
+    trades_through,
+    volume_at,
+    worse,
+)
 from quantcore.kernels.layout import (
     ACTIVE_TS,
+    CLIENT,
     DECISION_TS,
     ENTRY,
+    HEARD_END,
+    HEARD_LOTS,
     INTRABAR_TS,
     LEVERAGE_SET,
     LIMIT_PRICE,
@@ -25,9 +35,12 @@ from quantcore.kernels.layout import (
     NOTIONAL_MAX,
     OPEN_ORDERS,
     ORDER_ID,
+    ORDER_LOTS,
     QTY,
+    QUEUE,
     REASON,
     RESTING,
+    ROUTED,
     SEEN,
     SIDE,
     STOP_PRICE,
@@ -37,6 +50,7 @@ from quantcore.kernels.layout import (
     TYPE,
     WALLET,
     WORKING,
+    ZERO,
     Account,
     Journal,
     Market,
@@ -62,6 +76,7 @@ from quantcore.kernels.orders import (
     MAKER,
     MARKET,
     ON_MARK,
+    PARTIALLY_FILLED,
     PROFIT,
     REJECTED,
     TAKER,
@@ -71,7 +86,8 @@ from quantcore.kernels.orders import (
     remove,
     unguard,
 )
-from quantcore.kernels.rules import quantity
+from quantcore.kernels.queue import post_only_fill
+from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.types import (
     Action,
     FillReason,
@@ -79,6 +95,7 @@ from quantcore.types import (
     Stage,
 )
 
+_WHOLE = constant(NEVER)
 _VENUE = constant(Stage.VENUE)
 _REJECT = constant(Action.REJECTED)
 _FIRST_EXIT = constant(FillReason.STOP_LOSS)
@@ -94,16 +111,17 @@ _LIQUIDATED = constant(Rule.LIQUIDATION)
 
 @inner()
 def trade(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, price: float,
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, most: int, price: float,
     liquidity: int, reference: float,
 ) -> bool:  # fmt: skip
-    """Fill an order whole, or reject it where margin or bracket forbid; either way it leaves the table."""
+    """Fill an order up to `most` lots, or reject it where margin or bracket forbid; it stays if some are left."""
     ticket = account.ticket[k]
     s, side, ts = ticket[SYMBOL], ticket[SIDE], market.ts_us[row]
-    lots = fillable(account, k)
-    if lots == 0:
+    whole = fillable(account, k)
+    if whole == 0:
         end_order(account, journal, k, ts, EXPIRED, _REDUCE_ONLY)
         return False
+    lots = min(whole, most)
     held = account.held[s, LOTS]
     opening = opening_lots(held, lots * side)
     fee_rate = rules.rate[s, MAKER_FEE if liquidity == MAKER else TAKER_FEE]
@@ -127,8 +145,15 @@ def trade(
         account.position[s, MARK] = market.mark_open[row, s]
     if _FIRST_EXIT <= reason <= _LAST_EXIT and account.held[s, LOTS] == 0:
         account.held[s, LOCK] = -side
-    write_status(journal, ts, s, ticket[ORDER_ID], FILLED, NONE)
-    remove(account, k)
+    left = lots < whole
+    write_status(journal, ts, s, ticket[ORDER_ID], PARTIALLY_FILLED if left else FILLED, NONE)
+    if ticket[CLIENT] <= ROUTED:
+        account.held[s, HEARD_LOTS] += lots
+        account.held[s, HEARD_END] = ZERO if left else FILLED + 1
+    if left:
+        ticket[ORDER_LOTS] -= lots
+    else:
+        remove(account, k)
     return True
 
 
@@ -216,7 +241,7 @@ def _meet_open(
             end_order(account, journal, k, ts, REJECTED, _NO_PRICE)
         else:
             price = taker_price(rules, s, side, reference)
-            trade(account, rules, journal, market, row, k, price, TAKER, reference)
+            trade(account, rules, journal, market, row, k, _WHOLE, price, TAKER, reference)
     elif kind == LIMIT:
         _meet_open_limit(account, rules, journal, market, row, k, reference)
 
@@ -240,7 +265,7 @@ def _meet_open_limit(
             return
         price = taker_price(rules, s, side, reference)
         price = min(price, limit) if side > 0 else max(price, limit)
-        trade(account, rules, journal, market, row, k, price, TAKER, reference)
+        trade(account, rules, journal, market, row, k, _WHOLE, price, TAKER, reference)
         return
     if tif in (IOC, FOK):
         end_order(account, journal, k, ts, EXPIRED, _FOK if tif == FOK else NONE)
@@ -308,6 +333,33 @@ def trade_inside(
 
 
 @inner()
+def trade_touched(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, touch_share: float
+) -> None:
+    """Trade resting limits whose price a bar touched, after the queue that stood before them."""
+    k = 0
+    while k < account.counter[OPEN_ORDERS]:
+        ticket, here = account.ticket[k], k
+        k += 1
+        if ticket[TYPE] != LIMIT or ticket[SEEN] == 0:
+            continue
+        s, side, limit = ticket[SYMBOL], ticket[SIDE], account.order[here, LIMIT_PRICE]
+        low, high = market.low[row, s], market.high[row, s]
+        if (low if side > 0 else high) != limit:
+            continue
+        qty, left, _ = post_only_fill(
+            side, limit, quantity(rules, s, ticket[ORDER_LOTS]), account.order[here, QUEUE], touch_share, high, low,
+            market.close[row, s], volume_at(market, row, s),
+        )  # fmt: skip
+        account.order[here, QUEUE] = left
+        lots = whole_lots(rules, s, qty)
+        if lots > 0:
+            standing = account.counter[OPEN_ORDERS]
+            trade(account, rules, journal, market, row, here, lots, limit, MAKER, limit)
+            k -= standing - account.counter[OPEN_ORDERS]
+
+
+@inner()
 def _trade_at(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, level: float
 ) -> bool:
@@ -317,11 +369,11 @@ def _trade_at(
     if kind == LIMIT:
         entering = not reduces(account, k)
         price = inside(level, low, high)
-        done = trade(account, rules, journal, market, row, k, price, MAKER, price)
+        done = trade(account, rules, journal, market, row, k, _WHOLE, price, MAKER, price)
         if done and entering:
             account.held[s, INTRABAR_TS] = market.ts_us[row]
         return done
     first = market.open[row, s]
     reference = inside(level, low, high) if kind == PROFIT else worse(side, level, first)
     price = taker_price(rules, s, side, reference)
-    return trade(account, rules, journal, market, row, k, price, TAKER, reference)
+    return trade(account, rules, journal, market, row, k, _WHOLE, price, TAKER, reference)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 
 from quantcore.kernels.compiled import inner
+from quantcore.kernels.fills import volume_at
 from quantcore.kernels.layout import (
     ACTIVE_TS,
+    ASKED,
+    ASKED_LOTS,
+    ASKED_URGENT,
     CALLBACK,
     CANCEL_TS,
     CLIENT,
@@ -15,7 +19,10 @@ from quantcore.kernels.layout import (
     ENDED,
     EXTREME,
     FLAGS,
+    GOAL,
     GUARDED,
+    HEARD_END,
+    HEARD_RULE,
     LIMIT_MAX_LOTS,
     LIMIT_PRICE,
     LOTS,
@@ -27,10 +34,14 @@ from quantcore.kernels.layout import (
     OPEN_ORDERS,
     ORDER_ID,
     ORDER_LOTS,
+    QUEUE,
+    QUEUE_AHEAD,
     REASON,
     RESTING,
+    ROUTED,
     SEEN,
     SIDE,
+    STATE,
     STOP_PRICE,
     SYMBOL,
     TIME_IN_FORCE,
@@ -52,6 +63,7 @@ from quantcore.kernels.rules import quantity
 from quantcore.types import (
     Action,
     FillReason,
+    FloatArray,
     Liquidity,
     OrderStatus,
     OrderType,
@@ -73,11 +85,14 @@ ON_MARK = constant(WorkingType.MARK_PRICE)
 TAKER = constant(Liquidity.TAKER)
 MAKER = constant(Liquidity.MAKER)
 FILLED = constant(OrderStatus.FILLED)
+PARTIALLY_FILLED = constant(OrderStatus.PARTIALLY_FILLED)
 CANCELED = constant(OrderStatus.CANCELED)
 REJECTED = constant(OrderStatus.REJECTED)
 EXPIRED = constant(OrderStatus.EXPIRED)
 _VENUE = constant(Stage.VENUE)
 _REJECT = constant(Action.REJECTED)
+_TARGET = constant(FillReason.TARGET)
+_RISK = constant(FillReason.RISK)
 _FIRST_EXIT = constant(FillReason.STOP_LOSS)
 _LAST_EXIT = constant(FillReason.TIME_EXIT)
 _BELOW_STEP = constant(Rule.BELOW_STEP)
@@ -105,8 +120,11 @@ def remove(account: Account, k: int) -> None:
 
 @inner()
 def end_order(account: Account, journal: Journal, k: int, ts: int, status: int, rule: int) -> None:
-    """Remove an order and write how it ended; a refusal is also explained."""
+    """Remove an order and write how it ended; a refusal is also explained, and the router hears of its own."""
     s = account.ticket[k, SYMBOL]
+    if account.ticket[k, CLIENT] <= ROUTED:
+        account.held[s, HEARD_END] = status + 1
+        account.held[s, HEARD_RULE] = rule
     write_status(journal, ts, s, account.ticket[k, ORDER_ID], status, rule)
     if (
         status == REJECTED and rule != _MARGIN and rule != _BRACKET
@@ -133,20 +151,22 @@ def cancel_all(account: Account, journal: Journal, ts: int, symbol: int) -> None
 
 @inner()
 def place(
-    account: Account, rules: Rules, journal: Journal, ts: int, delay_us: int, s: int, side: int, kind: int,
-    tif: int, lots: int, flags: int, working: int, reason: int, client: int, price: float, stop: float,
-    callback: float, mark: float, last: float,
+    account: Account, rules: Rules, journal: Journal, ts: int, decision_ts: int, delay_us: int, s: int, side: int,
+    kind: int, tif: int, lots: int, wanted: int, flags: int, working: int, reason: int, client: int, price: float,
+    stop: float, callback: float, mark: float, last: float,
 ) -> int:  # fmt: skip
     """Send an order at a bar's close; return the broken rule where the venue refuses it at once, else -1.
 
     `mark` and `last` are the prices at that close. A market order's `price` is the one it was planned at, on which
-    its notional is measured. It becomes active with the first bar that opens `delay_us` after `ts` or later.
+    its notional is measured. It becomes active with the first bar that opens `delay_us` after `ts` or later. `wanted`
+    are the lots that its decision still wants, of which the order may be a part.
     """
     order_id = next_order_id(account)
     qty = quantity(rules, s, lots)
     write_new_order(
-        journal, ts, ts, s, order_id, side, lots, kind, tif, flags, reason, client, qty, price, stop
-    )
+        journal, ts, decision_ts, s, order_id, side, lots, kind, tif, flags, reason, client, qty, price, stop,
+        quantity(rules, s, wanted),
+    )  # fmt: skip
     basis = mark if working == ON_MARK else last
     rule = _refusal(account, rules, s, side, kind, lots, flags, price, stop, basis)
     if rule >= 0:
@@ -168,7 +188,7 @@ def place(
     ticket[FLAGS] = flags
     ticket[WORKING] = working
     ticket[REASON] = reason
-    ticket[DECISION_TS] = ts
+    ticket[DECISION_TS] = decision_ts
     ticket[ACTIVE_TS] = ts + delay_us
     ticket[SEEN] = 0
     ticket[CANCEL_TS] = NEVER
@@ -177,7 +197,16 @@ def place(
     account.order[k, STOP_PRICE] = stop
     account.order[k, CALLBACK] = callback
     account.order[k, EXTREME] = basis
+    account.order[k, QUEUE] = 0.0
     return -1
+
+
+@inner()
+def queue_up(account: Account, market: Market, row: int, config: FloatArray, s: int) -> None:
+    """Let the limit that was placed last stand behind what is assumed to rest at its price already."""
+    volume = volume_at(market, row, s)
+    ahead = config[QUEUE_AHEAD] * volume if volume > 0.0 else 0.0
+    account.order[account.counter[OPEN_ORDERS] - 1, QUEUE] = max(ahead, 0.0)
 
 
 @inner()
@@ -208,6 +237,34 @@ def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
     if kind == PROFIT and (stop - basis) * side >= 0.0:
         return _TRIGGERS
     return -1
+
+
+@inner()
+def ask(account: Account, s: int, lots: int, reason: int, urgent: bool) -> None:
+    """Ask the router for a position of signed lots; what was asked at the same close before does not count."""
+    account.held[s, ASKED] = reason + 1
+    account.held[s, ASKED_LOTS] = lots
+    account.held[s, ASKED_URGENT] = urgent
+
+
+@inner()
+def expected_lots(account: Account, s: int) -> int:
+    """Return the signed lots held once what was decided has traded: the router's goal, or orders on their way.
+
+    Without a router and with one bar's latency that is what is held.
+    """
+    if len(account.route) > 0:
+        return int(
+            account.route[s, GOAL] if account.route[s, STATE] != 0 else account.held[s, LOTS]
+        )
+    lots = account.held[s, LOTS]
+    if account.held[s, RESTING] > 0:
+        for k in range(account.counter[OPEN_ORDERS]):
+            ticket = account.ticket[k]
+            wanted = ticket[REASON] == _TARGET or ticket[REASON] == _RISK
+            if ticket[SYMBOL] == s and ticket[SEEN] == 0 and wanted:
+                lots += ticket[SIDE] * ticket[ORDER_LOTS]
+    return int(lots)
 
 
 @inner()

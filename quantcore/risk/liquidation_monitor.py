@@ -51,6 +51,7 @@ from quantcore.kernels.layout import (
     SEEN,
     SYMBOL,
     WALLET,
+    YES,
     ZERO,
     Account,
     Journal,
@@ -60,7 +61,7 @@ from quantcore.kernels.layout import (
 )
 from quantcore.kernels.ledger import ISOLATED, explain, position_margin
 from quantcore.kernels.margin import bracket_of
-from quantcore.kernels.orders import MARKET, ON_MARK, place
+from quantcore.kernels.orders import MARKET, ON_MARK, ask, expected_lots, place
 from quantcore.types import Action, FillReason, FloatArray, Rule, Stage
 
 _STAGE = constant(Stage.LIQUIDATION_MONITOR)
@@ -69,9 +70,7 @@ _RATIO = constant(Rule.MARGIN_RATIO)
 _RISK = constant(FillReason.RISK)
 _REDUCING = constant(REDUCE_ONLY)
 _TWO_OVER_PI = 2.0 / math.pi
-_UNHEDGED = (
-    1.0 / 3.0
-)  # of a position that another one hedges: in a crash some fall further than others
+_UNHEDGED = 1.0 / 3.0  # of a position that another one hedges: in a crash some fall further
 
 
 @njit(cache=True, error_model="numpy")
@@ -182,16 +181,22 @@ def _reduce(
     ratio = needed / balance if balance > 0.0 else math.inf
     lots = account.held[s, LOTS]
     closing = math.ceil(abs(lots) * (1.0 - config[MARGIN_RATIO_AFTER] / ratio))
+    ts, mark = market.ts_us[row], account.position[s, MARK]
+    if len(account.route) > 0:
+        # What is wanted already counts where it holds less, or nothing, or the other side.
+        side, goal = (1 if lots > 0 else -1), expected_lots(account, s)
+        explain(journal, ts, s, _STAGE, _RATIO, _REDUCED, config[MARGIN_RATIO_MAX], ratio)
+        ask(account, s, side * min(side * goal, max(abs(lots) - closing, 0)), _RISK, YES)
+        return True
     for k in range(account.counter[OPEN_ORDERS]):
         ticket = account.ticket[k]
         if ticket[SYMBOL] == s and ticket[SEEN] == 0 and ticket[REASON] == _RISK:
             closing -= ticket[ORDER_LOTS]
     if closing <= 0:
         return False
-    ts, mark = market.ts_us[row], account.position[s, MARK]
     explain(journal, ts, s, _STAGE, _RATIO, _REDUCED, config[MARGIN_RATIO_MAX], ratio)
     place(
-        account, rules, journal, ts, delay, s, -1 if lots > 0 else 1, MARKET, ZERO, closing, _REDUCING, ON_MARK,
-        _RISK, NONE, mark, math.nan, math.nan, mark, market.close[row, s],
+        account, rules, journal, ts, ts, delay, s, -1 if lots > 0 else 1, MARKET, ZERO, closing, closing, _REDUCING,
+        ON_MARK, _RISK, NONE, mark, math.nan, math.nan, mark, market.close[row, s],
     )  # fmt: skip
     return True

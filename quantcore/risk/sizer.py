@@ -20,6 +20,7 @@ from quantcore.kernels.layout import (
     EQUITY,
     LAST_REFUSAL,
     LATENCY_US,
+    LEVEL,
     LEVERAGE_SET,
     LOCK,
     LOTS,
@@ -30,23 +31,19 @@ from quantcore.kernels.layout import (
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
+    NEVER,
     NO,
     NO_TRADE_BAND,
     NONE,
     NOTIONAL_MAX,
     ONE,
-    OPEN_ORDERS,
-    ORDER_LOTS,
     QTY,
-    REASON,
     REDUCE_ONLY,
     RESTING,
-    SEEN,
-    SIDE,
     SIZE_LIMIT,
+    STATE,
     STEP_DENOMINATOR,
     STEP_NUMERATOR,
-    SYMBOL,
     TAKER_COST,
     TAKER_FEE,
     YES,
@@ -57,8 +54,14 @@ from quantcore.kernels.layout import (
     Rules,
     constant,
 )
-from quantcore.kernels.ledger import ISOLATED, available_margin, explain, opening_lots
-from quantcore.kernels.orders import MARKET, place
+from quantcore.kernels.ledger import (
+    ISOLATED,
+    available_margin,
+    explain,
+    opening_lots,
+    order_notional,
+)
+from quantcore.kernels.orders import MARKET, ask, expected_lots, place
 from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.timegrid import DAY_US
 from quantcore.types import (
@@ -67,12 +70,15 @@ from quantcore.types import (
     FillReason,
     FloatArray,
     IntArray,
+    RiskLevel,
     Rule,
     Stage,
     WorkingType,
 )
 
 _REDUCING = constant(REDUCE_ONLY)
+_HALT = float(RiskLevel.HALT)
+_ANY = constant(NEVER)  # lots: what the exchange takes in one order is the router's business
 _PLANNER = constant(Stage.PLANNER)
 _REFUSED = constant(Action.REFUSED)
 _CUT = constant(Action.CUT)
@@ -104,6 +110,8 @@ def asks(
         lot = rules.size[s, STEP_NUMERATOR] / rules.size[s, STEP_DENOMINATOR]
         lot_value = lot * (mark if mark > 0.0 else close)
         asked |= account.held[s, RESTING] > 0 or account.held[s, LAST_REFUSAL] != 0 or forced[s]
+        if len(account.route) > 0:
+            asked |= account.route[s, STATE] != 0
         asked |= moves(
             weight, equity, config[NO_TRADE_BAND], account.held[s, LOTS], lot_value,
             account.held[s, LOCK], account.held[s, ENDED] != 0,
@@ -126,11 +134,11 @@ def moves(
 
 
 @inner()
-def plan_targets(
+def plan_targets(  # noqa: C901 - what is wanted, what fits, and in which order it is sent
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray,
     forced: BoolArray,
 ) -> None:  # fmt: skip
-    """Send market orders that bring the positions to target weights.
+    """Bring the positions to target weights: by the router where there is one, else by market orders at once.
 
     Parameters
     ----------
@@ -150,6 +158,11 @@ def plan_targets(
                 account, rules, journal, market, row, config, s, weights[s], forced[s]
             )
             wanted |= lots[s] != 0
+    if len(account.route) > 0:
+        if wanted:
+            _fit_margin(account, rules, journal, market, row, config, lots, cut)
+        _ask_router(account, market, row, weights, forced, lots, cut)
+        return
     if not wanted:
         return
     _fit_margin(account, rules, journal, market, row, config, lots, cut)
@@ -158,19 +171,36 @@ def plan_targets(
         for s in range(symbols):
             if lots[s] == 0:
                 continue
-            opening = opening_lots(_expected_lots(account, s), lots[s])
+            opening = opening_lots(expected_lots(account, s), lots[s])
             if (opening == 0) == reducing:
                 side = 1 if lots[s] > 0 else -1
                 flags = _REDUCING if reducing else ZERO
                 price = _price(market, row, s)
                 reason = _RISK if forced[s] else _TARGET
                 place(
-                    account, rules, journal, ts, delay, s, side, MARKET, ZERO, abs(lots[s]), flags, _ON_LAST,
-                    reason, NONE, price, math.nan, math.nan, price, market.close[row, s],
+                    account, rules, journal, ts, ts, delay, s, side, MARKET, ZERO, abs(lots[s]), abs(lots[s]), flags,
+                    _ON_LAST, reason, NONE, price, math.nan, math.nan, price, market.close[row, s],
                 )  # fmt: skip
                 lots[s] = 0  # sent: the second round must not see it as still wanted
                 if not cut[s]:
                     account.held[s, LAST_REFUSAL] = 0
+
+
+@inner()
+def _ask_router(
+    account: Account, market: Market, row: int, weights: FloatArray, forced: BoolArray, lots: IntArray, cut: BoolArray
+) -> None:  # fmt: skip
+    """Ask for what is wanted: at once where a limit is exceeded, else as patiently as the router is set to be."""
+    flat = account.risk[LEVEL] >= _HALT
+    for s in range(len(lots)):
+        if math.isnan(weights[s]) or math.isnan(market.close[row, s]):
+            continue
+        expected = expected_lots(account, s)
+        urgent = forced[s] or (flat and (account.held[s, LOTS] != 0 or expected != 0))
+        if lots[s] != 0 or urgent:
+            ask(account, s, expected + lots[s], _RISK if forced[s] else _TARGET, urgent)
+        if lots[s] != 0 and not cut[s]:
+            account.held[s, LAST_REFUSAL] = 0
 
 
 @inner()
@@ -232,19 +262,6 @@ def _price(market: Market, row: int, s: int) -> float:
 
 
 @inner()
-def _expected_lots(account: Account, s: int) -> int:
-    # What will be held once orders on their way have traded; with one bar's latency there are none.
-    lots = account.held[s, LOTS]
-    if account.held[s, RESTING] > 0:
-        for k in range(account.counter[OPEN_ORDERS]):
-            ticket = account.ticket[k]
-            wanted = ticket[REASON] == _TARGET or ticket[REASON] == _RISK
-            if ticket[SYMBOL] == s and ticket[SEEN] == 0 and wanted:
-                lots += ticket[SIDE] * ticket[ORDER_LOTS]
-    return int(lots)
-
-
-@inner()
 def _refuse(
     account: Account, journal: Journal, ts: int, s: int, rule: int, action: int, limit: float, value: float
 ) -> None:  # fmt: skip
@@ -260,7 +277,7 @@ def _wanted_lots(
     weight: float, forced: bool,
 ) -> int:  # fmt: skip
     """Return the signed lots to trade: within the band none, else toward the target and never beyond it."""
-    held = _expected_lots(account, s)
+    held = expected_lots(account, s)
     lock = account.held[s, LOCK]
     if lock != 0:
         if weight * lock > 0.0:
@@ -269,7 +286,7 @@ def _wanted_lots(
             account.held[s, LOCK] = 0
     price = _price(market, row, s)
     lot_value = quantity(rules, s, ONE) * price
-    most = rules.size[s, MARKET_MAX_LOTS]
+    most = _ANY if len(account.route) > 0 else rules.size[s, MARKET_MAX_LOTS]
     if weight == 0.0 or account.held[s, ENDED]:
         account.held[s, LAST_REFUSAL] = 0
         return -int(min(max(held, -most), most))
@@ -345,39 +362,56 @@ def _fit_margin(
     was_cut: BoolArray,
 ) -> None:  # fmt: skip
     """Cut what enlarges positions, in proportion, to the margin available once the reductions have traded."""
-    needed = freed = 0.0
+    routed = len(account.route) > 0
+    free = available_margin(account, rules, NONE, YES)
+    needed = freed = committed = 0.0
     for s in range(len(lots)):
-        if lots[s] == 0:
-            continue
-        held = _expected_lots(account, s)
-        opening = opening_lots(held, lots[s])
-        price = _price(market, row, s)
         leverage = account.position[s, LEVERAGE_SET]
+        if routed:  # its orders in the book are part of the change
+            free += order_notional(account, rules, s, NONE, YES) / leverage
+        held = _counted_lots(account, s)
+        change = expected_lots(account, s) + lots[s] - held
+        price = _price(market, row, s)
+        if change == 0 or math.isnan(price):
+            continue
+        opening = opening_lots(held, change)
         cost = (
-            quantity(rules, s, abs(lots[s]))
+            quantity(rules, s, abs(change))
             * price
             * (rules.rate[s, TAKER_FEE] + rules.rate[s, TAKER_COST])
         )
-        needed += quantity(rules, s, opening) * price / leverage + (cost if opening > 0 else 0.0)
-        freed += _freed(account, rules, s, abs(lots[s]) - opening, price)
+        margin = quantity(rules, s, opening) * price / leverage + (cost if opening > 0 else 0.0)
+        if lots[s] == 0:  # decided before, and on its way
+            committed += margin
+        else:
+            needed += margin
+        freed += _freed(account, rules, s, abs(change) - opening, price)
         freed -= cost if opening == 0 else 0.0
     if needed == 0.0:
         return
-    free = (available_margin(account, rules, NONE, YES) + freed) * (1.0 - config[MARGIN_BUFFER])
+    free = (free + freed) * (1.0 - config[MARGIN_BUFFER]) - committed
     if needed <= free:
         return
     share = max(free, 0.0) / needed
     ts = market.ts_us[row]
     for s in range(len(lots)):
-        held = _expected_lots(account, s)
-        opening = opening_lots(held, lots[s])
-        if opening == 0:
+        held, expected = _counted_lots(account, s), expected_lots(account, s)
+        change = expected + lots[s] - held
+        opening = opening_lots(held, change)
+        if opening == 0 or lots[s] == 0:
             continue
         price = _price(market, row, s)
         lot_value = quantity(rules, s, ONE) * price
         kept = math.floor(opening * share)
         _refuse(account, journal, ts, s, _MARGIN, _CUT, kept * lot_value, opening * lot_value)
         was_cut[s] = True
-        closing = abs(lots[s]) - opening
-        cut = closing + kept if lots[s] > 0 else -closing - kept
-        lots[s] = _above_minimum(account, rules, journal, ts, s, held, cut, lot_value) if cut else 0
+        closing = abs(change) - opening
+        cut = closing + kept if change > 0 else -closing - kept
+        left = _above_minimum(account, rules, journal, ts, s, held, cut, lot_value) if cut else 0
+        lots[s] = held + left - expected
+
+
+@inner()
+def _counted_lots(account: Account, s: int) -> int:
+    """Return the lots from which a plan's margin counts: held, where the router's orders are part of the plan."""
+    return int(account.held[s, LOTS]) if len(account.route) > 0 else expected_lots(account, s)

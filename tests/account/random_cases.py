@@ -14,10 +14,10 @@ from quantcore.account_plane import (
     AccountPlane,
     AccountSettings,
     CashFlow,
-    ExecutionSettings,
     account_plane,
 )
 from quantcore.data.instruments import Bracket, Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.frames import Bars, Settlements, funding_rows
 from quantcore.orders import OrderRequest

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings
+from quantcore.account_plane import (
+    AccountSettings,
+)
 from quantcore.data.instruments import Bracket, Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.frames import Bars
 from quantcore.orders import OrderRequest
 from quantcore.timegrid import HOUR_US, interval_us, to_us

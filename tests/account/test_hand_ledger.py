@@ -13,12 +13,12 @@ from quantcore.account_plane import (
     AccountSettings,
     CashFlow,
     Events,
-    ExecutionSettings,
     account_plane,
 )
 from quantcore.backtest.engine import check_conservation
 from quantcore.backtest.tables import run_tables
 from quantcore.data.instruments import Bracket, Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, Settlements, funding_rows

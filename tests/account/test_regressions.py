@@ -14,10 +14,10 @@ from quantcore.account_plane import (
     AccountSettings,
     CashFlow,
     Events,
-    ExecutionSettings,
     account_plane,
 )
 from quantcore.data.instruments import Bracket, Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, Settlements

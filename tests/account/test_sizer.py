@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings, account_plane
+from quantcore.account_plane import (
+    AccountSettings,
+    account_plane,
+)
 from quantcore.backtest.tables import run_tables
 from quantcore.data.instruments import Bracket, Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.frames import Bars
 from quantcore.timegrid import HOUR_US, to_us

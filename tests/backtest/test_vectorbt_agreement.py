@@ -15,8 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quantcore.account_plane import AccountSettings, Events, ExecutionSettings, account_plane
+from quantcore.account_plane import (
+    AccountSettings,
+    Events,
+    account_plane,
+)
 from quantcore.data.instruments import Bracket, Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at

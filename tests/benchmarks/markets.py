@@ -8,10 +8,10 @@ from numba import njit
 from quantcore.account_plane import (
     AccountPlane,
     AccountSettings,
-    ExecutionSettings,
     account_plane,
 )
 from quantcore.data.instruments import Bracket, Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.frames import Bars, Settlements, no_settlements
 from quantcore.risk.limits import RiskSettings

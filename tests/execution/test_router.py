@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantcore.execution import router as at
 from quantcore.execution.router import (
     RouterAction,
     RouterEvent,
@@ -24,6 +23,7 @@ from quantcore.execution.router import (
     parameters,
     react,
 )
+from quantcore.kernels import layout as at
 from quantcore.kernels.layout import REDUCE_ONLY
 from quantcore.types import FloatArray, IntArray, Rule
 

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings, compile_rules
+from quantcore.account_plane import (
+    AccountSettings,
+    compile_rules,
+)
 from quantcore.data.instruments import load_instruments
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.finance import liquidation
 from quantcore.finance.liquidation import MarginAccount, bracket_table
 from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE

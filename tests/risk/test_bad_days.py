@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings, account_plane
+from quantcore.account_plane import (
+    AccountSettings,
+    account_plane,
+)
 from quantcore.backtest.engine import traded_instruments
 from quantcore.config import build, compose
 from quantcore.data.sources import DataSource, MarketData
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import NO_EXITS
 from quantcore.kernels import layout as at
 from quantcore.risk.limits import RiskSettings

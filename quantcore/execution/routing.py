@@ -1,0 +1,308 @@
+"""The router in bars: at each close it hears what became of its orders, is asked for positions, and sends.
+
+The touch is the close, half a spread away on either side. What a close sends is active with the next bar that opens,
+and so is a cancel: at once where an order takes no longer than that, so that the next order can follow at the same
+close. Within a close the router first takes note of what its orders traded, then the decisions are told it, reducing
+ones first, and at last it looks at the clock.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from quantcore.execution.router import (
+    CROSS_MAX_LOTS,
+    N_LIMITS,
+    OPEN_MIN_LOTS,
+    POST_MAX_LOTS,
+    PRICE_TICK_DENOMINATOR,
+    PRICE_TICK_NUMERATOR,
+    SLICE_LOTS,
+    RouterAction,
+    RouterEvent,
+    RouterState,
+    move,
+)
+from quantcore.kernels.compiled import inner
+from quantcore.kernels.fills import volume_at
+from quantcore.kernels.layout import (
+    ACTIVE_ROUTES,
+    ASKED,
+    ASKED_LOTS,
+    ASKED_URGENT,
+    CANCEL_TS,
+    CHILD,
+    CHILD_FLAGS,
+    CHILD_LOTS,
+    CHILD_SIDE,
+    CLIENT,
+    DECIDED_TS,
+    EXPECTED,
+    GOAL,
+    GOAL_REASON,
+    HALF_SPREAD,
+    HEARD_END,
+    HEARD_LOTS,
+    HEARD_RULE,
+    LATENCY_US,
+    LIMIT_MAX_LOTS,
+    LOCK,
+    LOTS,
+    MARK,
+    MARKET_MAX_LOTS,
+    MIN_LOTS,
+    MIN_NOTIONAL,
+    NO,
+    NONE,
+    OPEN_ORDERS,
+    PARTICIPATION_MAX,
+    QUOTE,
+    REFUSED_BY,
+    ROUTED,
+    SLOW_LOTS,
+    STATE,
+    SYMBOL,
+    TICK_DENOMINATOR,
+    TICK_NUMERATOR,
+    YES,
+    ZERO,
+    Account,
+    Journal,
+    Market,
+    Rules,
+    constant,
+)
+from quantcore.kernels.ledger import explain, opening_lots
+from quantcore.kernels.orders import (
+    CANCELED,
+    GTX,
+    LIMIT,
+    MARKET,
+    REJECTED,
+    ask,
+    end_order,
+    place,
+    queue_up,
+)
+from quantcore.kernels.rules import quantity, tick_down, tick_nearest, tick_price, tick_up
+from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
+
+_IDLE = constant(RouterState.IDLE)
+_DECIDE = constant(RouterEvent.DECIDE)
+_CLOCK = constant(RouterEvent.CLOCK)
+_FILL = constant(RouterEvent.FILL)
+_CANCELED = constant(RouterEvent.CANCELED)
+_REJECTED = constant(RouterEvent.REJECTED)
+_EXPIRED = constant(RouterEvent.EXPIRED)
+_NOTHING = constant(RouterAction.NOTHING)
+_POST = constant(RouterAction.POST)
+_CANCEL = constant(RouterAction.CANCEL)
+_ON_LAST = constant(WorkingType.CONTRACT_PRICE)
+_TARGET = constant(FillReason.TARGET)
+_ROUTER = constant(Stage.ROUTER)
+_DROPPED = constant(Action.REFUSED)
+_MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
+_SENDS_MAX = 4
+"""Orders that one event may bring forth where the venue refuses each at once; the rest waits for the next close."""
+
+
+@inner()
+def hear_orders(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray
+) -> None:
+    """Tell the router at a close what became of its orders, before anything is decided.
+
+    No touch is told, so that a patient route takes note and waits for the decisions of the same close.
+    """
+    limits = np.empty(N_LIMITS, dtype=np.int64)
+    for s in range(len(account.held)):
+        route, held = account.route[s], account.held[s]
+        if route[STATE] == _IDLE:
+            continue
+        child, lots, end, rule = route[CHILD], held[HEARD_LOTS], held[HEARD_END], held[HEARD_RULE]
+        if lots > 0:
+            traded = route[EXPECTED] + route[CHILD_SIDE] * lots
+            _tell(
+                account,
+                rules,
+                journal,
+                market,
+                row,
+                config,
+                limits,
+                s,
+                _FILL,
+                child,
+                lots,
+                ZERO,
+                traded,
+                NO,
+            )
+        if end != 0 and route[CHILD] == child:
+            what = _EXPIRED  # filled less than was left, as a reducing order may
+            if end == CANCELED + 1:
+                what = _CANCELED
+            elif end == REJECTED + 1:
+                what = _REJECTED
+            _tell(
+                account,
+                rules,
+                journal,
+                market,
+                row,
+                config,
+                limits,
+                s,
+                what,
+                child,
+                ZERO,
+                rule,
+                route[EXPECTED],
+                NO,
+            )
+        held[HEARD_LOTS] = held[HEARD_END] = 0
+        # An exit rule closed this side: whatever rests there is called off.
+        if held[LOCK] * route[GOAL] > 0:
+            ask(account, s, ZERO, _TARGET, YES)
+
+
+@inner()
+def work_routes(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray
+) -> None:
+    """Tell the router at a close what is asked of it, then the time."""
+    limits = np.empty(N_LIMITS, dtype=np.int64)
+    for reducing in (True, False):
+        for s in range(len(account.held)):
+            held = account.held[s]
+            if held[ASKED] == 0 or math.isnan(market.close[row, s]):
+                continue
+            goal = held[ASKED_LOTS]
+            if (opening_lots(held[LOTS], goal - held[LOTS]) == 0) == reducing:
+                account.route[s, GOAL_REASON] = held[ASKED] - 1
+                held[ASKED] = 0
+                _tell(
+                    account, rules, journal, market, row, config, limits, s, _DECIDE, NONE, goal, held[ASKED_URGENT],
+                    held[LOTS], YES,
+                )  # fmt: skip
+    for s in range(len(account.held)):
+        if account.route[s, STATE] != _IDLE:
+            _tell(
+                account, rules, journal, market, row, config, limits, s, _CLOCK, NONE, ZERO, ZERO,
+                account.held[s, LOTS], YES,
+            )  # fmt: skip
+
+
+@inner()
+def _touch(rules: Rules, market: Market, row: int, s: int) -> tuple[float, float]:
+    """Return bid and ask at a close, half a spread and at least a tick apart; NaN where there is no close."""
+    close, half = market.close[row, s], rules.rate[s, HALF_SPREAD]
+    if not close > 0.0:
+        return math.nan, math.nan
+    bid, tick = tick_down(rules, s, close * (1.0 - half)), tick_price(rules, s, 1.0)
+    return bid, max(tick_up(rules, s, close * (1.0 + half)), tick_nearest(rules, s, bid + tick))
+
+
+@inner()
+def _tell(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, limits: IntArray,
+    s: int, event: int, child: int, lots: int, code: int, held: int, with_touch: bool,
+) -> None:  # fmt: skip
+    """Tell the router an event and do what it asks for, until it asks for nothing that can be done at this close."""
+    route, quote, ts = account.route[s], account.quote[s], market.ts_us[row]
+    delay, idle = int(config[LATENCY_US]), route[STATE] == _IDLE
+    bid, ask_price = _touch(rules, market, row, s) if with_touch else (math.nan, math.nan)
+    _fill_limits(account, rules, market, row, config, s, limits)
+    action = move(route, quote, limits, config, held, event, child, lots, code, ts, bid, ask_price)
+    for _ in range(_SENDS_MAX):
+        if action == _NOTHING:
+            break
+        child = route[CHILD]
+        if action == _CANCEL:
+            k = _slot(account, s)
+            if k < 0:
+                break  # it has left the book, which the router is about to hear
+            if delay > 0:
+                account.ticket[k, CANCEL_TS] = min(account.ticket[k, CANCEL_TS], ts + delay)
+                break
+            end_order(account, journal, k, ts, CANCELED, NONE)
+            account.held[s, HEARD_END] = 0
+            action = move(
+                route, quote, limits, config, held, _CANCELED, child, ZERO, ZERO, ts, bid, ask_price
+            )
+        else:
+            rule = _send(account, rules, journal, market, row, config, s, action == _POST)
+            if rule < 0:
+                break
+            action = move(
+                route, quote, limits, config, held, _REJECTED, child, ZERO, rule, ts, bid, ask_price
+            )
+    if route[STATE] == _IDLE and not idle:
+        account.counter[ACTIVE_ROUTES] -= 1
+        if route[REFUSED_BY] == _MIN_NOTIONAL:
+            left = quantity(rules, s, abs(route[GOAL] - held)) * market.close[row, s]
+            explain(
+                journal, ts, s, _ROUTER, _MIN_NOTIONAL, _DROPPED, rules.rate[s, MIN_NOTIONAL], left
+            )
+    elif route[STATE] != _IDLE and idle:
+        account.counter[ACTIVE_ROUTES] += 1
+
+
+@inner()
+def _fill_limits(
+    account: Account, rules: Rules, market: Market, row: int, config: FloatArray, s: int, limits: IntArray
+) -> None:  # fmt: skip
+    """Fill what the exchange takes at a close, and the lots of a slice."""
+    size, close = rules.size[s], market.close[row, s]
+    lowest = account.position[s, MARK]
+    if close > 0.0:
+        # An order is measured at its own price, or at the mark: at the lowest of them it is surely large enough.
+        mark = market.mark_close[row, s]
+        lowest = min(close, mark) if mark > 0.0 else close
+        lowest = lowest * (1.0 - rules.rate[s, HALF_SPREAD]) - tick_price(rules, s, 1.0)
+    lot = quantity(rules, s, 1)
+    least = math.ceil(rules.rate[s, MIN_NOTIONAL] / (lot * lowest) + 1e-9) if lowest > 0.0 else 1
+    limits[OPEN_MIN_LOTS] = max(least, size[MIN_LOTS], 1)
+    limits[POST_MAX_LOTS] = size[LIMIT_MAX_LOTS]
+    limits[CROSS_MAX_LOTS] = size[MARKET_MAX_LOTS]
+    slice_lots = max(size[LIMIT_MAX_LOTS], size[MARKET_MAX_LOTS])
+    volume = volume_at(market, row, s)
+    if volume >= 0.0:
+        slice_lots = min(slice_lots, int(config[PARTICIPATION_MAX] * volume / lot))
+    if account.route[s, SLOW_LOTS] > 0:
+        slice_lots = min(slice_lots, account.route[s, SLOW_LOTS])
+    limits[SLICE_LOTS] = slice_lots
+    limits[PRICE_TICK_NUMERATOR] = size[TICK_NUMERATOR]
+    limits[PRICE_TICK_DENOMINATOR] = size[TICK_DENOMINATOR]
+
+
+@inner()
+def _slot(account: Account, s: int) -> int:
+    """Return the place of a symbol's child in the table of orders, -1 where it has none."""
+    for k in range(account.counter[OPEN_ORDERS]):
+        if account.ticket[k, SYMBOL] == s and account.ticket[k, CLIENT] <= ROUTED:
+            return k
+    return -1
+
+
+@inner()
+def _send(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int, posts: bool
+) -> int:  # fmt: skip
+    """Send the child that the route holds; return the rule by which the venue refuses it at once, else -1."""
+    route, ts = account.route[s], market.ts_us[row]
+    close, mark = market.close[row, s], market.mark_close[row, s]
+    mark = mark if mark > 0.0 else close
+    held = account.held[s, LOTS]
+    wanted = -held if route[GOAL] * held < 0 else route[GOAL] - held
+    rule = place(
+        account, rules, journal, ts, route[DECIDED_TS], int(config[LATENCY_US]), s, route[CHILD_SIDE],
+        LIMIT if posts else MARKET, GTX if posts else ZERO, route[CHILD_LOTS], abs(wanted), route[CHILD_FLAGS],
+        _ON_LAST, route[GOAL_REASON], ROUTED - route[CHILD], account.quote[s, QUOTE] if posts else mark,
+        math.nan, math.nan, mark, close,
+    )  # fmt: skip
+    if rule < 0 and posts:
+        queue_up(account, market, row, config, s)
+    return rule
