@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from quantcore.execution.costing import count_volume
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.curve import record
 from quantcore.kernels.fills import reaches, trades_through
@@ -90,7 +91,7 @@ N_SCRATCH = 10
 @inner()
 def glide(  # noqa: C901 - what ends a block is read in one place
     account: Account, market: Market, rules: Rules, config: FloatArray, decisions: IntArray, targets: FloatArray,
-    journal: Journal, scratch: FloatArray, exits: bool, guarded: bool, start: int, stop: int,
+    journal: Journal, scratch: FloatArray, exits: bool, guarded: bool, costed: bool, start: int, stop: int,
 ) -> int:  # fmt: skip
     """Mark to market from row `start` on, at most up to `stop`; return the first row that the step must take.
 
@@ -122,6 +123,9 @@ def glide(  # noqa: C901 - what ends a block is read in one place
             )
         if calm > 0:
             _mark(account, rules, market, decisions, journal, scratch, guarded, row, calm)
+            if costed:
+                for r in range(calm):
+                    count_volume(account, market, row + r)
         row += calm
         if calm < wanted:
             break

@@ -16,7 +16,7 @@ import numpy as np
 from quantcore.account_step import scan
 from quantcore.data.instruments import Instrument, decimal_fraction
 from quantcore.errors import ConfigError, SchemaMismatch
-from quantcore.execution import router
+from quantcore.execution import router, slippage
 from quantcore.execution.settings import ROUTER_INTERVAL_US, ExecutionSettings
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
@@ -155,9 +155,17 @@ class AccountPlane:
                 "pairs": pairs,
                 "route": route,
                 "quote": quote,
-                "liquidity": np.zeros((0, at.N_LIQUIDITY)),
+                "liquidity": self._start_liquidity(),
             },
         )
+
+    def _start_liquidity(self) -> FloatArray:
+        if self.config[at.SLIPPAGE] == at.OFF:
+            return np.zeros((0, at.N_LIQUIDITY))
+        policy = self.config[at.SLIPPAGE : at.SLIPPAGE + slippage.N_POLICY]
+        known = np.zeros((len(self.symbols), at.N_LIQUIDITY))
+        known[:, : slippage.N_STATE] = slippage.slippage_init(policy, len(self.symbols))
+        return known
 
     def advance(
         self,
@@ -193,6 +201,8 @@ class AccountPlane:
             If state, bars and targets do not belong together.
         """
         self._check(state, bars)
+        if self.config[at.SLIPPAGE] != at.OFF and not bars.has("volume"):
+            raise SchemaMismatch("bars must have a volume for execution.slippage, had none")
         market = market_arrays(bars)
         rows, n_decisions = _decision_rows(bars.n_bars, targets, decisions)
         weights = _weights(bars.n_symbols, targets)
@@ -282,6 +292,8 @@ def account_plane(
     number[at.TOUCH_SHARE] = 0.0 if execution.resting is None else execution.resting.touch_share
     if execution.router is not None and bar_us <= ROUTER_INTERVAL_US:
         router.configure(number, execution.router)
+    if execution.slippage is not None:
+        slippage.configure(number, execution.slippage, bar_us)
     number[at.TIME_EXIT_US] = at.OFF if exits.time_exit is None else exits.time_exit * bar_us
     if risk is not None:
         check_stage(risk, account.capital)

@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 
 from quantcore.account_glide import BLOCK, N_SCRATCH, glide
+from quantcore.execution.costing import count_volume, estimate_liquidity, learn, liquidity_bar_us
+from quantcore.execution.crossing import cross_asked
 from quantcore.execution.exits import guard_positions
 from quantcore.execution.routing import hear_orders, work_routes
 from quantcore.kernels.compiled import inner
@@ -50,6 +52,7 @@ from quantcore.kernels.layout import (
     SETTLEMENT_SYMBOL,
     SETTLEMENT_TIME,
     SIZE_LIMIT,
+    SLIPPAGE,
     STOP_LOSS,
     TAKE_PROFIT,
     TAKER_FEE,
@@ -124,6 +127,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         endings |= rules.size[s, ENDS_US] <= market.ts_us[stop - 1]
     scratch = np.empty((N_SCRATCH, BLOCK))
     guarded, routed = config[RISK_BAR_US] != OFF, config[POST_ONLY] != OFF
+    costed = config[SLIPPAGE] != OFF
     work, allowed = np.empty((N_WORK, len(account.held))), np.empty((1, len(account.held)))
     forced = np.zeros(len(account.held), dtype=np.bool_)
     paid = _first(settlement[:, SETTLEMENT_ROW], start)
@@ -143,9 +147,16 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             if sent < len(script):
                 until = min(until, script[sent, SCRIPT_ROW])
             if guarded:
-                until = min(until, _next_risk_row(market.ts_us[row], config, row))
+                until = min(
+                    until, _next_row(market.ts_us[row], config, row, int(config[RISK_BAR_US]))
+                )
+            if costed:
+                until = min(
+                    until, _next_row(market.ts_us[row], config, row, liquidity_bar_us(config))
+                )
             row = glide(
-                account, market, rules, config, decisions, targets, journal, scratch, exits, guarded, row, until
+                account, market, rules, config, decisions, targets, journal, scratch, exits, guarded, costed, row,
+                until,
             )  # fmt: skip
             if row == stop:
                 break
@@ -187,6 +198,11 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         emergency = False
         if routed and account.counter[ACTIVE_ROUTES] > 0:
             hear_orders(account, rules, journal, market, row, config)
+        if costed:
+            learn(account, config)
+            count_volume(account, market, row)
+            if market.ts_us[row] % liquidity_bar_us(config) == 0:
+                estimate_liquidity(account, market, row, config)
         if guarded:
             if nav > account.risk[PEAK]:
                 account.risk[PEAK] = nav
@@ -200,15 +216,20 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             journal.curve[CURVE_EQUITY, curve] = equity
             if len(journal.curve) > 1:
                 record(account, rules, journal, curve, pnl, maintenance, gross, net)
+        asked = emergency
         if guarded:
             # What an emergency asks for is less than any plan; only a halt closes more.
             plans = not emergency or account.risk[LEVEL] >= _HALT
             if plans and asks(account, rules, market, row, config, allowed, 0, equity, forced):
                 plan_targets(account, rules, journal, market, row, config, allowed[0], forced)
+                asked = True
         elif decision >= 0 and asks(
             account, rules, market, row, config, targets, decision, equity, forced
         ):
             plan_targets(account, rules, journal, market, row, config, targets[decision], forced)
+            asked = True
+        if asked and not routed:
+            cross_asked(account, rules, journal, market, row, config)
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
             _send_scripted(
                 account, rules, journal, market, row, config, script[sent], script_value[sent]
@@ -223,10 +244,10 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
 
 
 @inner()
-def _next_risk_row(ts_us: int, config: FloatArray, row: int) -> int:
-    """Return the first row from this one on that closes a risk bar."""
-    into = ts_us % int(config[RISK_BAR_US])
-    return row if into == 0 else row + int((config[RISK_BAR_US] - into) // config[BAR_US])
+def _next_row(ts_us: int, config: FloatArray, row: int, every_us: int) -> int:
+    """Return the first row from this one on that closes a bar of a longer grid."""
+    into = ts_us % every_us
+    return row if into == 0 else row + int((every_us - into) // int(config[BAR_US]))
 
 
 @inner()
@@ -239,9 +260,7 @@ def _watch(
     ts = market.ts_us[row]
     on_risk_bar = ts % int(config[RISK_BAR_US]) == 0
     passed = calls(account, rules, config, gross, net, maintenance)
-    acted = passed and reduce_in_emergency(
-        account, rules, journal, market, row, int(config[LATENCY_US]), config
-    )
+    acted = passed and reduce_in_emergency(account, rules, journal, market, row, config)
     if on_risk_bar:
         observe_returns(account, market, row, config[COVARIANCE_DECAY])
     asked = False

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from quantcore.execution.costing import affordable_goal
 from quantcore.execution.router import (
     CROSS_MAX_LOTS,
     N_LIMITS,
@@ -56,11 +57,13 @@ from quantcore.kernels.layout import (
     MIN_NOTIONAL,
     NO,
     NONE,
+    OFF,
     OPEN_ORDERS,
     PARTICIPATION_MAX,
     QUOTE,
     REFUSED_BY,
     ROUTED,
+    SLIPPAGE,
     SLOW_LOTS,
     STATE,
     SYMBOL,
@@ -182,7 +185,11 @@ def work_routes(
             goal = held[ASKED_LOTS]
             if (opening_lots(held[LOTS], goal - held[LOTS]) == 0) == reducing:
                 account.route[s, GOAL_REASON] = held[ASKED] - 1
-                held[ASKED] = 0
+                account.route[s, SLOW_LOTS] = held[ASKED] = 0
+                if config[SLIPPAGE] != OFF and not reducing and not held[ASKED_URGENT]:
+                    goal = affordable_goal(
+                        account, rules, journal, market, row, config, s, held[LOTS], goal
+                    )
                 _tell(
                     account, rules, journal, market, row, config, limits, s, _DECIDE, NONE, goal, held[ASKED_URGENT],
                     held[LOTS], YES,

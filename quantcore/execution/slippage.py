@@ -27,7 +27,8 @@ from numba import njit
 from quantcore.execution.impact import MEAN_OF_PEAK, square_root_impact
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.ewm import ewm_step, half_life_decay
-from quantcore.kernels.layout import constant
+from quantcore.kernels.layout import LIQUIDITY_DECAY, SLIPPAGE, constant
+from quantcore.timegrid import HOUR_US
 from quantcore.types import FloatArray
 
 # policy
@@ -92,6 +93,8 @@ class SlippageSettings:
         an order worked for an hour has about ``sqrt(1 / 24)``.
     half_life_fills : float
         Fills until a fill's weight halves, > 0.
+    liquidity_half_life_hours : float
+        Of the estimates of the market's turnover and volatility, > 0.
     """
 
     budget_bps: float
@@ -101,13 +104,14 @@ class SlippageSettings:
     prior_error: float
     prior_noise: float
     half_life_fills: float
+    liquidity_half_life_hours: float
 
     def __post_init__(self) -> None:
         for name in ("budget_bps", "edge_multiple", "half_spread_bps", "prior_coefficient"):
             value = getattr(self, name)
             if not 0.0 <= value < math.inf:
                 raise ValueError(f"{name} must be >= 0 and finite, was {value}")
-        for name in ("prior_error", "prior_noise", "half_life_fills"):
+        for name in ("prior_error", "prior_noise", "half_life_fills", "liquidity_half_life_hours"):
             value = getattr(self, name)
             if not 0.0 < value < math.inf:
                 raise ValueError(f"{name} must be > 0 and finite, was {value}")
@@ -124,6 +128,13 @@ def slippage_policy(settings: SlippageSettings) -> FloatArray:
     policy[PRIOR_NOISE] = settings.prior_noise
     policy[DECAY] = half_life_decay(settings.half_life_fills)
     return policy
+
+
+def configure(config: FloatArray, settings: SlippageSettings, bar_us: int) -> None:
+    """Write the settings into the account's vector of numbers, for execution bars of a length."""
+    config[SLIPPAGE : SLIPPAGE + N_POLICY] = slippage_policy(settings)
+    every = max(bar_us, HOUR_US) / HOUR_US
+    config[LIQUIDITY_DECAY] = half_life_decay(settings.liquidity_half_life_hours / every)
 
 
 @njit(cache=True, error_model="numpy")
@@ -170,6 +181,32 @@ def expected_cost(
     half = half_spread if half_spread > policy[HALF_SPREAD] else policy[HALF_SPREAD]
     peak = square_root_impact(state[COEFFICIENT], daily_vol, notional, daily_notional)
     return half + MEAN_OF_PEAK * peak
+
+
+@njit(cache=True, error_model="numpy")
+def affordable_notional(
+    policy: FloatArray,
+    state: FloatArray,
+    half_spread: float,
+    daily_vol: float,
+    daily_notional: float,
+) -> float:
+    r"""Return the largest order whose `expected_cost` is within the budget, USDT.
+
+    .. math:: Q = V \Big( \frac{b - h}{\tfrac{2}{3} Y \sigma_d} \Big)^2
+
+    Returns
+    -------
+    float
+        0 where half the spread alone exceeds the budget; infinite where size costs nothing; NaN where volatility or
+        volume is.
+    """
+    half = half_spread if half_spread > policy[HALF_SPREAD] else policy[HALF_SPREAD]
+    room = policy[BUDGET] - half
+    if room < 0.0:
+        return 0.0
+    share = room / (MEAN_OF_PEAK * state[COEFFICIENT] * daily_vol)
+    return float(daily_notional * share * share)
 
 
 @njit(cache=True, error_model="numpy")

@@ -217,10 +217,11 @@ DAILY_NOTIONAL = 9  # of the market, USDT; NaN before the first estimate
 DAILY_VARIANCE = 10  # of returns; NaN before the first estimate
 ESTIMATES = 11  # their weight
 LIQUIDITY_CLOSE = 12  # at the last estimate
-PAID_NOTIONAL = 13  # of what crossed since the last close, USDT
+PAID_NOTIONAL = 13  # of what crossed since the last close, USDT, > 0 bought
 PAID = 14  # its price
 PAID_REFERENCE = 15  # and the price at which it arrived
-N_LIQUIDITY = 16
+TOO_DEAR = 16  # 1 while orders are refused for their cost: a refusal is written when it begins
+N_LIQUIDITY = 17
 
 REDUCE_ONLY = 1
 CLOSE_POSITION = 2

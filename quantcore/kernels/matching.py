@@ -36,6 +36,9 @@ from quantcore.kernels.layout import (
     OPEN_ORDERS,
     ORDER_ID,
     ORDER_LOTS,
+    PAID,
+    PAID_NOTIONAL,
+    PAID_REFERENCE,
     QTY,
     QUEUE,
     REASON,
@@ -98,6 +101,8 @@ from quantcore.types import (
 _WHOLE = constant(NEVER)
 _VENUE = constant(Stage.VENUE)
 _REJECT = constant(Action.REJECTED)
+_TARGET = constant(FillReason.TARGET)
+_RISK = constant(FillReason.RISK)
 _FIRST_EXIT = constant(FillReason.STOP_LOSS)
 _LAST_EXIT = constant(FillReason.TIME_EXIT)
 _BRACKET = constant(Rule.BRACKET_NOTIONAL)
@@ -141,6 +146,10 @@ def trade(
         account, rules, journal, s, lots * side, price, fee_rate, ts, ticket[DECISION_TS],
         ticket[ORDER_ID], liquidity, reason, reference,
     )  # fmt: skip
+    if liquidity == TAKER and len(account.liquidity) > 0 and reason in (_TARGET, _RISK):
+        account.liquidity[s, PAID_NOTIONAL] = side * quantity(rules, s, lots) * price
+        account.liquidity[s, PAID] = price
+        account.liquidity[s, PAID_REFERENCE] = reference
     if held == 0 and not math.isnan(market.mark_open[row, s]):
         account.position[s, MARK] = market.mark_open[row, s]
     if _FIRST_EXIT <= reason <= _LAST_EXIT and account.held[s, LOTS] == 0:

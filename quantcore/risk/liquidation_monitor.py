@@ -42,17 +42,10 @@ from quantcore.kernels.layout import (
     MARGIN_RATIO_MAX,
     MARGIN_TYPE,
     MARK,
-    NONE,
-    OPEN_ORDERS,
-    ORDER_LOTS,
     QTY,
-    REASON,
     REDUCE_ONLY,
-    SEEN,
-    SYMBOL,
     WALLET,
     YES,
-    ZERO,
     Account,
     Journal,
     Market,
@@ -61,7 +54,7 @@ from quantcore.kernels.layout import (
 )
 from quantcore.kernels.ledger import ISOLATED, explain, position_margin
 from quantcore.kernels.margin import bracket_of
-from quantcore.kernels.orders import MARKET, ON_MARK, ask, expected_lots, place
+from quantcore.kernels.orders import ask, expected_lots
 from quantcore.types import Action, FillReason, FloatArray, Rule, Stage
 
 _STAGE = constant(Stage.LIQUIDATION_MONITOR)
@@ -147,9 +140,9 @@ def account_chance(
 
 @inner()
 def reduce_in_emergency(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, delay: int, config: FloatArray
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray
 ) -> bool:  # fmt: skip
-    """Reduce every pot of margin whose ratio is too high at a row's close; return whether anything was sent."""
+    """Ask to reduce every pot of margin whose ratio is too high at a row's close; return whether that is needed."""
     balance, needed = account.cash[WALLET], 0.0
     sent = False
     for s in range(len(account.held)):
@@ -159,20 +152,20 @@ def reduce_in_emergency(
         margin = position_margin(account, rules, s, account.position[s, MARK])
         if rules.size[s, MARGIN_TYPE] == ISOLATED:
             own = account.position[s, MARGIN] + profit
-            sent |= _reduce(account, rules, journal, market, row, delay, config, s, margin, own)
+            sent |= _reduce(account, rules, journal, market, row, config, s, margin, own)
         else:
             balance += profit
             needed += margin
     if needed > config[MARGIN_RATIO_MAX] * balance:
         for s in range(len(account.held)):
             if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] != ISOLATED:
-                sent |= _reduce(account, rules, journal, market, row, delay, config, s, needed, balance)  # fmt: skip
+                sent |= _reduce(account, rules, journal, market, row, config, s, needed, balance)  # fmt: skip
     return sent
 
 
 @inner()
 def _reduce(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, delay: int, config: FloatArray, s: int,
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
     needed: float, balance: float,
 ) -> bool:  # fmt: skip
     """Close so much of a position that its pot's ratio falls to what it should be afterwards; once, while it is due."""
@@ -181,22 +174,13 @@ def _reduce(
     ratio = needed / balance if balance > 0.0 else math.inf
     lots = account.held[s, LOTS]
     closing = math.ceil(abs(lots) * (1.0 - config[MARGIN_RATIO_AFTER] / ratio))
-    ts, mark = market.ts_us[row], account.position[s, MARK]
-    if len(account.route) > 0:
-        # What is wanted already counts where it holds less, or nothing, or the other side.
-        side, goal = (1 if lots > 0 else -1), expected_lots(account, s)
-        explain(journal, ts, s, _STAGE, _RATIO, _REDUCED, config[MARGIN_RATIO_MAX], ratio)
-        ask(account, s, side * min(side * goal, max(abs(lots) - closing, 0)), _RISK, YES)
-        return True
-    for k in range(account.counter[OPEN_ORDERS]):
-        ticket = account.ticket[k]
-        if ticket[SYMBOL] == s and ticket[SEEN] == 0 and ticket[REASON] == _RISK:
-            closing -= ticket[ORDER_LOTS]
-    if closing <= 0:
-        return False
-    explain(journal, ts, s, _STAGE, _RATIO, _REDUCED, config[MARGIN_RATIO_MAX], ratio)
-    place(
-        account, rules, journal, ts, ts, delay, s, -1 if lots > 0 else 1, MARKET, ZERO, closing, closing, _REDUCING,
-        ON_MARK, _RISK, NONE, mark, math.nan, math.nan, mark, market.close[row, s],
-    )  # fmt: skip
+    # What was decided before already counts where it holds less, or nothing, or the other side.
+    side, goal = (1 if lots > 0 else -1), expected_lots(account, s)
+    left = min(side * goal, max(abs(lots) - closing, 0))
+    if left == side * goal and len(account.route) == 0:
+        return False  # it is on its way
+    explain(
+        journal, market.ts_us[row], s, _STAGE, _RATIO, _REDUCED, config[MARGIN_RATIO_MAX], ratio
+    )
+    ask(account, s, side * left, _RISK, YES)
     return True

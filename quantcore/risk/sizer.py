@@ -1,7 +1,8 @@
 """Position Sizer: target weights to whole lots, inside the account step.
 
-The plan is made at a decision's closing marks. Reducing orders come first and free their margin; orders that
-enlarge share what is available in proportion, so that the order of symbols does not matter.
+The plan is made at a decision's closing marks, and asks for positions; how they are traded is `execution`'s to say.
+Orders that reduce free their margin; those that enlarge share what is available in proportion, so that the order of
+symbols does not matter.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from quantcore.kernels.layout import (
     ENTRY,
     EQUITY,
     LAST_REFUSAL,
-    LATENCY_US,
     LEVEL,
     LEVERAGE_SET,
     LOCK,
@@ -47,7 +47,6 @@ from quantcore.kernels.layout import (
     TAKER_COST,
     TAKER_FEE,
     YES,
-    ZERO,
     Account,
     Journal,
     Market,
@@ -61,7 +60,7 @@ from quantcore.kernels.ledger import (
     opening_lots,
     order_notional,
 )
-from quantcore.kernels.orders import MARKET, ask, expected_lots, place
+from quantcore.kernels.orders import ask, expected_lots
 from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.timegrid import DAY_US
 from quantcore.types import (
@@ -134,11 +133,11 @@ def moves(
 
 
 @inner()
-def plan_targets(  # noqa: C901 - what is wanted, what fits, and in which order it is sent
+def plan_targets(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, weights: FloatArray,
     forced: BoolArray,
 ) -> None:  # fmt: skip
-    """Bring the positions to target weights: by the router where there is one, else by market orders at once.
+    """Ask for the positions of target weights: at once where a limit is exceeded, else as patiently as may be.
 
     Parameters
     ----------
@@ -147,7 +146,6 @@ def plan_targets(  # noqa: C901 - what is wanted, what fits, and in which order 
     forced : bool array, shape (n_symbols,)
         Whether the position exceeds a limit: then it is reduced whatever the band, by whole lots up.
     """
-    ts = market.ts_us[row]
     symbols = len(weights)
     lots = np.zeros(symbols, dtype=np.int64)
     cut = np.zeros(symbols, dtype=np.bool_)
@@ -158,41 +156,10 @@ def plan_targets(  # noqa: C901 - what is wanted, what fits, and in which order 
                 account, rules, journal, market, row, config, s, weights[s], forced[s]
             )
             wanted |= lots[s] != 0
-    if len(account.route) > 0:
-        if wanted:
-            _fit_margin(account, rules, journal, market, row, config, lots, cut)
-        _ask_router(account, market, row, weights, forced, lots, cut)
-        return
-    if not wanted:
-        return
-    _fit_margin(account, rules, journal, market, row, config, lots, cut)
-    delay = int(config[LATENCY_US])
-    for reducing in (True, False):
-        for s in range(symbols):
-            if lots[s] == 0:
-                continue
-            opening = opening_lots(expected_lots(account, s), lots[s])
-            if (opening == 0) == reducing:
-                side = 1 if lots[s] > 0 else -1
-                flags = _REDUCING if reducing else ZERO
-                price = _price(market, row, s)
-                reason = _RISK if forced[s] else _TARGET
-                place(
-                    account, rules, journal, ts, ts, delay, s, side, MARKET, ZERO, abs(lots[s]), abs(lots[s]), flags,
-                    _ON_LAST, reason, NONE, price, math.nan, math.nan, price, market.close[row, s],
-                )  # fmt: skip
-                lots[s] = 0  # sent: the second round must not see it as still wanted
-                if not cut[s]:
-                    account.held[s, LAST_REFUSAL] = 0
-
-
-@inner()
-def _ask_router(
-    account: Account, market: Market, row: int, weights: FloatArray, forced: BoolArray, lots: IntArray, cut: BoolArray
-) -> None:  # fmt: skip
-    """Ask for what is wanted: at once where a limit is exceeded, else as patiently as the router is set to be."""
+    if wanted:
+        _fit_margin(account, rules, journal, market, row, config, lots, cut)
     flat = account.risk[LEVEL] >= _HALT
-    for s in range(len(lots)):
+    for s in range(symbols):
         if math.isnan(weights[s]) or math.isnan(market.close[row, s]):
             continue
         expected = expected_lots(account, s)

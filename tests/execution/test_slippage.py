@@ -23,6 +23,7 @@ SETTINGS = SlippageSettings(
     prior_coefficient=1.0,
     prior_error=0.5,
     prior_noise=0.2,
+    liquidity_half_life_hours=72.0,
     half_life_fills=50.0,
 )
 POLICY = slippage.slippage_policy(SETTINGS)
