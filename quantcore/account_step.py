@@ -197,7 +197,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         decision = decisions[row] if len(decisions) > 0 else row
         emergency = False
         if routed and account.counter[ACTIVE_ROUTES] > 0:
-            hear_orders(account, rules, journal, market, row, config)
+            hear_orders(account, market, row, config)
         if costed:
             learn(account, config)
             count_volume(account, market, row)

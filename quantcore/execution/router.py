@@ -280,18 +280,27 @@ def move(
     elif route[STATE] == _IDLE:
         return _NOTHING
     else:
-        if event == _FILL and child == route[CHILD]:
-            route[EXPECTED] += route[CHILD_SIDE] * lots
-        if held != route[EXPECTED]:
-            route[OTHERS_TRADED] = 1
-            route[EXPECTED] = held
-        if route[OTHERS_TRADED]:
-            route[GOAL] = min(max(route[GOAL], min(held, 0)), max(held, 0))
-        if event != _CLOCK and child == route[CHILD] and child != NONE:
-            _take_in(route, price, parameters, held, event, lots, code, ts)
+        note(route, price, parameters, held, event, child, lots, code, ts)
     if route[CHILD] != NONE:
         return _review(route, price, limits, parameters, held, ts, bid, ask)
     return _send(route, price, limits, parameters, held, ts, bid, ask)
+
+
+@inner()
+def note(
+    route: IntArray, price: FloatArray, parameters: FloatArray, held: int, event: int, child: int, lots: int, code: int,
+    ts: int,
+) -> None:  # fmt: skip
+    """Take in what happened to a route that is not idle, and ask for nothing yet."""
+    if event == _FILL and child == route[CHILD]:
+        route[EXPECTED] += route[CHILD_SIDE] * lots
+    if held != route[EXPECTED]:
+        route[OTHERS_TRADED] = 1
+        route[EXPECTED] = held
+    if route[OTHERS_TRADED]:
+        route[GOAL] = min(max(route[GOAL], min(held, 0)), max(held, 0))
+    if event != _CLOCK and child == route[CHILD] and child != NONE:
+        _take_in(route, price, parameters, held, event, lots, code, ts)
 
 
 @inner()

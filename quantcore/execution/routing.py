@@ -25,6 +25,7 @@ from quantcore.execution.router import (
     RouterEvent,
     RouterState,
     move,
+    note,
 )
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.fills import volume_at
@@ -40,7 +41,6 @@ from quantcore.kernels.layout import (
     CHILD_SIDE,
     CLIENT,
     DECIDED_TS,
-    EXPECTED,
     GOAL,
     GOAL_REASON,
     HALF_SPREAD,
@@ -55,10 +55,8 @@ from quantcore.kernels.layout import (
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
-    NO,
     NONE,
     OFF,
-    OPEN_ORDERS,
     PARTICIPATION_MAX,
     QUOTE,
     REFUSED_BY,
@@ -112,62 +110,28 @@ _SENDS_MAX = 4
 
 
 @inner()
-def hear_orders(
-    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray
-) -> None:
-    """Tell the router at a close what became of its orders, before anything is decided.
-
-    No touch is told, so that a patient route takes note and waits for the decisions of the same close.
-    """
-    limits = np.empty(N_LIMITS, dtype=np.int64)
+def hear_orders(account: Account, market: Market, row: int, config: FloatArray) -> None:
+    """Let the router take in at a close what became of its orders, before anything is decided; it sends nothing yet."""
+    ts = market.ts_us[row]
     for s in range(len(account.held)):
-        route, held = account.route[s], account.held[s]
+        route, quote, held = account.route[s], account.quote[s], account.held[s]
         if route[STATE] == _IDLE:
             continue
         child, lots, end, rule = route[CHILD], held[HEARD_LOTS], held[HEARD_END], held[HEARD_RULE]
         if lots > 0:
-            traded = route[EXPECTED] + route[CHILD_SIDE] * lots
-            _tell(
-                account,
-                rules,
-                journal,
-                market,
-                row,
-                config,
-                limits,
-                s,
-                _FILL,
-                child,
-                lots,
-                ZERO,
-                traded,
-                NO,
-            )
+            note(route, quote, config, held[LOTS], _FILL, child, lots, ZERO, ts)
         if end != 0 and route[CHILD] == child:
             what = _EXPIRED  # filled less than was left, as a reducing order may
             if end == CANCELED + 1:
                 what = _CANCELED
             elif end == REJECTED + 1:
                 what = _REJECTED
-            _tell(
-                account,
-                rules,
-                journal,
-                market,
-                row,
-                config,
-                limits,
-                s,
-                what,
-                child,
-                ZERO,
-                rule,
-                route[EXPECTED],
-                NO,
-            )
+            note(route, quote, config, held[LOTS], what, child, ZERO, rule, ts)
         held[HEARD_LOTS] = held[HEARD_END] = 0
+        if route[STATE] == _IDLE:
+            account.counter[ACTIVE_ROUTES] -= 1
         # An exit rule closed this side: whatever rests there is called off.
-        if held[LOCK] * route[GOAL] > 0:
+        elif held[LOCK] * route[GOAL] > 0:
             ask(account, s, ZERO, _TARGET, YES)
 
 
@@ -190,16 +154,13 @@ def work_routes(
                     goal = affordable_goal(
                         account, rules, journal, market, row, config, s, held[LOTS], goal
                     )
+                urgent = held[ASKED_URGENT]
                 _tell(
-                    account, rules, journal, market, row, config, limits, s, _DECIDE, NONE, goal, held[ASKED_URGENT],
-                    held[LOTS], YES,
-                )  # fmt: skip
+                    account, rules, journal, market, row, config, limits, s, _DECIDE, goal, urgent
+                )
     for s in range(len(account.held)):
         if account.route[s, STATE] != _IDLE:
-            _tell(
-                account, rules, journal, market, row, config, limits, s, _CLOCK, NONE, ZERO, ZERO,
-                account.held[s, LOTS], YES,
-            )  # fmt: skip
+            _tell(account, rules, journal, market, row, config, limits, s, _CLOCK, ZERO, ZERO)
 
 
 @inner()
@@ -215,22 +176,21 @@ def _touch(rules: Rules, market: Market, row: int, s: int) -> tuple[float, float
 @inner()
 def _tell(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, limits: IntArray,
-    s: int, event: int, child: int, lots: int, code: int, held: int, with_touch: bool,
+    s: int, event: int, lots: int, urgent: int,
 ) -> None:  # fmt: skip
-    """Tell the router an event and do what it asks for, until it asks for nothing that can be done at this close."""
+    """Tell the router a goal or the time, and do what it asks for until that is nothing, or takes until later."""
     route, quote, ts = account.route[s], account.quote[s], market.ts_us[row]
+    held = account.held[s, LOTS]
     delay, idle = int(config[LATENCY_US]), route[STATE] == _IDLE
-    bid, ask_price = _touch(rules, market, row, s) if with_touch else (math.nan, math.nan)
+    bid, ask_price = _touch(rules, market, row, s)
     _fill_limits(account, rules, market, row, config, s, limits)
-    action = move(route, quote, limits, config, held, event, child, lots, code, ts, bid, ask_price)
+    action = move(route, quote, limits, config, held, event, NONE, lots, urgent, ts, bid, ask_price)
     for _ in range(_SENDS_MAX):
         if action == _NOTHING:
             break
         child = route[CHILD]
         if action == _CANCEL:
             k = _slot(account, s)
-            if k < 0:
-                break  # it has left the book, which the router is about to hear
             if delay > 0:
                 account.ticket[k, CANCEL_TS] = min(account.ticket[k, CANCEL_TS], ts + delay)
                 break
@@ -287,11 +247,11 @@ def _fill_limits(
 
 @inner()
 def _slot(account: Account, s: int) -> int:
-    """Return the place of a symbol's child in the table of orders, -1 where it has none."""
-    for k in range(account.counter[OPEN_ORDERS]):
-        if account.ticket[k, SYMBOL] == s and account.ticket[k, CLIENT] <= ROUTED:
-            return k
-    return -1
+    """Return the place of a symbol's child in the table of orders: what has left it was heard of before."""
+    k = 0
+    while account.ticket[k, SYMBOL] != s or account.ticket[k, CLIENT] > ROUTED:
+        k += 1
+    return k
 
 
 @inner()
@@ -304,10 +264,12 @@ def _send(
     mark = mark if mark > 0.0 else close
     held = account.held[s, LOTS]
     wanted = -held if route[GOAL] * held < 0 else route[GOAL] - held
+    # Of a turn that an exit rule asked for, only the first half is the exit.
+    reason = route[GOAL_REASON] if route[CHILD_FLAGS] != 0 else _TARGET
     rule = place(
         account, rules, journal, ts, route[DECIDED_TS], int(config[LATENCY_US]), s, route[CHILD_SIDE],
         LIMIT if posts else MARKET, GTX if posts else ZERO, route[CHILD_LOTS], abs(wanted), route[CHILD_FLAGS],
-        _ON_LAST, route[GOAL_REASON], ROUTED - route[CHILD], account.quote[s, QUOTE] if posts else mark,
+        _ON_LAST, reason, ROUTED - route[CHILD], account.quote[s, QUOTE] if posts else mark,
         math.nan, math.nan, mark, close,
     )  # fmt: skip
     if rule < 0 and posts:

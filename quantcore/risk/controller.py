@@ -256,7 +256,7 @@ def check_risk(
     per_day = DAY_US / config[RISK_BAR_US]
     for s in range(len(account.held)):
         weight = targets[decision, s] if decision >= 0 else math.nan
-        held = _held_weight(account, rules, market, row, s, equity)
+        held = _held_weight(account, rules, s, equity)
         base = weight * scale
         if math.isnan(weight):
             base = held * scale if level == _REDUCE and before == _NORMAL else held
@@ -267,28 +267,60 @@ def check_risk(
         allowed[0, s], forced[s] = weight, False
     if not equity > 0.0:
         return
+    for s in range(len(account.held)):
+        work[WILD, s] = work[HELD, s] * work[CALM, s]
+    sigma, wild = _deviations(account.pairs, work, HELD, WILD, per_day)
+    risk[VAR] = config[VAR_SIGMAS] * sigma
+    exceeded = _exceeds(account, rules, config, work, wild)
     _limit(account, rules, journal, ts, config, work, per_day)
     for s in range(len(account.held)):
         held, base, may = work[HELD, s], work[BASE, s], work[WANTED, s]
         limited = abs(may) < abs(base) - _SAME
-        forced[s] = limited and abs(may) < abs(held) - _SAME
+        forced[s] = (limited or exceeded) and may != held and abs(may) < abs(held) - _SAME
         if limited or base != held or not math.isnan(allowed[0, s]):
             allowed[0, s] = may
     for s in range(len(account.held)):
-        work[WILD, s] = work[HELD, s] * work[CALM, s]
         work[VOLATILITY, s] *= work[CALM, s]
-    sigma, wild = _deviations(account.pairs, work, HELD, WILD, per_day)
-    risk[VAR] = config[VAR_SIGMAS] * sigma
     risk[LIQUIDATION_CHANCE] = account_chance(
         account, rules, work[HELD], work[VOLATILITY], equity, wild
     )
 
 
 @inner()
-def _held_weight(
-    account: Account, rules: Rules, market: Market, row: int, s: int, equity: float
-) -> float:
-    """Return what is held of a symbol at the row's mark, or the last known one, over equity."""
+def _exceeds(
+    account: Account, rules: Rules, config: FloatArray, work: FloatArray, wild: float
+) -> bool:
+    """Return whether what is held exceeds a limit: then a plan that makes it smaller has no time."""
+    n, equity = len(account.held), account.cash[EQUITY]
+    gross = net = 0.0
+    for s in range(n):
+        held = work[HELD, s]
+        if held == 0.0:
+            continue
+        gross += abs(held)
+        net += held
+        ceiling = symbol_ceiling(
+            rules, s, abs(held) * equity, work[VOLATILITY, s] * work[CALM, s],
+            config[LIQUIDATION_SIGMAS], config[STRESS_MOVE],
+        )  # fmt: skip
+        if abs(held) > min(config[SYMBOL_MAX], ceiling):
+            return True
+    if gross == 0.0:
+        return False
+    if gross > config[LEVERAGE_MAX] or abs(net) > config[NET_MAX]:
+        return True
+    if account.risk[VAR] > config[VAR_MAX]:
+        return True
+    sigmas, stress = config[LIQUIDATION_SIGMAS], config[STRESS_MOVE]
+    if account_ceiling(rules, work[HELD], equity, wild, sigmas, stress) < 1.0:
+        return True
+    # No cluster is larger than everything that is held.
+    return gross > config[CLUSTER_MAX] and _tightest_cluster(account, config, work, HELD) < 1.0
+
+
+@inner()
+def _held_weight(account: Account, rules: Rules, s: int, equity: float) -> float:
+    """Return what is held of a symbol at its last known mark, over equity."""
     if account.held[s, LOTS] == 0 or not equity > 0.0:
         return 0.0
     return float(quantity(rules, s, account.held[s, LOTS]) * account.position[s, MARK] / equity)
@@ -370,15 +402,28 @@ def _limit_clusters(
     account: Account, journal: Journal, ts: int, config: FloatArray, work: FloatArray
 ) -> float:
     """Scale the members of every cluster that is too large, each by its tightest; the order of symbols is nothing."""
+    if not _tightest_cluster(account, config, work, WANTED) < 1.0:
+        return 0.0
+    tightest = 1.0
+    for s in range(len(account.held)):
+        tightest = min(tightest, work[FACTOR, s])
+        work[WANTED, s] *= work[FACTOR, s]
+    most = config[CLUSTER_MAX]
+    _bind(account, journal, ts, NONE, _CLUSTER, most, most / tightest)
+    return float(2.0**_CLUSTER)
+
+
+@inner()
+def _tightest_cluster(account: Account, config: FloatArray, work: FloatArray, which: int) -> float:
+    """Fill `FACTOR`, by which each symbol's clusters ask to scale its weight; return the smallest of them."""
     n, pairs = len(account.held), account.pairs
-    correlation = (
-        config[CLUSTER_CORRELATION] * config[RISK_BAR_US] / DAY_US
-    )  # of a risk bar's covariance
-    bound = 0.0
+    # Of a risk bar's covariance.
+    correlation = config[CLUSTER_CORRELATION] * config[RISK_BAR_US] / DAY_US
+    tightest = 1.0
     for s in range(n):
         work[FACTOR, s] = 1.0
     for s in range(n):
-        weight = work[WANTED, s]
+        weight = work[which, s]
         if weight == 0.0:
             continue
         side = 1.0 if weight > 0.0 else -1.0
@@ -386,21 +431,18 @@ def _limit_clusters(
         total = 0.0
         for j in range(n):
             # Together: of one side and correlated, or of two sides and correlated the other way round.
-            both = side * work[WANTED, j]
+            both = side * work[which, j]
             alike = pairs[0, s, j] if both > 0.0 else -pairs[0, s, j]
             total += abs(both) if alike >= least * work[VOLATILITY, j] or j == s else 0.0
         if total > config[CLUSTER_MAX]:
-            _bind(account, journal, ts, NONE, _CLUSTER, config[CLUSTER_MAX], total)
-            bound = 2.0**_CLUSTER
             most = config[CLUSTER_MAX] / total
+            tightest = min(tightest, most)
             for j in range(n):
-                both = side * work[WANTED, j]
+                both = side * work[which, j]
                 alike = pairs[0, s, j] if both > 0.0 else -pairs[0, s, j]
                 if alike >= least * work[VOLATILITY, j] or j == s:
                     work[FACTOR, j] = min(work[FACTOR, j], most)
-    for s in range(n):
-        work[WANTED, s] *= work[FACTOR, s]
-    return bound
+    return tightest
 
 
 @inner()

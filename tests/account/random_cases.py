@@ -17,7 +17,9 @@ from quantcore.account_plane import (
     account_plane,
 )
 from quantcore.data.instruments import Bracket, Instrument
-from quantcore.execution.settings import ExecutionSettings
+from quantcore.execution.router import RouterSettings
+from quantcore.execution.settings import ExecutionSettings, RestingSettings
+from quantcore.execution.slippage import SlippageSettings
 from quantcore.exits import ExitSettings
 from quantcore.frames import Bars, Settlements, funding_rows
 from quantcore.orders import OrderRequest
@@ -63,6 +65,9 @@ class Case:
     no_trade_band: float = 0.0
     margin_buffer: float = 0.0
     risk: RiskSettings | None = None
+    router: RouterSettings | None = None
+    resting: RestingSettings | None = None
+    slippage: SlippageSettings | None = None
 
 
 def bar_stamps(case: Case) -> list[int]:
@@ -136,6 +141,11 @@ def case_bars(case: Case) -> Bars:
         for name in MARKS:
             del fields[name]
     _take_out(case, rng, fields)
+    if case.router is not None or case.slippage is not None:
+        # Other draws than those of the prices, which are so the same with a router and without.
+        traded = np.random.default_rng(case.seed + 2).lognormal(0.0, 1.5, shape)
+        traded *= 1e4 / np.array(START_PRICES)
+        fields["volume"] = np.where(np.isnan(fields["close"]), np.nan, traded)
     ts_us = np.array(bar_stamps(case), dtype=np.int64)
     settlements = _settlements(case, rng, ts_us, fields["close"])
     bars = Bars(
@@ -258,6 +268,9 @@ def case_settings(case: Case) -> tuple[AccountSettings, ExecutionSettings]:
         latency_ms=100.0 if case.latency_bars == 1 else bar_ms * (case.latency_bars - 0.5),
         maker_fee=None,
         taker_fee=None,
+        router=case.router,
+        resting=case.resting,
+        slippage=case.slippage,
     )
     return account, execution
 
@@ -305,6 +318,41 @@ def random_limits(draw: random.Random) -> RiskSettings:
         covariance_half_life_hours=48.0,
         protective_stop=draw.choice([None, 0.2]),
         stage_capital=None,
+    )
+
+
+def random_router(draw: random.Random) -> RouterSettings:
+    """Return how patiently orders are worked; on minutes, a few bars."""
+    return RouterSettings(
+        post_only=draw.random() < 0.85,
+        inside_ticks=draw.choice([0, 0, 1]),
+        requote_after_seconds=draw.choice([60.0, 120.0]),
+        requote_bps=draw.choice([0.0, 10.0, 1000.0]),
+        requotes_max=draw.choice([0, 1, 3, 100]),
+        cross_after_seconds=draw.choice([60.0, 300.0, 900.0]),
+        participation_max=draw.choice([0.02, 0.3, 1.0]),
+        slice_pause_seconds=draw.choice([0.0, 60.0]),
+    )
+
+
+def random_resting(draw: random.Random) -> RestingSettings:
+    """Return what is assumed of the book."""
+    return RestingSettings(
+        queue_ahead=draw.choice([0.0, 0.1, 1.0]), touch_share=draw.choice([0.0, 0.2, 1.0])
+    )
+
+
+def random_slippage(draw: random.Random) -> SlippageSettings:
+    """Return a budget that some orders exceed."""
+    return SlippageSettings(
+        budget_bps=draw.choice([1.0, 10.0, 60.0]),
+        edge_multiple=0.0,
+        half_spread_bps=0.5,
+        prior_coefficient=1.0,
+        prior_error=0.5,
+        prior_noise=0.2,
+        half_life_fills=50.0,
+        liquidity_half_life_hours=draw.choice([2.0, 72.0]),
     )
 
 

@@ -22,6 +22,9 @@ from tests.account.random_cases import (
     case_targets,
     random_case,
     random_limits,
+    random_resting,
+    random_router,
+    random_slippage,
 )
 
 NOBODY = 10**6
@@ -86,8 +89,11 @@ def draw_case(seed: int) -> Case:
         orders=few,
         crash=draw.choice([0.0, 0.0, case.crash]),
         no_trade_band=draw.choice([0.0, 0.05, 0.5]),
-        interval=draw.choice(["1m", "15m", "1h"]) if seed % 2 else case.interval,
+        interval=draw.choice(["1m", "5m", "1h"]) if seed % 2 else case.interval,
         risk=random_limits(draw) if seed % 2 else None,
+        router=random_router(draw) if seed % 4 == 1 else None,
+        resting=random_resting(draw) if seed % 3 == 1 else None,
+        slippage=random_slippage(draw) if seed % 5 < 2 else None,
     )
 
 
