@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from quantcore import plots
-from quantcore.backtest import tearsheet
 from quantcore.backtest.markup import (
     MISSING,
     TIMES,
@@ -34,6 +32,7 @@ from quantcore.backtest.markup import (
     whole,
     words,
 )
+from quantcore.backtest.tearsheet import frame
 from quantcore.backtest.verdict import is_limit
 
 if TYPE_CHECKING:
@@ -106,16 +105,7 @@ def page(summary: Summary, tables: Tables) -> str:
         parts.append(html)
         figures.update(drawn)
     parts.append(section("Method and data", "", listed([*_method(summary), *summary["notes"]])))
-    return Template(tearsheet._template("tearsheet.html")).substitute(
-        title=escape(f"{summary['experiment']} · feasibility"),
-        colours=tearsheet._colours(),
-        style=tearsheet._template("tearsheet.css"),
-        body="\n".join(parts),
-        plotly=tearsheet._plotly_script(),
-        figures=tearsheet._embedded(figures),
-        palettes=tearsheet._embedded({k: dict(v) for k, v in plots.PALETTES.items()}),
-        script=tearsheet._template("tearsheet.js"),
-    )
+    return frame(f"{summary['experiment']} · feasibility", "\n".join(parts), figures)
 
 
 def _verdict(summary: Summary) -> str:
