@@ -43,9 +43,12 @@ from quantcore.research.feasibility_measures import (
     symbol_table,
 )
 from quantcore.research.feasibility_rounding import (
+    allocation_summary,
+    allocation_table,
     greedy_weights,
     rounding_summary,
     rounding_table,
+    sample_allocations,
     yearly_covariance,
 )
 from quantcore.risk.limits import RiskSettings
@@ -120,7 +123,7 @@ def study(
     positions_min : int
         Fewest positions that make a portfolio.
     samples : int
-        Decisions at which the best allocation is found.
+        Decisions at which the exact allocation is found beside the account's greedy one.
 
     Raises
     ------
@@ -132,14 +135,16 @@ def study(
     own = runs[f"{stage.account.capital:.12g}"]
     held = weights_held(own, decided)[wanted.rows]
     greedy = greedy_weights(wanted, stage, stage.account.capital)
+    sampled = sample_allocations(wanted, stage, samples=samples)
     covariance = yearly_covariance(decided.found.bars)
     curve = {name: curves(run) for name, run in runs.items()}
     tables = {
         "symbols": symbol_table(wanted, stage, held),
         "positions": position_table(wanted, stage, greedy, held),
         "rounding": rounding_table(
-            wanted, stage, {"greedy": greedy, "account": held}, covariance, samples=samples
+            wanted, stage, {"greedy": greedy, "account": held}, covariance, sampled=sampled
         ),
+        "allocations": allocation_table(wanted, sampled),
         "capitals": capital_table(runs, curve, wanted.index),
         "curves": curve_table(curve),
     }
@@ -165,6 +170,7 @@ def study(
         "gross_median": float(np.median(wanted.gross)) if len(wanted.index) else None,
         "positions": position_counts(tables["positions"]),
         "rounding": rounding_summary(tables["rounding"]),
+        "allocations": allocation_summary(tables["allocations"]),
         "notes": list(dict.fromkeys([*_stage_notes(stage), *own.notes])),
     }, tables
 

@@ -109,12 +109,12 @@ def positions_figure(positions: pd.DataFrame, positions_min: int) -> plots.Spec:
 
 
 def rounding_figure(rounding: pd.DataFrame) -> plots.Spec:
-    """Return the deviation from the target portfolio at the sampled decisions, greedy beside the best."""
+    """Return the deviation from the target portfolio at the sampled decisions, greedy beside exact."""
     exact = rounding[rounding["method"] == "exact"]
     greedy = rounding[(rounding["method"] == "greedy") & rounding["ts"].isin(exact["ts"])]
     parts = {
         "Greedy": 100.0 * greedy["deviation"].to_numpy(np.float64),
-        "Best": 100.0 * exact["deviation"].to_numpy(np.float64),
+        "Exact": 100.0 * exact["deviation"].to_numpy(np.float64),
     }
     unit = "Deviation, % of gross"
     spec = _lines(pd.DatetimeIndex(exact["ts"]), parts, unit, "%{y:.1f} %")

@@ -13,6 +13,7 @@ from quantcore.research.feasibility_wording import (
     Summary,
     Tables,
     capital_name,
+    fine,
     from_capital,
     position_range,
     records,
@@ -47,7 +48,7 @@ def print_study(summary: Summary, tables: Tables, *, console: Console | None = N
     screen.print(head, width=width)
     screen.print()
     screen.print(_symbols(summary, tables["symbols"]), width=width)
-    for line in (*_columns_told(summary), _rounding_told(summary)):
+    for line in (*_columns_told(summary), _rounding_told(summary), _allocations_told(summary)):
         screen.print(Text(line, style="dim"), width=width)
     screen.print()
     good = summary["verdict"] == "feasible"
@@ -120,15 +121,25 @@ def _columns_told(summary: Summary) -> list[str]:
 
 def _rounding_told(summary: Summary) -> str:
     rounding = summary["rounding"]
-    greedy, best = rounding["greedy"], rounding["exact_sampled"]
+    greedy = rounding["greedy"]
     if not known(greedy["deviation"]):
         return "nothing to round"
     return (
         f"rounding: whole lots differ from the target by {share(greedy['deviation'])} of its gross exposure at the "
         f"median decision, {share(greedy['difference_volatility'])} a year of equity in volatility (the target has "
-        f"{share(greedy['target_volatility'])}); on {plural(rounding['samples'], 'sampled decision')} "
-        f"{share(rounding['greedy_sampled']['deviation'])}, and {share(best['deviation'])} by the best allocation "
-        f"({rounding['proven']} proven)"
+        f"{share(greedy['target_volatility'])})"
+    )
+
+
+def _allocations_told(summary: Summary) -> str:
+    told = summary["allocations"]
+    if not told["decisions"]:
+        return "no allocation to compare"
+    return (
+        f"greedy against exact: on {plural(told['decisions'], 'sampled decision')} a tracking error of "
+        f"{fine(told['greedy_tracking_error_median'])} and {fine(told['exact_tracking_error_median'])} of equity at "
+        f"the median ({told['exact_proven']} proven); the same lots at {told['same_lots']}, greedy worse by "
+        f"{fine(told['greedy_excess_mean'])} on average and {fine(told['greedy_excess_max'])} at most"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from quantcore.backtest.markup import MISSING, TIMES, known, ratio
+from quantcore.backtest.markup import MISSING, TIMES, known, percent, ratio
 
 Summary: TypeAlias = Mapping[str, Any]
 Tables: TypeAlias = Mapping[str, pd.DataFrame]
@@ -49,6 +49,11 @@ def from_capital(value: float | None) -> str:
 def rough(value: float) -> str:
     """Return a fraction as whole per cent."""
     return f"{100.0 * value:.0f} %"
+
+
+def fine(value: float | None) -> str:
+    """Return a fraction as per cent with three decimals, for errors that differ little; a dash where there is none."""
+    return percent(value, decimals=3) if known(value) else MISSING
 
 
 def count(value: float | None) -> str:
