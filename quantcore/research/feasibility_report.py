@@ -202,7 +202,7 @@ def _rounding_section(summary: Summary, tables: Tables) -> Part:
         ]
         for key, name in names
     ]
-    head = ["Medians", "Deviation", "Its volatility", "Target's volatility", "Positions"]
+    head = ["Medians", "Deviation", "Difference's volatility", "Target's volatility", "Positions"]
     body = chart("rounding") + table(head, rows) + _allocations(summary, tables)
     return section("Rounding", lead, body), {"rounding": rounding_figure(rounding)}
 
@@ -210,15 +210,14 @@ def _rounding_section(summary: Summary, tables: Tables) -> Part:
 def _allocations(summary: Summary, tables: Tables) -> str:
     """Return the comparison of the greedy rule with exact search on what both make small."""
     told, sampled = summary["allocations"], tables["allocations"]
-    limited = summary["size_limit"] < 1.0
     lead = (
         f"On {plural(told['decisions'], 'sampled decision')} both hold the same lots at {told['same_lots']}. Tracking "
-        "error is the norm of the weights' deviation"
-        + (
-            " from the normal size; most of it is what the size limit takes from both."
-            if limited
-            else "."
-        )
+        "error is the norm of the weights' deviation from the normal size"
+    )
+    lead += (
+        "; most of it is what the size limit takes from both."
+        if summary["size_limit"] < 1.0
+        else ". Where no cap binds, each symbol's nearest lots are the best, and greedy finds them."
     )
     greedy, exact = sampled["greedy_tracking_error"], sampled["exact_tracking_error"]
     rows = [
