@@ -91,13 +91,47 @@ def tearsheet(
         If plotly's script cannot be found.
     """
     page = compose(run, metrics=metrics, trades=trades, experiment=experiment, ahead=ahead)
+    return frame(f"{experiment} · backtest", page.body, page.figures)
+
+
+def frame(title: str, body: str, figures: Mapping[str, plots.Spec]) -> str:
+    """Return a self-contained page: HTML that needs no network, light or dark as the reader's system is.
+
+    Parameters
+    ----------
+    title : str
+        Plain text, for the browser's tab.
+    body : str
+        HTML of the sections (`quantcore.backtest.markup`); a figure is drawn where `markup.chart` left room for its
+        name.
+    figures : mapping of str to Spec
+        What plotly draws, by name; colours are tokens of `plots.PALETTES`. No number in them may be NaN or infinite.
+
+    Returns
+    -------
+    str
+        HTML with plotly's script, the figures and both palettes inside. The same arguments give the same text.
+
+    Raises
+    ------
+    DataGap
+        If plotly's script cannot be found.
+    ValueError
+        If a figure holds a number that JSON has no word for.
+
+    Examples
+    --------
+    >>> page = frame("Profit & loss", "<p>Nothing was traded.</p>", {})
+    >>> "<title>Profit &amp; loss</title>" in page and "<p>Nothing was traded.</p>" in page
+    True
+    """
     return Template(_template("tearsheet.html")).substitute(
-        title=escape(f"{experiment} · backtest"),
+        title=escape(title),
         colours=_colours(),
         style=_template("tearsheet.css"),
-        body=page.body,
+        body=body,
         plotly=_plotly_script(),
-        figures=_embedded(page.figures),
+        figures=_embedded(figures),
         palettes=_embedded({name: dict(palette) for name, palette in plots.PALETTES.items()}),
         script=_template("tearsheet.js"),
     )
@@ -154,5 +188,5 @@ def _plotly_script() -> str:
     raise DataGap("the report needs plotly's package_data/plotly.min.js, which is not installed")
 
 
-def _embedded(value: Any) -> str:
+def _embedded(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
