@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings
+from quantcore.account_plane import (
+    AccountSettings,
+)
 from quantcore.backtest.curves import curves
 from quantcore.backtest.engine import Decided
 from quantcore.errors import ConfigError
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.research.feasibility_capitals import (
     UNLIMITED,
     capital_runs,

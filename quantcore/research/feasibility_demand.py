@@ -15,11 +15,15 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings, compile_rules
+from quantcore.account_plane import (
+    AccountSettings,
+    compile_rules,
+)
 from quantcore.backtest.engine import Decided, trade, traded_instruments
 from quantcore.backtest.result import Run
 from quantcore.backtest.tables import known_marks
 from quantcore.data.instruments import Instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.kernels import layout as at
 from quantcore.kernels.allocation import lot_grid
 from quantcore.kernels.layout import Rules
@@ -159,11 +163,17 @@ def normal_weights(decided: Decided, stage: Stage, instruments: Sequence[Instrum
         risk = replace(
             risk, size_limit=1.0, drawdown_max=None, drawdown_reduce=1.0, daily_loss_max=None
         )
-    costs = {"half_spread_bps": 0.0, "slippage_bps": 0.0, "maker_fee": 0.0, "taker_fee": 0.0}
+    costless = ExecutionSettings(
+        half_spread_bps=0.0,
+        slippage_bps=0.0,
+        latency_ms=stage.execution.latency_ms,
+        maker_fee=0.0,
+        taker_fee=0.0,
+    )
     run = trade(
         decided,
         account=replace(free.account, no_trade_band=0.0),
-        execution=replace(stage.execution, **costs),
+        execution=costless,
         risk=risk,
         instruments=[finer(i) for i in instruments],
     )

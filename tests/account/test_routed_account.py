@@ -244,7 +244,8 @@ def test_what_exceeds_a_symbols_limit_crosses_at_once(seed: int) -> None:
     """Seen at every close: whatever rests is called off, and the reduction is a market order of the next open."""
     draw = random.Random(seed)
     limits = replace(
-        random_limits(draw), leverage_max=3.0, symbol_max=0.4, cluster_max=None, net_max=None, size_limit=1.0, volatility_floor=0.0, stress_move=0.0,
+        random_limits(draw), leverage_max=3.0, symbol_max=0.4, cluster_max=None, net_max=None, size_limit=1.0,
+        volatility_floor=0.0, stress_move=0.0,
         liquidation_probability_max=None, daily_var_max=None,
     )  # fmt: skip
     case = replace(

@@ -13,11 +13,15 @@ import pytest
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from quantcore.account_plane import AccountSettings, ExecutionSettings, compile_rules
+from quantcore.account_plane import (
+    AccountSettings,
+    compile_rules,
+)
 from quantcore.backtest.engine import Decided, decide, traded_instruments
 from quantcore.backtest.experiment import signal_settings
 from quantcore.config import build, compose
 from quantcore.data.instruments import Instrument, default_instrument
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.research.feasibility_demand import Demand, Stage, normal_weights, smallest_orders
 from quantcore.risk.limits import RiskSettings
 from tests.research.market import SmallMarket
