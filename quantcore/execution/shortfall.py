@@ -309,6 +309,7 @@ def _parts(parents: Parents, prices: Prices) -> dict[str, FloatArray]:
     left = np.where(left > DUST * wanted, left, 0.0)
     missed = np.where(left > 0.0, side * left * (end - decision), 0.0)
     moved = side * (parents.paid - filled * arrival) - parents.spread
+    moved = np.where(np.abs(moved) <= DUST * parents.paid, 0.0, moved)
     against_paper = side * (parents.paid - filled * decision)
     return {
         "delay": np.where(traded, side * filled * (arrival - decision), 0.0),
