@@ -106,6 +106,11 @@ def test_a_turn_wants_its_closing_and_its_opening_part_and_is_one_decision() -> 
     assert found.side.tolist() == [-1.0]
 
 
+def test_what_closing_and_opening_children_left_is_missed_both() -> None:
+    sent = orders({"qty": 10.0, "reduce_only": True}, {"qty": 7.0})
+    assert wanted_and_filled(parents(sent, {"qty": 4.0})) == [(17.0, 4.0)]
+
+
 def test_a_reducing_order_that_was_cut_to_the_position_is_whole() -> None:
     sent = orders({**CROSSED, "qty": 10.0, "reduce_only": True})
     found = parents(sent, {"qty": 6.0})
