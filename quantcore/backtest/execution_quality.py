@@ -12,11 +12,9 @@ import pandas as pd
 from quantcore.backtest.result import Run
 from quantcore.execution.adverse_selection import AdverseSelection, adverse_selection
 from quantcore.execution.parents import Parents, parent_orders
+from quantcore.execution.settings import ROUTER_INTERVAL_US
 from quantcore.execution.shortfall import PARTS, ShortfallSummary, bar_prices, shortfall_summary
-from quantcore.timegrid import HOUR_US, MINUTE_US, interval_us
-
-ROUTER_INTERVAL_US = 5 * MINUTE_US
-"""Execution bars up to this length let a resting order be watched; on coarser ones the router crosses (DESIGN.md 6)."""
+from quantcore.timegrid import HOUR_US, interval_us
 
 ADVERSE_DELAYS_US = (0, HOUR_US)
 """From the close of a maker fill's bar: that close itself, and one hour later."""
