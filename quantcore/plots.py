@@ -482,6 +482,59 @@ def cumulative_costs(index: pd.DatetimeIndex, costs: Mapping[str, FloatArray]) -
     return {"data": data, "layout": _layout(260, "Paid so far, USDT", legend=True)}
 
 
+def shortfall(parts: Sequence[str], bps: FloatArray) -> Spec:
+    """Return the parts of a shortfall from top to bottom, each bar from where the one before ends, and their total.
+
+    Parameters
+    ----------
+    parts : sequence of str
+        Names, in the order in which they arise.
+    bps : float64 array, shape (n_parts,)
+        Basis points, > 0 where they cost.
+    """
+    ends = np.cumsum(bps)
+    lengths, starts = np.append(bps, ends[-1]), np.append(ends - bps, 0.0)
+    names, right = [*parts, "Total"], np.maximum(starts, starts + lengths)
+    colours = ["@loss" if length > 0.0 else "@accent" for length in bps.tolist()] + ["@second"]
+    data: list[Spec] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "y": names,
+            "x": _rounded(lengths),
+            "base": _rounded(starts),
+            "marker": {"color": colours},
+            "hovertemplate": "%{y}: %{x:.2f} bps<extra></extra>",
+        },
+        {
+            "type": "scatter",
+            "mode": "text",
+            "y": names,
+            "x": _rounded(right),
+            "text": [f" {v:.2f}".replace("-", "\u2212") for v in (lengths + 0.0).round(2).tolist()],
+            "textposition": "middle right",
+            "textfont": {"color": "@ink"},
+            "hoverinfo": "skip",
+        },
+    ]
+    low, high = min(float(starts.min()), float(ends.min())), float(right.max())
+    span = high - low or 1.0
+    layout = _layout(260, "", legend=False) | {"hovermode": "closest", "bargap": 0.35}
+    layout["xaxis"] = _axis("bps, > 0 against us") | {
+        "zeroline": True,
+        "zerolinecolor": "@muted",
+        "automargin": True,
+        "range": [low - 0.03 * span, high + 0.28 * span],
+    }
+    layout["yaxis"] = _axis("") | {
+        "automargin": True,
+        "showgrid": False,
+        "dtick": 1,
+        "autorange": "reversed",
+    }
+    return {"data": data, "layout": layout}
+
+
 def contributions(
     index: pd.DatetimeIndex,
     parts: Mapping[str, FloatArray],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +10,13 @@ import numpy as np
 import pandas as pd
 
 from quantcore.backtest.curves import Curves, curves
+from quantcore.backtest.execution_quality import execution_quality
 from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import METRIC_KEYS, Run
 from quantcore.backtest.trades import OPEN, round_trips
 from quantcore.errors import SchemaMismatch
 from quantcore.finance import overfitting, performance, risk_metrics, sharpe
-from quantcore.timegrid import (
-    DAYS_PER_YEAR,
-    MINUTE_US,
-    index_us,
-    interval_us,
-    to_us,
-)
+from quantcore.timegrid import DAYS_PER_YEAR, index_us, to_us
 from quantcore.types import BoolArray, FloatArray
 
 CONFIDENCE = 0.95
@@ -32,14 +26,8 @@ TAIL_PROBABILITY = 0.05
 CONSERVATION_TOLERANCE = 1e-9
 """Largest error of the money identity, relative to the largest of capital, final equity and money moved in."""
 
-ROUTER_INTERVAL_US = 5 * MINUTE_US
-"""Execution bars up to this length let a resting order be watched; on coarser ones the router crosses (DESIGN.md 6)."""
-
 FORCED = frozenset({"liquidation", "settlement"})
 """Reasons of fills that nobody sent an order for."""
-
-PROTECTIVE = FORCED | {"stop_loss", "take_profit", "trailing_stop", "time_exit"}
-"""Reasons of orders that no decision asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +118,6 @@ def run_trades(run: Run) -> pd.DataFrame:
     return round_trips(run.tables["fills"], run.tables["funding"], run.bars, last_marks=marks)
 
 
-def measures_resting_orders(run: Run) -> bool:
-    """Return whether execution bars are fine enough to tell how resting orders fared."""
-    return interval_us(run.bars.interval) <= ROUTER_INTERVAL_US
-
-
 def compute_metrics(
     run: Run, *, trades: pd.DataFrame | None = None, ahead: Outlook | None = None
 ) -> dict[str, Any]:
@@ -148,7 +131,8 @@ def compute_metrics(
     over mean equity and years; ``var_95_daily`` and ``es_95_daily`` are losses > 0. ``sharpe_ci_low`` and
     ``sharpe_ci_high`` are the studentised stationary bootstrap's, from `outlook.RETURNS_MIN` daily returns on;
     ``ruin_probability`` is that of equity below half within a year, by resampling the record;
-    ``liquidation_probability_24h`` that of the riskiest day. ``trials`` counts the variants that the strategies' files
+    ``liquidation_probability_24h`` that of the riskiest day. What ``fill_rate`` and the keys after
+    ``min_track_record_days`` are, `execution_quality` says. ``trials`` counts the variants that the strategies' files
     declare, and ``dsr`` is the Sharpe ratio deflated by them.
 
     Parameters
@@ -330,44 +314,11 @@ def _execution(run: Run, curve: Curves, paid: Costs) -> dict[str, float]:
         compared = float(notional[crossed].sum())
     else:
         compared = 0.0
-    resting = measures_resting_orders(run)
     return {
         "turnover_annual": float(notional.sum()) / traded_years if traded_years > 0 else math.nan,
         "mean_slippage_bps": paid.slippage / compared * 1e4 if compared > 0.0 else math.nan,
-        "fill_rate": fill_rate(run.tables) if resting else math.nan,
-        "post_only_success": post_only_success(run.tables) if resting else math.nan,
+        **execution_quality(run).metrics(),
     }
-
-
-def fill_rate(tables: Mapping[str, pd.DataFrame]) -> float:
-    """Return the mean over decisions of filled over wanted quantity, in [0, 1]; NaN without an order.
-
-    A decision is the orders of one ``decision_ts``, symbol, side and ``reduce_only``; protective orders do not count.
-    Wanted is what they filled plus what the last of them left: an order that replaces another wants the same
-    coins, not more.
-    """
-    orders = tables["orders"]
-    wanted = orders["type"].isin(["market", "limit"]) & ~orders["reason"].isin(PROTECTIVE)
-    orders = orders[wanted.to_numpy()].sort_values("order_id", kind="stable")
-    if orders.empty:
-        return math.nan
-    filled = tables["fills"].groupby("order_id", observed=True)["qty"].sum()
-    done = orders["order_id"].map(filled).fillna(0.0)
-    orders = orders.assign(done=done, left=(orders["qty"] - done).clip(lower=0.0))
-    decided = orders.groupby(["decision_ts", "symbol", "side", "reduce_only"], observed=True)
-    done, left = decided["done"].sum(), decided["left"].last()
-    return float((done / (done + left)).mean())
-
-
-def post_only_success(tables: Mapping[str, pd.DataFrame]) -> float:
-    """Return the share of post-only (GTX) orders that were filled whole, as maker; NaN without such an order."""
-    orders = tables["orders"]
-    orders = orders[orders["time_in_force"].astype(str).str.upper() == "GTX"]
-    if orders.empty:
-        return math.nan
-    takers = tables["fills"].loc[tables["fills"]["liquidity"].astype(str) == "taker", "order_id"]
-    whole = orders["status"].astype(str).str.lower() == "filled"
-    return float((whole & ~orders["order_id"].isin(takers)).mean())
 
 
 def _crossed(fills: pd.DataFrame) -> BoolArray:

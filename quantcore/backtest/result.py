@@ -162,7 +162,7 @@ RUN_TABLES = (
 )
 """Tables the engine supplies; `trades` is derived from them."""
 
-_KEYS = (
+_CONTRACT = (
     "start end bars symbols capital final_equity total_return annual_return annual_volatility sharpe "
     "sharpe_ci_low sharpe_ci_high sortino calmar max_drawdown max_drawdown_days win_rate profit_factor "
     "expectancy benchmark_return alpha beta deposits insurance var_95_daily es_95_daily ruin_probability "
@@ -170,8 +170,14 @@ _KEYS = (
     "slippage_cost gross_pnl fill_rate post_only_success mean_slippage_bps psr dsr trials "
     "min_track_record_days"
 )
-METRIC_KEYS = tuple(_KEYS.split())
+_FURTHER = (
+    "shortfall_cost shortfall_bps shortfall_delay_bps shortfall_spread_bps shortfall_impact_bps "
+    "shortfall_missed_bps shortfall_fees_bps adverse_selection_bps adverse_selection_1h_bps"
+)
+CONTRACT_KEYS = tuple(_CONTRACT.split())
 """Keys of `metrics.json` in the order of the contract (DESIGN.md 6)."""
+METRIC_KEYS = (*CONTRACT_KEYS, *_FURTHER.split())
+"""All keys of `metrics.json`, those of the contract first."""
 
 
 @dataclass(frozen=True, kw_only=True)

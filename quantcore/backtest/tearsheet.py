@@ -20,6 +20,7 @@ from quantcore.backtest.outlook import Outlook, outlook
 from quantcore.backtest.result import Run
 from quantcore.backtest.sections.belief import data_notes, interventions, limits, scores
 from quantcore.backtest.sections.believe import believe
+from quantcore.backtest.sections.execution import execution
 from quantcore.backtest.sections.guard import guard
 from quantcore.backtest.sections.money import equity, risk, symbols
 from quantcore.backtest.sections.opening import header, headline, nothing
@@ -43,6 +44,7 @@ _RESULTS: _Builders = (
     months,
     distribution,
     trading,
+    execution,
     bad_days,
 )
 _BELIEF: _Builders = (interventions, data_notes, scores, limits)

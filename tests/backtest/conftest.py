@@ -244,7 +244,7 @@ def _fill(
     book.write(
         "orders",
         type="limit" if maker else "market",
-        time_in_force="gtx" if maker else "gtc",
+        time_in_force="GTX" if maker else None,
         price=price if maker else np.nan,
         stop_price=np.nan,
         reduce_only=False,

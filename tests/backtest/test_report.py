@@ -19,6 +19,7 @@ from rich.console import Console
 
 from quantcore import plots
 from quantcore.backtest.curves import curves
+from quantcore.backtest.execution_quality import execution_quality
 from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.report import write_run
 from quantcore.backtest.result import RUN_TABLES, Run
@@ -26,6 +27,7 @@ from quantcore.backtest.scorecard import scorecard, verdict_line
 from quantcore.backtest.summary import print_folder, print_heading, print_summary
 from quantcore.backtest.tearsheet import compose, tearsheet
 from quantcore.backtest.verdict import findings, refusals
+from quantcore.timegrid import index_us, to_index
 
 HEADINGS = [
     "Equity",
@@ -36,6 +38,7 @@ HEADINGS = [
     "Days",
     "Daily returns",
     "Turnover and costs",
+    "Execution",
     "Worst days",
     "Refusals and interventions",
     "Data",
@@ -97,7 +100,7 @@ def test_every_figure_has_its_place_and_its_units(page: str) -> None:
         axes = [v for k, v in figure["layout"].items() if re.match(r"[xy]axis", k)]
         titles = [axis["title"]["text"] for axis in axes]
         dated = figure["layout"]["xaxis"].get("type") == "date"
-        assert all(titles[1:]) or name == "symbols", name
+        assert all(titles[1:]) or name in ("symbols", "shortfall"), name
         assert dated or titles[0], name
 
 
@@ -184,6 +187,69 @@ def test_a_run_of_days_is_told_by_day_and_without_ratios(make_run: Callable[...,
     assert "distribution" not in figures
     assert "– to –" not in own
     assert not re.findall(r"−0\.0+\b(?!\d)", own)
+
+
+def execution_of(page: str) -> str:
+    """Return the text of the section on execution."""
+    body = page[page.index("<h2>Execution</h2>") :]
+    return re.sub(r"<[^>]+>", " ", body[: body.index("</section>")])
+
+
+def test_on_coarse_bars_the_page_says_that_resting_orders_cannot_be_measured(page: str) -> None:
+    text = execution_of(page)
+    assert "Execution bars of 1h trade through almost any resting order, so the router" in text
+    assert text.count("not measurable on 1h bars") == 2
+    assert "as maker, " not in text
+
+
+def on_fine_bars(run: Run) -> Run:
+    """The same prices as bars of five minutes, and every stamp at the same distance from the end."""
+    bars = run.bars
+    end_us = int(bars.ts_us[-1])
+
+    def nearer(stamps: pd.Series) -> pd.DatetimeIndex:
+        return to_index(end_us - (end_us - index_us(pd.DatetimeIndex(stamps))) // 12)
+
+    fine = replace(bars, interval="5m", ts_us=end_us - (end_us - bars.ts_us) // 12)
+    orders, fills = run.tables["orders"], run.tables["fills"]
+    tables = {
+        "orders": orders.assign(decision_ts=nearer(orders["decision_ts"])),
+        "fills": fills.assign(ts=nearer(fills["ts"])),
+    }
+    return replace(run, bars=fine, interval="5m", tables={**run.tables, **tables})
+
+
+def test_on_fine_bars_the_page_tells_where_the_price_went_after_maker_fills(run: Run) -> None:
+    fine = on_fine_bars(run)
+    quality = execution_quality(fine)
+    assert quality.adverse is not None
+    metrics = {**compute_metrics(run), **quality.metrics()}
+    text = execution_of(
+        compose(fine, metrics=metrics, trades=run_trades(run), experiment="fine").body
+    )
+    fills = fine.tables["fills"]
+    assert f"{(fills['liquidity'] == 'maker').sum()} fills as maker" in text
+    for bps in quality.adverse.moves_bps:
+        assert f"{abs(bps):.2f} bps {'against' if bps > 0.0 else 'for'} us" in text
+    assert "100.0 %" in text
+    assert "not measurable" not in text
+
+
+def test_the_bars_of_the_shortfall_stand_one_on_the_other() -> None:
+    """Delay 2, spread 1 and drift -4 end at -1; fees of 3 lead from there to a total of 2."""
+    bar, label = plots.shortfall(["a", "b", "c", "d"], np.array([2.0, 1.0, -4.0, 3.0]))["data"]
+    assert bar["y"] == label["y"] == ["a", "b", "c", "d", "Total"]
+    assert bar["base"] == [0.0, 2.0, 3.0, -1.0, 0.0]
+    assert bar["x"] == [2.0, 1.0, -4.0, 3.0, 2.0]
+    assert label["x"] == [2.0, 3.0, 3.0, 2.0, 2.0]
+    assert [text.strip() for text in label["text"]] == ["2.00", "1.00", "−4.00", "3.00", "2.00"]
+    assert bar["marker"]["color"] == ["@loss", "@loss", "@accent", "@loss", "@second"]
+
+
+def test_the_parts_of_the_shortfall_add_up_on_the_page(run: Run, page: str) -> None:
+    bar = figures_of(page)["shortfall"]["data"][0]
+    assert sum(bar["x"][:-1]) == pytest.approx(bar["x"][-1], abs=1e-3)
+    assert bar["x"][-1] == pytest.approx(compute_metrics(run)["shortfall_bps"], rel=1e-5)
 
 
 def test_without_a_closed_round_trip_there_is_a_sentence(make_run: Callable[..., Run]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,16 +19,10 @@ from quantcore.backtest import report
 from quantcore.backtest.attribution import daily_profit, profit_by_symbol
 from quantcore.backtest.curves import curves
 from quantcore.backtest.folder import PARTIAL, to_json
-from quantcore.backtest.metrics import (
-    compute_metrics,
-    fill_rate,
-    post_only_success,
-    run_trades,
-)
+from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.report import read_run, write_run
-from quantcore.backtest.result import METRIC_KEYS, RUN_TABLES, SCHEMAS, Run
+from quantcore.backtest.result import CONTRACT_KEYS, METRIC_KEYS, RUN_TABLES, SCHEMAS, Run
 from quantcore.errors import DataGap, SchemaMismatch
-from quantcore.frames import resample_bars
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -43,30 +36,21 @@ def with_table(run: Run, name: str, table: pd.DataFrame) -> Run:
     return replace(run, tables={**run.tables, name: table})
 
 
-def orders_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    common = {
-        "decision_ts": pd.Timestamp("2024-01-01", tz="UTC"),
-        "symbol": "BTCUSDT",
-        "side": "buy",
-    }
-    common |= {"type": "limit", "time_in_force": "GTX", "price": 1.0, "stop_price": math.nan}
-    common |= {"reduce_only": False, "status": "filled", "reason": "target"}
-    return pd.DataFrame([common | row for row in rows])
-
-
 def test_the_keys_stand_in_the_order_of_the_contract(run: Run, shared: Path) -> None:
     metrics = compute_metrics(run)
     assert tuple(metrics) == METRIC_KEYS
     text = (shared / "DESIGN.md").read_text("utf-8")
     start = text.index("`metrics.json` keys: `") + len("`metrics.json` keys: `")
-    assert tuple(text[start : text.index("`.", start)].split()) == METRIC_KEYS
+    assert tuple(text[start : text.index("`.", start)].split()) == CONTRACT_KEYS
+    assert METRIC_KEYS[: len(CONTRACT_KEYS)] == CONTRACT_KEYS
 
 
 def test_unknown_values_are_null_and_known_ones_plain(run: Run) -> None:
     metrics = compute_metrics(run)
     null = {key for key, value in metrics.items() if value is None}
     unknown = {"ruin_probability", "liquidation_probability_24h", "dsr", "trials"}
-    assert null == unknown | {"fill_rate", "post_only_success"}
+    unknown |= {"fill_rate", "post_only_success"}
+    assert null == unknown | {"adverse_selection_bps", "adverse_selection_1h_bps"}
     assert {type(value) for value in metrics.values()} <= {str, int, float, type(None)}
 
 
@@ -163,56 +147,6 @@ def test_a_ruined_account_has_lost_everything(run: Run) -> None:
     tables["cash_flows"] = pd.DataFrame({"ts": equity["ts"].iloc[[50]], "amount": [-1000.0]})
     m = compute_metrics(replace(run, tables=tables))
     assert (m["total_return"], m["max_drawdown"], m["annual_return"]) == (-1.0, -1.0, -1.0)
-
-
-def test_resting_orders_are_measured_on_fine_bars_only(run: Run) -> None:
-    bars = run.bars
-    fine = replace(
-        run,
-        bars=replace(
-            bars, interval="5m", ts_us=bars.ts_us[-1] - 300_000_000 * np.arange(bars.n_bars)[::-1]
-        ),
-    )
-    assert compute_metrics(fine)["fill_rate"] == 1.0
-    assert compute_metrics(fine)["post_only_success"] == 1.0
-    assert resample_bars(bars, "4h").interval == "4h"
-
-
-def test_a_replaced_order_wants_its_coins_once() -> None:
-    orders = orders_of(
-        [
-            {"order_id": 1, "qty": 10.0, "status": "canceled"},
-            {"order_id": 2, "qty": 6.0, "status": "canceled"},
-            {
-                "order_id": 3,
-                "qty": 3.0,
-                "status": "rejected",
-                "reason": "post_only_would_cross",
-                "side": "sell",
-            },
-            {
-                "order_id": 4,
-                "qty": 5.0,
-                "reason": "stop_loss",
-                "type": "stop_market",
-                "time_in_force": None,
-            },
-        ]
-    )
-    fills = pd.DataFrame({"order_id": [1, 2], "qty": [4.0, 3.0], "liquidity": ["maker", "maker"]})
-    assert fill_rate({"orders": orders, "fills": fills}) == pytest.approx((7.0 / 10.0 + 0.0) / 2)
-
-
-def test_post_only_succeeds_when_it_fills_whole_as_maker() -> None:
-    orders = orders_of(
-        [
-            {"order_id": 1, "qty": 1.0},
-            {"order_id": 2, "qty": 1.0, "status": "rejected"},
-            {"order_id": 3, "qty": 1.0, "time_in_force": None, "type": "market"},
-        ]
-    )
-    fills = pd.DataFrame({"order_id": [1, 3], "qty": [1.0, 1.0], "liquidity": ["maker", "taker"]})
-    assert post_only_success({"orders": orders, "fills": fills}) == 0.5
 
 
 def test_symbols_and_days_add_up_to_the_change_in_equity(run: Run) -> None:

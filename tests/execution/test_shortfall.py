@@ -1,10 +1,10 @@
-"""Implementation shortfall: the textbooks' example, Perold's two portfolios, and what a run's tables may hold."""
+"""Implementation shortfall: the textbooks' example, Perold's two portfolios, and decisions measured by bars."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantcore.errors import DataGap, QuantcoreError, SchemaMismatch
+from quantcore.errors import DataGap, QuantcoreError
 from quantcore.execution import shortfall
+from quantcore.execution.parents import Parents
 from quantcore.execution.shortfall import PARTS, ParentOrder, order_shortfall
 from quantcore.frames import Bars
 from quantcore.timegrid import HOUR_US, to_us
@@ -30,56 +31,33 @@ prices = st.floats(50.0, 200.0)
 fills_of_an_order = st.lists(st.tuples(st.floats(0.01, 10.0), prices), max_size=6)
 
 
-def at(hour: int) -> pd.Timestamp:
-    return START + pd.Timedelta(hours=hour)
+def at(hour: int) -> int:
+    return to_us(START) + HOUR_US * hour
 
 
-def orders(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Orders numbered in the order given: limit buys of 10 AAA decided at hour 0, unless said otherwise."""
-    usual = {
-        "decision_ts": at(0),
-        "symbol": "AAAUSDT",
-        "side": "buy",
-        "type": "limit",
-        "qty": 10.0,
-        "reduce_only": False,
-        "reason": "target",
-    }
-    return pd.DataFrame([{"order_id": k, **usual, **row} for k, row in enumerate(rows)])
+def parents(*rows: dict[str, Any]) -> Parents:
+    """Buys of 10 AAA decided at hour 0 and filled whole at 102, for a spread of 1 and a fee of 0.5, unless said so."""
+    usual: dict[str, Any] = {
+        "decision_us": at(0), "symbol": 0, "side": 1.0, "wanted": 10.0, "filled": 10.0, "price": 102.0,
+        "spread": 1.0, "fees": 0.5,
+    }  # fmt: skip
+    columns = pd.DataFrame([{**usual, **row} for row in rows], columns=list(usual))
+    columns["paid"] = columns.pop("price") * columns["filled"]
+    arrays = {name: column.to_numpy() for name, column in columns.items()}
+    return Parents(names=tuple(SYMBOLS), **{str(name): array for name, array in arrays.items()})
 
 
-def fills(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Taker fills of order 0 at 102 with a reference price of 101.9, unless said otherwise."""
-    usual = {
-        "order_id": 0,
-        "qty": 10.0,
-        "price": 102.0,
-        "fee": 0.5,
-        "liquidity": "taker",
-        "reference_price": 101.9,
-    }
-    return pd.DataFrame([{**usual, **row} for row in rows], columns=list(usual))
+def prices_of(
+    count: int, decision: float = 100.0, arrival: float = 101.0, end: float = 103.0
+) -> shortfall.Prices:
+    return shortfall.Prices(*(np.full(count, price) for price in (decision, arrival, end)))
 
 
-def benchmarks(
-    decision: float = 100.0, arrival: float = 101.0, end: float = 103.0
-) -> shortfall.Benchmarks:
-    """The same prices for both symbols at hours 0 and 1."""
-    index = pd.DatetimeIndex([at(0), at(1)], name="ts")
-    panels = [pd.DataFrame(p, index=index, columns=SYMBOLS) for p in (decision, arrival, end)]
-    return shortfall.Benchmarks(decision=panels[0], arrival=panels[1], end=panels[2])
+def table(*rows: dict[str, Any], **price: float) -> pd.DataFrame:
+    return shortfall.shortfall_table(parents(*rows), prices_of(len(rows), **price))
 
 
-def table(
-    sent: pd.DataFrame,
-    filled: pd.DataFrame,
-    known: shortfall.Benchmarks | None = None,
-    half_spread: float = 0.0,
-) -> pd.DataFrame:
-    return shortfall.shortfall_table(sent, filled, known or benchmarks(), half_spread=half_spread)
-
-
-def parts(row: pd.Series) -> list[float]:
+def parts(row: Mapping[Any, Any]) -> list[float]:
     return [float(row[name]) for name in PARTS]
 
 
@@ -110,7 +88,7 @@ def test_the_parts_add_up_to_what_the_paper_portfolio_is_ahead(
         arrival_price=arrival,
         end_price=end,
     )
-    found = order_shortfall(order, qty, paid, fees=0.7, half_spread=2e-4)
+    found = order_shortfall(order, qty, paid, fees=0.7, spread=0.3)
     on_paper = side * order.qty * (end - decision)
     real = side * float((qty * (end - paid)).sum()) - 0.7
     assert found.total == pytest.approx(on_paper - real, rel=1e-9, abs=1e-7)
@@ -139,10 +117,10 @@ def test_a_part_is_nan_only_where_it_needs_a_price_that_is_not_known() -> None:
         found = order_shortfall(order, [700.0], [40.05], fees=17.0)
         return [not math.isnan(getattr(found, part)) for part in (*PARTS, "total")]
 
-    delay, spread, impact, missed, _, total = range(6)
+    delay, _, impact, missed, _, total = range(6)
     for price, unknown in [
         ("decision_price", {delay, missed, total}),
-        ("arrival_price", {delay, spread, impact}),
+        ("arrival_price", {delay, impact}),
         ("end_price", {missed, total}),
     ]:
         assert known(**{price: NAN}) == [k not in unknown for k in range(6)]
@@ -155,162 +133,105 @@ def test_a_whole_order_needs_no_end_price() -> None:
     assert found.total == pytest.approx(0.0, abs=1e-12)
 
 
-def test_the_half_spread_moves_money_from_impact_to_spread() -> None:
+def test_the_spread_moves_money_out_of_the_impact() -> None:
     plain = order_shortfall(EXAMPLE, [700.0], [40.05], fees=17.0)
-    split = order_shortfall(EXAMPLE, [700.0], [40.05], fees=17.0, half_spread=1e-4)
-    assert split.spread == pytest.approx(700.0 * 40.04 * 1e-4)
+    split = order_shortfall(EXAMPLE, [700.0], [40.05], fees=17.0, spread=3.0)
+    assert split.spread == 3.0
     assert split.spread + split.impact == pytest.approx(plain.impact)
     assert split.total == plain.total
 
 
-# The tables of a run
+# Many decisions
 
 
-def test_a_taker_order_that_fills_whole_has_delay_spread_impact_and_fee() -> None:
-    (row,) = table(orders({}), fills({}), half_spread=1e-3).to_dict("records")
-    assert row["delay"] == pytest.approx(10.0)
-    assert row["spread"] == pytest.approx(10.0 * 101.9 * 1e-3)
-    assert row["impact"] == pytest.approx(10.0 - 1.019)
-    assert (row["missed"], row["fees"]) == (0.0, 0.5)
+def test_a_decision_that_fills_whole_has_delay_spread_impact_and_fee() -> None:
+    """10 coins: the price goes from 100 to 101 before they arrive, and they pay 102, of which 0.1 a coin is spread."""
+    (row,) = table({}).to_dict("records")
+    assert parts(row) == pytest.approx([10.0, 1.0, 9.0, 0.0, 0.5])
     assert row["total"] == pytest.approx(20.5)
-    assert row["total_bps"] == pytest.approx(205.0)
     assert (row["wanted_qty"], row["filled_qty"], row["mean_price"]) == (10.0, 10.0, 102.0)
-    assert (row["decision_ts"], row["symbol"], row["side"]) == (at(0), "AAAUSDT", "buy")
+    assert (row["symbol"], row["side"], row["notional"]) == ("AAAUSDT", "buy", 1000.0)
+    assert row["decision_ts"] == START
 
 
-def test_a_partial_fill_and_none_miss_the_rest() -> None:
-    found = table(orders({}, {"symbol": "BBBUSDT"}), fills({"qty": 4.0}, {"qty": 1.0}))
+def test_a_sale_that_rests_gains_what_it_waited_for() -> None:
+    """The price falls by 1 before it arrives at 99; resting at 99.5 wins 0.5 of it back; the 4 left fall to 97."""
+    sale = {"side": -1.0, "filled": 6.0, "price": 99.5, "spread": 0.0, "fees": 0.12}
+    (row,) = table(sale, arrival=99.0, end=97.0).to_dict("records")
+    assert parts(row) == pytest.approx([6.0, 0.0, -3.0, 12.0, 0.12])
+    assert row["total"] == pytest.approx(15.12)
+    assert row["side"] == "sell"
+
+
+def test_what_was_not_filled_is_missed() -> None:
+    found = table({"filled": 5.0}, {"symbol": 1, "filled": 0.0, "spread": 0.0, "fees": 0.0})
     assert found["missed"].tolist() == pytest.approx([5.0 * 3.0, 10.0 * 3.0])
-    assert found["filled_qty"].tolist() == [5.0, 0.0]
-    assert parts(found.iloc[1]) == pytest.approx([0.0, 0.0, 0.0, 30.0, 0.0])
+    assert parts(found.to_dict("records")[1]) == pytest.approx([0.0, 0.0, 0.0, 30.0, 0.0])
     assert math.isnan(found["mean_price"].iloc[1])
+    assert found["symbol"].tolist() == ["AAAUSDT", "BBBUSDT"]
 
 
-def test_an_order_that_replaces_another_wants_the_same_coins() -> None:
-    sent = orders({"qty": 10.0}, {"qty": 7.0}, {"qty": 5.0, "type": "market"})
-    filled = fills({"qty": 3.0}, {"order_id": 1, "qty": 2.0}, {"order_id": 2, "qty": 4.0})
-    (row,) = table(sent, filled).to_dict("records")
-    assert (row["wanted_qty"], row["filled_qty"]) == (10.0, 9.0)
+def test_a_nan_reaches_only_what_needs_it() -> None:
+    def unprices_of(row: dict[str, float], **price: float) -> list[bool]:
+        return [math.isnan(value) for value in parts(table(row, **price).to_dict("records")[0])]
 
-
-def test_a_reducing_and_an_opening_order_of_one_decision_are_wanted_both() -> None:
-    sent = orders({"qty": 10.0, "reduce_only": True}, {"qty": 7.0})
-    (row,) = table(sent, fills({"qty": 4.0})).to_dict("records")
-    assert (row["wanted_qty"], row["filled_qty"]) == (17.0, 4.0)
-
-
-def test_decisions_symbols_and_sides_are_told_apart_and_sorted() -> None:
-    sent = orders(
-        {"decision_ts": at(1)}, {"symbol": "BBBUSDT"}, {"side": "sell"}, {"decision_ts": at(0)}
-    )
-    found = table(sent, fills())
-    assert list(zip(found["decision_ts"], found["symbol"], found["side"], strict=True)) == [
-        (at(0), "AAAUSDT", "buy"),
-        (at(0), "AAAUSDT", "sell"),
-        (at(0), "BBBUSDT", "buy"),
-        (at(1), "AAAUSDT", "buy"),
-    ]
-    assert found["missed"].tolist() == pytest.approx([30.0, -30.0, 30.0, 30.0])
-
-
-def test_protective_orders_and_liquidations_are_no_decisions() -> None:
-    sent = orders(
-        {"type": "stop_market", "reason": "stop_loss"}, {"type": "market", "reason": "time_exit"}
-    )
-    found = table(sent, fills({"order_id": 0}, {"order_id": 1}, {"order_id": -1}))
-    assert found.empty
-    assert set(PARTS) < set(found.columns)
-
-
-def test_a_maker_gains_what_it_traded_better_than_the_reference() -> None:
-    filled = fills({"price": 101.5, "liquidity": "maker"})
-    (row,) = table(orders({}), filled, half_spread=1e-3).to_dict("records")
-    assert row["spread"] == pytest.approx(10.0 * (101.5 - 101.9))
-    assert row["spread"] + row["impact"] == pytest.approx(10.0 * 0.5)
-
-
-def test_without_a_reference_price_a_taker_crosses_at_its_own_and_a_maker_for_nothing() -> None:
-    missing = {"reference_price": NAN}
-    filled = fills(missing, {**missing, "order_id": 1, "liquidity": "maker"})
-    found = table(orders({}, {"symbol": "BBBUSDT"}), filled, half_spread=1e-3)
-    assert found["spread"].tolist() == pytest.approx([10.0 * 102.0 * 1e-3, 0.0])
-
-
-def test_a_nan_price_or_fee_reaches_only_what_needs_it() -> None:
-    (row,) = table(orders({}), fills({"qty": 4.0}, {"qty": 6.0, "price": NAN})).to_dict("records")
-    assert [math.isnan(row[part]) for part in PARTS] == [False, False, True, False, False]
-    assert math.isnan(row["total"])
-    (row,) = table(orders({}), fills({"fee": NAN})).to_dict("records")
-    assert [math.isnan(row[part]) for part in PARTS] == [False, False, False, False, True]
-    unknown = benchmarks(decision=NAN)
-    (row,) = table(orders({}), fills({}), unknown).to_dict("records")
-    assert [math.isnan(row[part]) for part in PARTS] == [True, False, False, False, False]
+    assert unprices_of({"price": NAN}) == [False, False, True, False, False]
+    assert unprices_of({"fees": NAN}) == [False, False, False, False, True]
+    assert unprices_of({}, decision=NAN) == [True, False, False, False, False]
 
 
 @given(
-    st.sampled_from(["buy", "sell"]),
+    st.sampled_from([1.0, -1.0]),
     st.tuples(prices, prices, prices),
     fills_of_an_order,
     st.floats(0.1, 5.0),
 )
 def test_the_table_says_of_one_order_what_the_function_does(
-    side: str,
-    known: tuple[float, float, float],
+    side: float,
+    measured: tuple[float, float, float],
     filled: list[tuple[float, float]],
     more: float,
 ) -> None:
-    qty = math.fsum(q for q, _ in filled) + more
-    rows = [{"qty": q, "price": p, "reference_price": known[1]} for q, p in filled]
-    found = table(
-        orders({"side": side, "qty": qty}), fills(*rows), benchmarks(*known), half_spread=3e-4
-    )
+    total = math.fsum(q for q, _ in filled)
+    price = math.fsum(q * p for q, p in filled) / total if total else 0.0
+    row = {"side": side, "wanted": total + more, "filled": total, "price": price}
     order = ParentOrder(
-        side=Side[side.upper()],
-        qty=qty,
-        decision_price=known[0],
-        arrival_price=known[1],
-        end_price=known[2],
+        side=Side(int(side)),
+        qty=total + more,
+        decision_price=measured[0],
+        arrival_price=measured[1],
+        end_price=measured[2],
     )
-    alone = order_shortfall(
-        order,
-        [q for q, _ in filled],
-        [p for _, p in filled],
-        fees=0.5 * len(filled),
-        half_spread=3e-4,
-    )
+    paid = [q for q, _ in filled], [p for _, p in filled]
+    alone = order_shortfall(order, *paid, fees=0.5, spread=1.0)
+    found = shortfall.shortfall_table(parents(row), prices_of(1, *measured))
     for part in (*PARTS, "total", "notional"):
         assert found[part].iloc[0] == pytest.approx(getattr(alone, part), rel=1e-9, abs=1e-8)
 
 
-def test_the_order_of_the_rows_does_not_matter() -> None:
-    sent = orders({"qty": 10.0}, {"qty": 7.0}, {"symbol": "BBBUSDT"}, {"decision_ts": at(1)})
-    filled = fills(
-        {"qty": 3.0}, {"order_id": 1, "qty": 2.0}, {"order_id": 3}, {"order_id": 2, "qty": 1.0}
-    )
-    shuffled = table(sent.sample(frac=1.0, random_state=3), filled.sample(frac=1.0, random_state=4))
-    pd.testing.assert_frame_equal(shuffled, table(sent, filled))
-    assert "parent" not in sent
-
-
 def test_the_summary_adds_up_and_counts_what_it_leaves_out() -> None:
-    known = benchmarks()
-    known.end.loc[at(1), "AAAUSDT"] = NAN
-    sent = orders({}, {"symbol": "BBBUSDT", "qty": 30.0}, {"decision_ts": at(1)})
-    found = shortfall.shortfall_summary(table(sent, fills({}), known, half_spread=1e-3))
+    """One decision of 1,000 costs 20.5; one of 3,000 is missed for 90; of the third the end is not known."""
+    missed = {"filled": 0.0, "spread": 0.0, "fees": 0.0}
+    decided = parents({}, {"wanted": 30.0, **missed}, missed)
+    measured = prices_of(3)
+    measured.end[2] = NAN
+    found = shortfall.shortfall_summary(decided, measured)
     assert (found.decisions, found.incomplete) == (2, 1)
     assert found.notional == pytest.approx(4000.0)
     assert found.fill_rate == pytest.approx(0.25)
-    assert found.total == pytest.approx(20.5 + 90.0)
-    assert found.total_bps == pytest.approx(1e4 * 110.5 / 4000.0)
-    assert sum(getattr(found, f"{part}_bps") for part in PARTS) == pytest.approx(found.total_bps)
+    assert [found.money(part) for part in PARTS] == pytest.approx([10.0, 1.0, 9.0, 90.0, 0.5])
+    assert [found.bps(part) for part in PARTS] == pytest.approx([25.0, 2.5, 22.5, 225.0, 1.25])
+    assert found.total == pytest.approx(110.5)
+    assert found.total_bps == pytest.approx(276.25)
 
 
 def test_no_decision_has_no_summary_but_a_table() -> None:
-    found = table(orders({}).iloc[:0], fills())
-    summary = shortfall.shortfall_summary(found)
-    assert (summary.decisions, summary.total) == (0, 0.0)
-    assert math.isnan(summary.total_bps)
-    assert math.isnan(summary.fill_rate)
+    nothing = parents({}).where(np.array([False]))
+    found = shortfall.shortfall_summary(nothing, prices_of(0))
+    assert (found.decisions, found.total) == (0, 0.0)
+    assert math.isnan(found.total_bps)
+    assert math.isnan(found.fill_rate)
+    assert set(PARTS) < set(shortfall.shortfall_table(nothing, prices_of(0)).columns)
 
 
 # Prices of bars
@@ -326,31 +247,22 @@ def bars(n: int = 4) -> Bars:
     )
 
 
-def test_a_decision_at_a_close_arrives_at_the_next_open() -> None:
-    decisions = pd.DatetimeIndex([at(1), at(2)])
-    hour = pd.Timedelta("1h")
-    found = shortfall.bar_benchmarks(bars(), decisions, latency_ms=100.0, horizon=2 * hour)
-    assert found.decision["AAAUSDT"].tolist() == [100.0, 101.0]
-    assert found.arrival["AAAUSDT"].tolist() == [100.75, 101.75]
-    assert found.end["BBBUSDT"].tolist() == [152.0, 153.0]
-    at_once = shortfall.bar_benchmarks(bars(), decisions, latency_ms=0.0, horizon=hour)
-    pd.testing.assert_frame_equal(at_once.arrival, found.arrival)
-    late = shortfall.bar_benchmarks(bars(), decisions, latency_ms=3_600_001.0, horizon=hour)
-    assert late.arrival["AAAUSDT"].tolist() == [101.75, 102.75]
+def measured(hours: list[int], *, horizon: int, symbol: int = 0) -> list[list[float]]:
+    decided = parents(*({"decision_us": at(hour), "symbol": symbol} for hour in hours))
+    found = shortfall.bar_prices(bars(), decided, horizon_us=horizon * HOUR_US)
+    return [price.tolist() for price in found]
+
+
+def test_a_decision_at_a_close_arrives_at_the_next_open_and_ends_at_a_later_close() -> None:
+    assert measured([1, 2], horizon=2) == [[100.0, 101.0], [100.75, 101.75], [102.0, 103.0]]
+    assert measured([1], horizon=1, symbol=1) == [[150.0], [150.75], [151.0]]
 
 
 def test_before_and_after_the_bars_no_price_is_known_but_the_last_one_ends_an_order() -> None:
-    decisions = pd.DatetimeIndex([at(0), at(4)])
-    found = shortfall.bar_benchmarks(
-        bars(), decisions, latency_ms=0.0, horizon=pd.Timedelta("10h")
-    )  # fmt: skip
-    assert found.decision["AAAUSDT"].isna().tolist() == [True, False]
-    assert found.arrival["AAAUSDT"].isna().tolist() == [False, True]
-    assert found.end["AAAUSDT"].tolist() == [103.0, 103.0]
-
-
-def _benchmarks(**price: float) -> Callable[[], object]:
-    return lambda: benchmarks(**price)
+    decision, arrival, end = measured([0, 4], horizon=10)
+    assert np.isnan(decision).tolist() == [True, False]
+    assert np.isnan(arrival).tolist() == [False, True]
+    assert end == [103.0, 103.0]
 
 
 @pytest.mark.parametrize(
@@ -387,47 +299,16 @@ def _benchmarks(**price: float) -> Callable[[], object]:
             r"qty and prices must be of one shape \(n_fills,\), were \(1,\) and \(0,\)",
         ),
         (
-            lambda: table(orders({}), fills(), half_spread=-1e-4),
+            lambda: measured([1], horizon=0),
             ValueError,
-            r"half_spread must be in \[0, 1\), was -0\.0001",
+            "horizon_us must be > 0, was 0",
         ),
         (
-            lambda: table(orders({}), fills().drop(columns="fee")),
-            SchemaMismatch,
-            r"fills must have the columns .*, lacked \['fee'\]",
-        ),
-        (
-            lambda: table(orders({"side": "long"}), fills()),
-            SchemaMismatch,
-            "side of orders must be buy or sell, was long",
-        ),
-        (
-            lambda: table(orders({}, {"order_id": 0}), fills()),
-            SchemaMismatch,
-            "order_id of orders must be unique, was 0",
-        ),
-        (
-            lambda: table(orders({}), fills({"qty": 4.0}, {"qty": 7.0})),
-            SchemaMismatch,
-            "an order must not be filled by more than its qty, order_id, was 0",
-        ),
-        (
-            lambda: table(orders({}), fills({"qty": -4.0})),
-            SchemaMismatch,
-            r"qty of fills must be > 0, was -4\.0",
-        ),
-        (
-            lambda: table(orders({"decision_ts": at(5)}), fills()),
-            DataGap,
-            r"benchmarks must hold AAAUSDT at 2024-01-01 05:00:00\+00:00, which they do not",
-        ),
-        (_benchmarks(arrival=0.0), SchemaMismatch, r"arrival must be > 0 or NaN, was 0\.0"),
-        (
-            lambda: shortfall.bar_benchmarks(
-                bars(), pd.DatetimeIndex([at(1)]), latency_ms=-1.0, horizon=pd.Timedelta("1h")
+            lambda: shortfall.bar_prices(
+                bars(), dataclasses.replace(parents({}), names=("AAAUSDT", "XUSDT")), horizon_us=1
             ),
-            ValueError,
-            r"latency_ms must be >= 0 and finite, was -1\.0",
+            DataGap,
+            "bars must hold every symbol that was traded, lacked XUSDT",
         ),
     ],
 )

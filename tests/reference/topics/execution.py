@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from quantcore.execution import impact, shortfall
+from quantcore.execution import impact, propagator, shortfall, slices
 from quantcore.kernels.queue import post_only_crosses, post_only_fill
 from quantcore.types import Side
 from tests.reference.runner import Case
@@ -15,13 +15,13 @@ from tests.reference.runner import Case
 
 def _schedule(case: Case) -> Mapping[str, Any]:
     x = case.inputs
-    market = impact.LinearMarket(
+    market = slices.LinearMarket(
         volatility=x["sigma_per_share_sqrt_day"],
         permanent=x["gamma"],
         temporary=x["eta"],
         fixed=x["epsilon"],
     )
-    found = impact.almgren_chriss(
+    found = slices.almgren_chriss(
         x["shares"],
         market,
         horizon=float(x["horizon_days"]),
@@ -80,7 +80,7 @@ def _square_root(case: Case) -> Mapping[str, Any]:
 
 def _blocks(case: Case) -> Mapping[str, Any]:
     x = case.inputs
-    found = impact.obizhaeva_wang(x["shares"], resilience=x["resilience"], horizon=x["horizon"])
+    found = propagator.obizhaeva_wang(x["shares"], resilience=x["resilience"], horizon=x["horizon"])
     return {
         "first_block": found.first_block,
         "last_block": found.last_block,
@@ -90,8 +90,8 @@ def _blocks(case: Case) -> Mapping[str, Any]:
 
 def _propagator(case: Case) -> Mapping[str, Any]:
     x = case.inputs
-    decay = impact.PowerLawDecay(initial=x["G0"], scale=x["l0"], exponent=x["beta"])
-    found = impact.propagate(x["signed_volume"], decay, volume_exponent=x["volume_exponent"])
+    decay = propagator.PowerLawDecay(initial=x["G0"], scale=x["l0"], exponent=x["beta"])
+    found = propagator.propagate(x["signed_volume"], decay, volume_exponent=x["volume_exponent"])
     return {"kernel": found.kernel, "price_shift": found.price_shifts}
 
 
