@@ -36,6 +36,7 @@ from quantcore.kernels.layout import (
     MARGIN,
     MARGIN_TYPE,
     MARK,
+    MIN_NOTIONAL,
     NAV_RATE,
     NEVER,
     NO_TRADE_BAND,
@@ -310,7 +311,7 @@ def _within_band(
     for s in range(len(account.held)):
         lots, lock = account.held[s, LOTS], account.held[s, LOCK]
         ended, refused = account.held[s, ENDED] != 0, account.held[s, LAST_REFUSAL] != 0
-        lot = quantity(rules, s, ONE)
+        lot, least = quantity(rules, s, ONE), rules.rate[s, MIN_NOTIONAL]
         for r in range(n):
             at = unsigned(row + r)
             decision = row + r if everywhere else decisions[at]
@@ -322,7 +323,7 @@ def _within_band(
             mark = market.mark_close[at, s]
             price = mark if mark > 0.0 else market.close[at, s]
             equity = scratch[EQUITIES, r]
-            if refused or moves(weight, equity, band, lots, lot * price, lock, ended):
+            if refused or moves(weight, equity, band, lots, lot * price, least, lock, ended):
                 n = r
                 break
     return n

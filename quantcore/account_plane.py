@@ -63,7 +63,8 @@ class AccountSettings:
     leverage_max : int
         Initial leverage set for every symbol, >= 1; the symbol's brackets must allow it.
     no_trade_band : float
-        A change of a position smaller than this share of equity is not traded, in [0, 1); exits always are.
+        A change of a position smaller than this share of equity is not traded, in [0, 1); exits always are. At a
+        share of the normal size (`RiskSettings.size_limit`) it is that share of it.
     margin_buffer : float
         Share of the available margin that planning leaves unused, in [0, 1).
     missing_funding_rate : float
@@ -298,6 +299,7 @@ def account_plane(
     if risk is not None:
         check_stage(risk, account.capital)
         configure(number, risk, bar_us)
+        number[at.NO_TRADE_BAND] *= risk.size_limit
         stops = [each for each in (exits.stop_loss, risk.protective_stop) if each is not None]
         number[at.STOP_LOSS] = min(stops, default=at.OFF)
     flows = sorted((to_us(flow.ts), flow.amount) for flow in account.cash_flows)

@@ -89,7 +89,8 @@ from quantcore.kernels.orders import (
 )
 from quantcore.risk.controller import N_WORK, begin_day, calls, check_risk, observe_returns
 from quantcore.risk.liquidation_monitor import reduce_in_emergency
-from quantcore.risk.sizer import asks, hold_what_fits, plan_targets
+from quantcore.risk.sizer import asks, plan_targets
+from quantcore.risk.stage import hold_what_fits
 from quantcore.timegrid import DAY_US
 from quantcore.types import BoolArray, FillReason, FloatArray, IntArray, RiskLevel
 

@@ -43,7 +43,7 @@ from quantcore.types import IntArray, Rule
 MODEL_LIMITS = (
     "Liquidation closes whole positions, largest maintenance margin first; the exchange's partial liquidation by "
     "brackets is not modelled.",
-    "Orders trade whole: partial fills and the account's own market impact are not modelled.",
+    "Market orders trade whole at the next open: the account's own market impact on the price is not modelled.",
     "Tick sizes, minimum orders, brackets and fees are those of the instruments' files; what applied earlier may "
     "have differed.",
 )

@@ -49,6 +49,7 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
                 ("reduce_only", _FLAG),
                 ("status", _TEXT),
                 ("reason", _TEXT),
+                ("wanted_qty", _NUMBER),
             ]
         ),
         "funding": pa.schema(

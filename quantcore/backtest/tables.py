@@ -129,6 +129,7 @@ def _orders(events: Events, symbols: Array) -> pd.DataFrame:
             "reduce_only": whole[:, at.EVENT_FLAGS] != 0,
             "status": _words(OrderStatus)[status],
             "reason": reason,
+            "wanted_qty": number[:, at.D],
         }
     )
 

@@ -5,8 +5,9 @@ the rest. The children of one decision, symbol and side are one *parent*. An ord
 coins, not more, so a parent wanted what its children filled and what the last of them left. A turn from long to short
 has closing (reduce-only) and opening children, which want different coins: the last of each kind counts.
 
-Tables name orders that were sent, not goals: what was never sent, such as slices that a new decision overtook, is not
-seen and not missed.
+An order also says what its decision still wanted when it was sent, so that slices which a new decision overtook are
+missed. What a decision wanted and for which no order was ever sent, such as the opening part of a turn whose closing
+part did not fill, is not seen.
 """
 
 from __future__ import annotations
@@ -103,14 +104,14 @@ def parent_orders(orders: pd.DataFrame, fills: pd.DataFrame) -> Parents:
     """Return what every decision of a run wanted and got.
 
     Protective orders, liquidations and settlements belong to no decision and are left out; so are fills of unknown
-    orders. A filled order left nothing, whatever its quantity: a reducing one is cut to the position. One that expired
+    orders. A filled order left nothing of its own quantity: a reducing one is cut to the position. One that expired
     because there was no position to reduce wanted nothing.
 
     Parameters
     ----------
     orders, fills : DataFrame
-        With `ORDER_COLUMNS` and `FILL_COLUMNS` of the tables of a results folder, and ``reference_price`` of fills
-        where it is known; later orders have larger numbers.
+        With `ORDER_COLUMNS` and `FILL_COLUMNS` of the tables of a results folder, and where known ``reference_price``
+        of fills and ``wanted_qty`` of orders (else their ``qty``); later orders have larger numbers.
 
     Returns
     -------
@@ -129,7 +130,9 @@ def parent_orders(orders: pd.DataFrame, fills: pd.DataFrame) -> Parents:
     done = _sums(child, qty, len(children.ids))
     over = done > children.qty * (1.0 + DUST)
     _refuse(over, "an order must not be filled by more than its qty, order_id", children.ids)
-    left = np.where(children.wants_no_more, 0.0, np.maximum(children.qty - done, 0.0))
+    traded = np.where(children.filled, children.qty, done)
+    left = np.where(children.wants_nothing, 0.0, np.maximum(children.wanted - traded, 0.0))
+    left[left <= DUST * children.wanted] = 0.0
 
     parent, first = _groups(children.decision_us, children.symbol, children.side)
     # Of children that follow each other only the last still wants what it has left.
@@ -174,8 +177,10 @@ class _Children(NamedTuple):
     symbol: IntArray
     side: FloatArray
     qty: FloatArray
+    wanted: FloatArray
     reduces: BoolArray
-    wants_no_more: BoolArray
+    filled: BoolArray
+    wants_nothing: BoolArray
 
 
 def _children_of(orders: pd.DataFrame) -> _Children:
@@ -193,7 +198,9 @@ def _children_of(orders: pd.DataFrame) -> _Children:
             ~(bought | sold), "side of orders must be buy or sell", orders["side"].to_numpy()[row]
         )
     names, symbol = symbol_codes(orders["symbol"])
-    ended = (orders["status"] == _FILLED) | (orders["reason"] == _NOTHING_HELD)
+    wanted = qty
+    if "wanted_qty" in orders:
+        wanted = np.fmax(_numbers(orders, "wanted_qty")[row], qty)
     return _Children(
         names=names,
         ids=ids,
@@ -201,8 +208,10 @@ def _children_of(orders: pd.DataFrame) -> _Children:
         symbol=symbol[row],
         side=np.where(bought, 1.0, -1.0),
         qty=qty,
+        wanted=wanted,
         reduces=orders["reduce_only"].to_numpy(np.bool_)[row],
-        wants_no_more=ended.to_numpy()[row],
+        filled=(orders["status"] == _FILLED).to_numpy()[row],
+        wants_nothing=(orders["reason"] == _NOTHING_HELD).to_numpy()[row],
     )
 
 

@@ -3,9 +3,9 @@
 A symbol can be held where its smallest order is within its weight, and with a `size_limit` below 1 also within that
 share of the gross exposure, for the limit caps the sum and is held in whole positions of what fits. How many positions
 *fit* is the largest number that can be opened at once, each at its smallest order. It never falls with more capital,
-and the verdict rests on it. How many are *held* is what the backtest of the account held: fewer, where its greedy rule
-prefers the largest weights, or more, where positions were opened at better times and only reduced since, which no
-minimum forbids.
+and the verdict rests on it. How many are *held* is what the backtest of the account held: fewer, where shares in
+proportion leave less for the small ones than their smallest orders, or more, where positions were opened at better
+times and only reduced since, which no minimum forbids.
 """
 
 from __future__ import annotations

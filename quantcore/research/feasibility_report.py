@@ -283,7 +283,7 @@ def _method(summary: Summary) -> list[str]:
         "no loss has moved the account down its ladder; it is what an account of such lots holds, of the decision "
         "before.",
         "A position fits where its smallest order is within its weight. The backtest can hold more than fit, for what "
-        "was opened once may be reduced below the minimum, or fewer, for its rule prefers the largest weights.",
+        "was opened once may be reduced below the minimum; or fewer, where a part in proportion is too small.",
         "A size limit caps the sum of the positions at that share of the normal size, in whole positions of what fits; "
         "a symbol is tradable in proportion only where its smallest order is within that share of its own target.",
         "Smallest orders are the exchange's present rules at the prices of the data.",

@@ -16,6 +16,7 @@ from quantcore.finance.covariance import HistoryRules, ledoit_wolf
 from quantcore.frames import Bars
 from quantcore.kernels.allocation import allocate_greedily
 from quantcore.research.feasibility_demand import Demand, Stage
+from quantcore.risk.stage import spread_over_fitting
 from quantcore.timegrid import DAY_US, DAYS_PER_YEAR
 from quantcore.types import FloatArray, IntArray
 
@@ -23,11 +24,12 @@ _RETURNS_MIN = 10
 
 
 def greedy_weights(wanted: Demand, stage: Stage, capital: float) -> FloatArray:
-    """Return the weights that the account's greedy rule gives in whole lots, shape ``(n_decisions, n_symbols)``.
+    """Return the weights that the account's rule gives in whole lots, shape ``(n_decisions, n_symbols)``.
 
     Each decision is taken afresh, while the account changes the symbols within a size limit once a day, and leaves
     small changes alone.
     """
+    asked = stage_weights(wanted, stage, capital)
     n, caps = len(wanted.symbols), np.empty(2)
     held = np.zeros(wanted.weights.shape)
     lots, cuts = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
@@ -35,10 +37,24 @@ def greedy_weights(wanted: Demand, stage: Stage, capital: float) -> FloatArray:
     for t in range(len(held)):
         caps[:] = limits[t], stage.margin_share
         allocate_greedily(
-            wanted.weights[t], wanted.prices[t], capital, wanted.rules, caps, False, lots, cuts
+            asked[t], wanted.prices[t], capital, wanted.rules, caps, False, lots, cuts
         )
         held[t] = lots
     return np.where(held == 0.0, 0.0, held * wanted.lots / capital)
+
+
+def stage_weights(wanted: Demand, stage: Stage, capital: float) -> FloatArray:
+    """Return the weights that a stage allocates in lots: the normal size's, spread over what fits."""
+    if stage.size_limit == 1.0:
+        return wanted.weights
+    n = len(wanted.symbols)
+    scaled, held = np.zeros(wanted.weights.shape), np.zeros(n, dtype=np.bool_)
+    for t in range(len(scaled)):
+        spread_over_fitting(
+            wanted.weights[t], wanted.orders[t] / capital, held, stage.size_limit,
+            np.ones(n, dtype=np.bool_), scaled[t],
+        )  # fmt: skip
+    return scaled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +75,17 @@ class Sampled:
 
 
 def sample_allocations(wanted: Demand, stage: Stage, *, samples: int) -> Sampled:
-    """Allocate the normal size's weights within the stage's caps both ways, at some evenly spread decisions.
+    """Allocate the stage's weights within its caps both ways, at some evenly spread decisions.
 
     The exact search takes milliseconds per decision, too long for all of them.
     """
     rows, limits = _spread(len(wanted.index), samples), _gross_limits(wanted, stage)
-    greedy, exact = [], []
+    weights, greedy, exact = stage_weights(wanted, stage, stage.account.capital), [], []
     for t in rows:
         caps = AllocationCaps(
             equity=stage.account.capital, gross_max=limits[t], margin_share=stage.margin_share
         )
-        asked = wanted.weights[t], wanted.prices[t], wanted.rules
+        asked = weights[t], wanted.prices[t], wanted.rules
         greedy.append(allocation.allocate_greedily(*asked, caps=caps, may_exceed_target=False))
         exact.append(allocation.allocate(*asked, caps=caps, may_exceed_target=False))
     return Sampled(rows=rows, greedy=tuple(greedy), exact=tuple(exact))
@@ -82,8 +98,7 @@ def allocation_table(wanted: Demand, sampled: Sampled) -> pd.DataFrame:
     -------
     DataFrame
         ``ts greedy_tracking_error exact_tracking_error same_lots proven`` of each sampled decision. The tracking errors
-        are norms of the weights' deviation from those of the normal size, fractions of equity: with a size limit below
-        1, most of it is what the limit takes from both. The exact one is never larger.
+        are norms of the deviation from the stage's weights, fractions of equity. The exact one is never larger.
     """
     pairs = list(zip(sampled.greedy, sampled.exact, strict=True))
     return pd.DataFrame(
@@ -141,7 +156,7 @@ def rounding_table(
         ``ts method`` (those given, and ``exact``) ``gross_wanted gross_held positions deviation difference_volatility
         target_volatility proven``. The target portfolio is that of the normal size times the size limit; ``deviation``
         is the sum of absolute deviations over its gross exposure, the volatilities are annual fractions of equity.
-        ``exact`` is the holding nearest to the normal size under the caps by the sum of squares, or the best found
+        ``exact`` is the holding nearest to the stage's weights under the caps by the sum of squares, or the best found
         where it is not ``proven``.
     """
     target, rows = stage.size_limit * wanted.weights, sampled.rows

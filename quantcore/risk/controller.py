@@ -88,6 +88,8 @@ from quantcore.kernels.rules import quantity
 from quantcore.risk.liquidation_monitor import (
     account_ceiling,
     account_chance,
+    isolated_is_near,
+    lower_leverage,
     symbol_ceiling,
 )
 from quantcore.timegrid import DAY_US
@@ -305,6 +307,10 @@ def _exceeds(
         )  # fmt: skip
         if abs(held) > min(config[SYMBOL_MAX], ceiling):
             return True
+        if isolated_is_near(
+            account, rules, s, abs(held) * equity, work[VOLATILITY, s] * work[CALM, s], config[LIQUIDATION_SIGMAS]
+        ):  # fmt: skip
+            return True
     if gross == 0.0:
         return False
     if gross > config[LEVERAGE_MAX] or abs(net) > config[NET_MAX]:
@@ -339,12 +345,12 @@ def _limit(  # noqa: C901 - one limit after another, in the order that keeps the
             continue
         any_wanted = True
         cap, rule = config[SYMBOL_MAX], _SYMBOL
-        ceiling = symbol_ceiling(
-            rules, s, weight * equity, work[VOLATILITY, s] * work[CALM, s],
-            config[LIQUIDATION_SIGMAS], config[STRESS_MOVE],
-        )  # fmt: skip
-        if ceiling < cap:
-            cap, rule = ceiling, _LIQUIDATION
+        volatility, sigmas = work[VOLATILITY, s] * work[CALM, s], config[LIQUIDATION_SIGMAS]
+        ceiling = symbol_ceiling(rules, s, weight * equity, volatility, sigmas, config[STRESS_MOVE])
+        lower_leverage(account, rules, s, ceiling)
+        near = isolated_is_near(account, rules, s, abs(work[HELD, s]) * equity, volatility, sigmas)
+        if near or ceiling < cap:
+            cap, rule = 0.0 if near else ceiling, _LIQUIDATION
         if weight > cap:
             _bind(account, journal, ts, s, rule, cap, weight)
             work[WANTED, s] *= cap / weight

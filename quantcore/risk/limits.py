@@ -85,7 +85,8 @@ class RiskSettings:
         After so long a person lets a stopped account go on, from a new peak; None: never. In a live account nobody
         but a person does.
     size_limit : float
-        Share of every target that is held, in (0, 1].
+        Share of the normal gross exposure that is held, in proportion as far as the exchange's smallest orders allow
+        (`quantcore.risk.stage`), in (0, 1].
     liquidation_probability_max : float or None
         Within 24 hours, of the account and of each symbol as if it were alone, in (0, 0.5).
     volatility_floor : float

@@ -11,7 +11,8 @@ unit variance: the tails of coins' returns fall about with the third power (Cont
 normal distribution would call days impossible that come every year. Both m and :math:`\sigma` grow in proportion to w,
 so that p stays within its limit as long as every weight is multiplied by at most :math:`1 / (z\sigma + m)`, where
 :math:`p(z)` is the limit. An isolated position, and each symbol as if it were alone, has a pot of its own; what it may
-be leveraged to is the same expression with its own volatility.
+be leveraged to is the same expression with its own volatility. At an isolated symbol that leverage is also set before
+a position is opened, and where its margin no longer suffices the position is closed.
 
 No coin's volatility is believed to be less than a floor: what was calm for weeks falls by a tenth in an hour. And a day
 with a probability of half a percent comes twice a year, so the account is to outlive a stress besides: a move of all
@@ -35,6 +36,8 @@ from numba import njit
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     ENTRY,
+    LEVERAGE,
+    LEVERAGE_SET,
     LOTS,
     MAINTENANCE_RATE,
     MARGIN,
@@ -44,6 +47,7 @@ from quantcore.kernels.layout import (
     MARK,
     QTY,
     REDUCE_ONLY,
+    RESTING,
     WALLET,
     YES,
     Account,
@@ -63,6 +67,9 @@ _RATIO = constant(Rule.MARGIN_RATIO)
 _RISK = constant(FillReason.RISK)
 _REDUCING = constant(REDUCE_ONLY)
 _TWO_OVER_PI = 2.0 / math.pi
+_ROOM = (
+    0.8  # of the leverage that the probability allows: the position lives on while the market moves
+)
 _UNHEDGED = 1.0 / 3.0  # of a position that another one hedges: in a crash some fall further
 
 
@@ -124,18 +131,49 @@ def account_chance(
     for s in range(len(weights)):
         if weights[s] == 0.0:
             continue
-        rate = _rate(rules, s, abs(weights[s]) * equity)
         if rules.size[s, MARGIN_TYPE] == ISOLATED:
-            position = account.position
-            own = position[s, MARGIN] + position[s, QTY] * (position[s, MARK] - position[s, ENTRY])
-            room = own / (abs(weights[s]) * equity) - rate
+            room = _isolated_room(account, rules, s, abs(weights[s]) * equity)
             survival *= 1.0 - chance_of_sigmas(room / volatility[s])
         else:
-            needed += abs(weights[s]) * rate
+            needed += abs(weights[s]) * _rate(rules, s, abs(weights[s]) * equity)
             cross = True
     if cross and sigma > 0.0:
         survival *= 1.0 - chance_of_sigmas((1.0 - needed) / sigma)
     return 1.0 - survival
+
+
+@inner()
+def _isolated_room(account: Account, rules: Rules, s: int, notional: float) -> float:
+    """Return the adverse move, as a fraction, that takes an isolated position of a notional to its liquidation."""
+    position = account.position
+    own = position[s, MARGIN] + position[s, QTY] * (position[s, MARK] - position[s, ENTRY])
+    return float(own / notional - _rate(rules, s, notional))
+
+
+@inner()
+def isolated_is_near(
+    account: Account, rules: Rules, s: int, notional: float, volatility: float, sigmas: float
+) -> bool:
+    """Return whether an isolated position is held that its margin no longer protects well enough.
+
+    Closing a part frees its part of the margin and changes nothing: such a position is closed whole.
+    """
+    if rules.size[s, MARGIN_TYPE] != ISOLATED or account.held[s, LOTS] == 0:
+        return False
+    return _isolated_room(account, rules, s, notional) < sigmas * volatility
+
+
+@inner()
+def lower_leverage(account: Account, rules: Rules, s: int, ceiling: float) -> None:
+    """Set the leverage at which an isolated position may be opened: whole, at most the account's, with some room.
+
+    The exchange lowers the leverage of no isolated position, so it is set while there is none.
+    """
+    if rules.size[s, MARGIN_TYPE] != ISOLATED or account.held[s, LOTS] != 0:
+        return
+    if account.held[s, RESTING] == 0:
+        most = rules.rate[s, LEVERAGE]
+        account.position[s, LEVERAGE_SET] = max(math.floor(min(_ROOM * ceiling, most)), 1.0)
 
 
 @inner()

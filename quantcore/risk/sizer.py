@@ -12,10 +12,8 @@ import math
 import numpy as np
 from numba import njit
 
-from quantcore.kernels.allocation import greedy_lots, lot_grid
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
-    CHOSEN,
     ENDED,
     ENTRY,
     EQUITY,
@@ -27,20 +25,16 @@ from quantcore.kernels.layout import (
     MARGIN,
     MARGIN_BUFFER,
     MARGIN_TYPE,
-    MARK,
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
     NEVER,
-    NO,
     NO_TRADE_BAND,
     NONE,
     NOTIONAL_MAX,
     ONE,
     QTY,
-    REDUCE_ONLY,
     RESTING,
-    SIZE_LIMIT,
     STATE,
     STEP_DENOMINATOR,
     STEP_NUMERATOR,
@@ -62,7 +56,6 @@ from quantcore.kernels.ledger import (
 )
 from quantcore.kernels.orders import ask, expected_lots
 from quantcore.kernels.rules import quantity, whole_lots
-from quantcore.timegrid import DAY_US
 from quantcore.types import (
     Action,
     BoolArray,
@@ -75,7 +68,9 @@ from quantcore.types import (
     WorkingType,
 )
 
-_REDUCING = constant(REDUCE_ONLY)
+DUST = 0.5
+"""Share of the smallest order below which a position is not kept for a target that is as small."""
+_CLOSED = constant(Action.CLOSED)
 _HALT = float(RiskLevel.HALT)
 _ANY = constant(NEVER)  # lots: what the exchange takes in one order is the router's business
 _PLANNER = constant(Stage.PLANNER)
@@ -84,7 +79,6 @@ _CUT = constant(Action.CUT)
 
 _TARGET = constant(FillReason.TARGET)
 _RISK = constant(FillReason.RISK)
-_PREFERENCE = 1.25  # a held symbol's target counts so much more when the day's symbols are chosen
 _ON_LAST = constant(WorkingType.CONTRACT_PRICE)
 _BELOW_STEP = constant(Rule.BELOW_STEP)
 _BRACKET = constant(Rule.BRACKET_NOTIONAL)
@@ -113,23 +107,32 @@ def asks(
             asked |= account.route[s, STATE] != 0
         asked |= moves(
             weight, equity, config[NO_TRADE_BAND], account.held[s, LOTS], lot_value,
-            account.held[s, LOCK], account.held[s, ENDED] != 0,
+            rules.rate[s, MIN_NOTIONAL], account.held[s, LOCK], account.held[s, ENDED] != 0,
         )  # fmt: skip
     return asked
 
 
 @njit(cache=True, error_model="numpy", inline="always")
 def moves(
-    weight: float, equity: float, band: float, lots: int, lot_value: float, lock: int, ended: bool
-) -> bool:
+    weight: float, equity: float, band: float, lots: int, lot_value: float, least: float, lock: int, ended: bool
+) -> bool:  # fmt: skip
     """Return whether a target would trade a symbol, or free it from its lock, given what is held in lots."""
-    flat = weight == 0.0 or ended
+    flat = weight == 0.0 or ended or is_dust(weight * equity, lots * lot_value, least)
     if lock != 0:
         if not weight * lock > 0.0:
             return True
         flat = True
     change = weight * equity - lots * lot_value
     return lots != 0 if flat else not (abs(change) < band * equity or equity <= 0.0)
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def is_dust(wanted: float, held: float, least: float) -> bool:
+    """Return whether held and wanted notional are both so far below the smallest order that neither can be traded to.
+
+    Such a rest, as of a position that was reduced or fell, is closed by a reduce-only order, which has no minimum.
+    """
+    return held != 0.0 and abs(held) < DUST * least and abs(wanted) < DUST * least
 
 
 @inner()
@@ -171,58 +174,6 @@ def plan_targets(
 
 
 @inner()
-def hold_what_fits(
-    account: Account, rules: Rules, market: Market, row: int, config: FloatArray, allowed: FloatArray, forced: BoolArray
-) -> None:  # fmt: skip
-    """Make allowed weights those of a stage that holds a share of the normal size, in whole lots of what fits.
-
-    The gross exposure is capped at `size_limit` of that of the weights, and the greedy allocation
-    (`quantcore.kernels.allocation`) says which symbols hold how many lots of it, none less than the exchange takes.
-    Which symbols these are is chosen once a day, with some preference for those that are held: else a tenth of an
-    account would be turned over whenever two targets change places.
-    """
-    n, equity = len(account.held), account.cash[EQUITY]
-    if not equity > 0.0:
-        return
-    weights, prices, lots = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.int64)
-    total, known = 0.0, False
-    for s in range(n):
-        price = _price(market, row, s)
-        prices[s] = price if price > 0.0 else account.position[s, MARK]
-        weights[s] = allowed[0, s]
-        if math.isnan(weights[s]):
-            weights[s] = quantity(rules, s, account.held[s, LOTS]) * prices[s] / equity
-        total += abs(weights[s])
-        known |= account.held[s, CHOSEN] != 0 and weights[s] != 0.0
-    if total == 0.0:
-        return
-    caps = np.empty(2)
-    caps[0], caps[1] = config[SIZE_LIMIT] * total, 1.0 - config[MARGIN_BUFFER]
-    if market.ts_us[row] % DAY_US == 0 or not known:
-        _choose(account, rules, weights, prices, caps, lots)
-    for s in range(n):
-        if account.held[s, CHOSEN] == 0:
-            weights[s] = 0.0
-    greedy_lots(lot_grid(weights, prices, equity, rules, caps, NO), lots)
-    for s in range(n):
-        if not math.isnan(allowed[0, s]) and not forced[s]:
-            share = quantity(rules, s, lots[s]) * prices[s] / equity
-            allowed[0, s] = math.copysign(share, weights[s])
-
-
-@inner()
-def _choose(
-    account: Account, rules: Rules, weights: FloatArray, prices: FloatArray, caps: FloatArray, lots: IntArray
-) -> None:  # fmt: skip
-    preferred = np.empty(len(weights))
-    for s in range(len(weights)):
-        preferred[s] = weights[s] * (_PREFERENCE if account.held[s, LOTS] != 0 else 1.0)
-    greedy_lots(lot_grid(preferred, prices, account.cash[EQUITY], rules, caps, NO), lots)
-    for s in range(len(weights)):
-        account.held[s, CHOSEN] = lots[s] > 0
-
-
-@inner()
 def _price(market: Market, row: int, s: int) -> float:
     mark = market.mark_close[row, s]
     return float(mark) if mark > 0.0 else float(market.close[row, s])
@@ -239,7 +190,7 @@ def _refuse(
 
 
 @inner()
-def _wanted_lots(
+def _wanted_lots(  # noqa: C901 - one rule after another, from the strictest
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
     weight: float, forced: bool,
 ) -> int:  # fmt: skip
@@ -254,10 +205,14 @@ def _wanted_lots(
     price = _price(market, row, s)
     lot_value = quantity(rules, s, ONE) * price
     most = _ANY if len(account.route) > 0 else rules.size[s, MARKET_MAX_LOTS]
-    if weight == 0.0 or account.held[s, ENDED]:
+    equity, least = account.cash[EQUITY], rules.rate[s, MIN_NOTIONAL]
+    dust = weight != 0.0 and is_dust(weight * equity, held * lot_value, least)
+    if dust:
+        ts, value = market.ts_us[row], held * lot_value
+        explain(journal, ts, s, _PLANNER, _MIN_NOTIONAL, _CLOSED, least, value)
+    if weight == 0.0 or dust or account.held[s, ENDED]:
         account.held[s, LAST_REFUSAL] = 0
         return -int(min(max(held, -most), most))
-    equity = account.cash[EQUITY]
     if forced and weight * held >= 0.0:
         closing = abs(held) - whole_lots(rules, s, abs(weight) * equity / price)
         closing = min(max(closing, 0), most)

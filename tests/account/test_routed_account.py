@@ -455,9 +455,7 @@ def test_a_stop_that_fills_beside_a_resting_order_leaves_nothing_behind() -> Non
     )  # fmt: skip
     touch, fall = (100.1, 100.2, 100.0, 100.1), (100.1, 100.1, 97.0, 97.5)
     flat = (97.5, 97.5, 97.5, 97.5)
-    state, events = story(
-        [(100, 100, 100, 100), touch, touch, fall, flat, flat, flat], {0: 0.5}, case
-    )
+    state, _ = story([(100, 100, 100, 100), touch, touch, fall, flat, flat, flat], {0: 0.5}, case)
     assert state["held"][0, at.LOTS] == 0
     assert state["counter"][at.OPEN_ORDERS] == 0
     assert state["counter"][at.ACTIVE_ROUTES] == 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantcore.research.feasibility_demand import Stage
 from quantcore.research.feasibility_measures import fitting
 from quantcore.research.feasibility_rounding import (
     allocation_summary,
@@ -17,6 +19,7 @@ from quantcore.research.feasibility_rounding import (
     rounding_summary,
     rounding_table,
     sample_allocations,
+    stage_weights,
 )
 from tests.research.test_feasibility_demand import WEIGHTS, stage, wanting
 
@@ -69,13 +72,37 @@ def test_the_greedy_rule_holds_whole_orders_within_targets_and_no_more_than_fit(
     assert ((held != 0.0).sum(axis=1) <= fitting(wanted, account, capital)).all()
 
 
+def little_margin(capital: float) -> Stage:
+    """An account whose margin is enough for 0.285 of its equity, at a leverage of 3."""
+    made = stage(capital)
+    return replace(made, account=replace(made.account, margin_buffer=1.0 - 0.095))
+
+
+def test_what_a_tenth_leaves_too_small_is_left_out_and_the_others_share_it_up_to_their_own_targets() -> (
+    None
+):
+    # At 1,000 USDT a tenth of (0.4, 0.3, 0.2, 0.1) is 40, 30, 20, 10 USDT. Smallest orders as in `wanting`.
+    wanted, account = wanting([0.4, 0.3, 0.2, 0.1]), stage(1000.0, size_limit=0.1)
+    orders = wanted.orders[0]
+    weights = stage_weights(wanted, account, 1000.0)[0]
+    fits = weights != 0.0
+    assert 0 < fits.sum() < 4
+    assert weights.sum() == pytest.approx(0.1)
+    among = wanted.weights[0][fits]
+    np.testing.assert_allclose(weights[fits], 0.1 * among / among.sum())
+    assert (1000.0 * weights[fits] >= orders[fits]).all()
+    # With capital enough it is a tenth of each.
+    rich = stage_weights(wanted, account, 1e6)[0]
+    np.testing.assert_allclose(rich, 0.1 * wanted.weights[0])
+
+
 def test_greedy_gives_the_room_to_the_symbol_that_fits_where_exact_search_shares_it() -> None:
-    """500 USDT want 160 of A and 125 of C, half of it may be held: 142.5. An order of A is 120 at least.
+    """500 USDT want 160 of A and 125 of C, the margin is enough for 142.5. An order of A is 120 at least.
 
     The price of the room takes the same from both until it fits. Then A is below its order: all is left to C, which
     takes its 125. Better are 120 of A and the 22.5 that are left of C.
     """
-    wanted, account = wanting([0.32, 0.0, 0.25, 0.0]), stage(500.0, size_limit=0.5)
+    wanted, account = wanting([0.32, 0.0, 0.25, 0.0]), little_margin(500.0)
     sampled = sample_allocations(wanted, account, samples=1)
     assert sampled.greedy[0].lots.tolist() == [0, 0, 2500, 0]
     assert sampled.exact[0].lots.tolist() == [2, 0, 450, 0]
@@ -88,9 +115,7 @@ def test_greedy_gives_the_room_to_the_symbol_that_fits_where_exact_search_shares
 
 def test_a_comparison_counts_the_same_lots_and_by_how_much_greedy_is_worse() -> None:
     wanted = wanting([[0.32, 0.0, 0.25, 0.0], [0.0, 0.1, 0.1, 0.0], [0.32, 0.0, 0.25, 0.0]])
-    table = allocation_table(
-        wanted, sample_allocations(wanted, stage(500.0, size_limit=0.5), samples=9)
-    )
+    table = allocation_table(wanted, sample_allocations(wanted, little_margin(500.0), samples=9))
     assert list(table["ts"]) == list(wanted.index)
     assert table["same_lots"].tolist() == [False, True, False]
     worse, best = 0.32 - math.hypot(0.08, 0.205), table["exact_tracking_error"]
@@ -122,7 +147,8 @@ def test_exact_search_is_never_worse_than_greedy_and_the_same_lots_have_the_same
     held = np.array([one.weights for one in sampled.greedy])
     account_s_own = greedy_weights(wanted, account, capital)[sampled.rows]
     np.testing.assert_allclose(held, account_s_own, rtol=1e-12)
-    off = np.linalg.norm(held - wanted.weights[sampled.rows], axis=1)
+    asked = stage_weights(wanted, account, capital)
+    off = np.linalg.norm(held - asked[sampled.rows], axis=1)
     np.testing.assert_allclose(greedy, off, rtol=1e-9, atol=1e-12)
 
 

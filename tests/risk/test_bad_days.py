@@ -36,7 +36,7 @@ def only_the_monitor() -> RiskSettings:
 
 
 def replay(
-    data: MarketData, day: str, leverage: int, risk: RiskSettings | None
+    data: MarketData, day: str, leverage: int, risk: RiskSettings | None, margin: str = "cross"
 ) -> tuple[int, float, float]:
     """Return liquidations, the largest leverage held, and what is left of the capital."""
     start, stop = to_us(day) - WARM_UP_DAYS * DAY_US, to_us(day) + AFTER_DAYS * DAY_US
@@ -49,7 +49,7 @@ def replay(
         traded_instruments(replace(data, bars=bars)),
         interval="1h",
         account=AccountSettings(
-            capital=7700.0, margin="cross", leverage_max=leverage, no_trade_band=0.01,
+            capital=7700.0, margin=margin, leverage_max=leverage, no_trade_band=0.01,
             margin_buffer=0.02, missing_funding_rate=0.0001, cash_flows=(),
         ),
         execution=ExecutionSettings(
@@ -76,10 +76,13 @@ def hourly(shared: Path) -> MarketData:
     return source.load()
 
 
+@pytest.mark.parametrize("margin", ["cross", "isolated"])
 @pytest.mark.parametrize("leverage", [3, 10])
 @pytest.mark.parametrize("day", DAYS)
-def test_no_liquidation_with_the_monitor_on(hourly: MarketData, day: str, leverage: int) -> None:
-    liquidations, _, left = replay(hourly, day, leverage, only_the_monitor())
+def test_no_liquidation_with_the_monitor_on(
+    hourly: MarketData, day: str, leverage: int, margin: str
+) -> None:
+    liquidations, _, left = replay(hourly, day, leverage, only_the_monitor(), margin)
     assert liquidations == 0
     assert left > 0.0
 

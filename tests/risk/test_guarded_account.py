@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from quantcore.fold import FoldState
 from quantcore.kernels import layout as at
-from quantcore.kernels.allocation import allocate_greedily
 from quantcore.types import FillReason, RiskLevel, Rule, Stage
 from tests.account.random_cases import (
     Case,
@@ -85,7 +84,7 @@ def test_at_a_tenth_of_the_size_whole_lots_of_what_fits_are_held() -> None:
         drawdown_restore=0.1, daily_loss_max=None, margin_ratio_max=None, margin_ratio_after=None, size_limit=0.1,
         protective_stop=None,
     )  # fmt: skip
-    case = replace(CALM, capital=230.0, risk=limits, leverage=3)
+    case = replace(CALM, capital=230.0, risk=limits, leverage=3, no_trade_band=0.05)
     bars, plane = case_bars(case), case_plane(case)
     targets = np.tile([0.4, -0.3, 0.3], (48, 1))
     state, events = plane.advance(plane.start(), bars, targets=targets)
@@ -95,14 +94,13 @@ def test_at_a_tenth_of_the_size_whole_lots_of_what_fits_are_held() -> None:
     # The third symbol's smallest order is 100 USDT: more than a tenth of the account.
     assert state["held"][2, at.LOTS] == 0
     assert np.count_nonzero(state["held"][:, at.LOTS]) >= 1
-    chosen = state["held"][:, at.CHOSEN]
-    prices = bars.array("mark_price")[-1]
-    lots, cuts = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-    caps = np.array([0.1, 1.0])
-    weights = np.where(chosen, targets[-1], 0.0)
+    # A tenth of 1.0 over the two that fit, 0.4 and 0.3 of 0.7: 0.0571 and -0.0429.
     equity = events.curve[-1, at.CURVE_EQUITY]
-    allocate_greedily(weights, prices, equity, plane.rules, caps, False, lots, cuts)
-    assert np.abs(lots - state["held"][:, at.LOTS]).max() <= 2  # the band keeps what is near
+    prices, qty = bars.array("mark_price")[-1], state["position"][:, at.QTY]
+    held = qty * prices / equity
+    lots = np.array([0.1, 1.0, 0.001]) * prices / equity
+    assert abs(held[0] - 0.4 / 7.0) <= lots[0] + 0.1 * 0.05  # a lot, and the band of a tenth
+    assert abs(held[1] + 0.3 / 7.0) <= lots[1] + 0.1 * 0.05
 
 
 def test_a_stopped_account_is_flat_until_the_end() -> None:
