@@ -16,6 +16,7 @@ from quantcore.account_plane import (
     account_plane,
 )
 from quantcore.account_step import RECORD_ONLY
+from quantcore.backtest.protection import longest_without_stop
 from quantcore.backtest.result import Run
 from quantcore.backtest.tables import run_tables
 from quantcore.data.instruments import Instrument, load_instruments
@@ -37,7 +38,7 @@ from quantcore.signal_plane import (
     warm_up,
 )
 from quantcore.signals.plain import Progress
-from quantcore.timegrid import to_index
+from quantcore.timegrid import MINUTE_US, to_index
 from quantcore.types import IntArray, Rule
 
 MODEL_LIMITS = (
@@ -169,6 +170,7 @@ def trade(
             *data.notes,
             *_instrument_notes(facts),
             *_event_notes(plane, events),
+            *_stop_notes(plane, events),
             *([] if signal.universe is None else [survivorship_note(data.bars)]),
             *decided.notes,
             *MODEL_LIMITS,
@@ -263,6 +265,18 @@ def _event_notes(plane: AccountPlane, events: Events) -> list[str]:
         f"The withdrawal of {number[row, at.B]:,.2f} USDT due on {date:%Y-%m-%d} exceeded what the account had free: "
         f"{number[row, at.A]:,.2f} USDT were paid."
         for row, date in zip(cut, dates, strict=True)
+    ]
+
+
+def _stop_notes(plane: AccountPlane, events: Events) -> list[str]:
+    """Say for how long a position was without its stop, where every position is to have one."""
+    if plane.config[at.STOP_LOSS] == at.OFF:
+        return []
+    bar_us, latency_us = (int(plane.config[c]) for c in (at.BAR_US, at.LATENCY_US))
+    longest = longest_without_stop(events, bar_us=bar_us, latency_us=latency_us)
+    return [
+        "A stop is sent at the close of the bar that opens a position: no position was without one for more than "
+        f"{longest / MINUTE_US:,.12g} minutes, counted from the open of that bar."
     ]
 
 

@@ -134,6 +134,18 @@ def test_below_the_minimum_notional_nothing_opens_but_reductions_pass() -> None:
     assert reasons.value[0] == pytest.approx(19.0)
 
 
+def test_dust_is_closed_by_a_reducing_order_and_what_is_half_an_order_or_more_is_kept() -> None:
+    # The smallest order is 20 USDT: 12 are kept, 8 wanted and held are not.
+    sent, reasons, _ = orders([[0.02, NAN], *[[0.012, NAN]] * 3], band=0.001)
+    assert list(sent.qty) == [0.2, -0.08]
+    sent, reasons, _ = orders([[0.02, NAN], *[[0.008, NAN]] * 3], band=0.001)
+    assert list(sent.qty) == [0.2, -0.12, -0.08]
+    assert list(sent.reduce_only) == [False, True, True]
+    told = reasons[reasons.action == "closed"].iloc[0]
+    assert (told.rule, told.limit) == ("min_notional", 20.0)
+    assert told.value == pytest.approx(8.0)
+
+
 def test_a_flip_too_small_on_the_other_side_only_closes() -> None:
     sent, reasons, _ = orders([[0.02, NAN], [-0.019, NAN]], band=0.0)
     assert list(sent.qty) == [0.2, -0.39]  # 39 USDT in all, above the minimum: one flip
