@@ -84,7 +84,6 @@ from quantcore.kernels.layout import (
     constant,
 )
 from quantcore.kernels.ledger import ISOLATED, explain, position_margin
-from quantcore.kernels.rules import quantity
 from quantcore.risk.liquidation_monitor import (
     account_ceiling,
     account_chance,
@@ -258,7 +257,9 @@ def check_risk(
     per_day = DAY_US / config[RISK_BAR_US]
     for s in range(len(account.held)):
         weight = targets[decision, s] if decision >= 0 else math.nan
-        held = _held_weight(account, rules, s, equity)
+        held = 0.0
+        if account.held[s, LOTS] != 0 and equity > 0.0:
+            held = account.position[s, QTY] * account.position[s, MARK] / equity
         base = weight * scale
         if math.isnan(weight):
             base = held * scale if level == _REDUCE and before == _NORMAL else held
@@ -322,14 +323,6 @@ def _exceeds(
         return True
     # No cluster is larger than everything that is held.
     return gross > config[CLUSTER_MAX] and _tightest_cluster(account, config, work, HELD) < 1.0
-
-
-@inner()
-def _held_weight(account: Account, rules: Rules, s: int, equity: float) -> float:
-    """Return what is held of a symbol at its last known mark, over equity."""
-    if account.held[s, LOTS] == 0 or not equity > 0.0:
-        return 0.0
-    return float(quantity(rules, s, account.held[s, LOTS]) * account.position[s, MARK] / equity)
 
 
 @inner()

@@ -35,6 +35,7 @@ from numba import njit
 
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
+    CAP,
     ENTRY,
     LEVERAGE,
     LEVERAGE_SET,
@@ -57,7 +58,6 @@ from quantcore.kernels.layout import (
     constant,
 )
 from quantcore.kernels.ledger import ISOLATED, explain, position_margin
-from quantcore.kernels.margin import bracket_of
 from quantcore.kernels.orders import ask, expected_lots
 from quantcore.types import Action, FillReason, FloatArray, Rule, Stage
 
@@ -94,7 +94,10 @@ def sigmas_of_chance(chance: float) -> float:
 @inner()
 def _rate(rules: Rules, s: int, notional: float) -> float:
     """Return the maintenance margin rate at a notional; without what the brackets take off, so rather too much."""
-    return float(rules.bracket[s, bracket_of(rules.bracket[s], notional, 0), MAINTENANCE_RATE])
+    tier = 0
+    while notional >= rules.bracket[s, tier, CAP]:  # the last cap is infinite
+        tier += 1
+    return float(rules.bracket[s, tier, MAINTENANCE_RATE])
 
 
 @inner()

@@ -26,8 +26,15 @@ FAST, SLOW = 240, 1_200
 """Windows of the dual moving average, in bars: several hundred trades in a year of minutes."""
 
 
-def market(n_bars: int, n_symbols: int, *, interval: str = "1m", funding: bool = False) -> Bars:
-    """Bars whose open is the last close; funding is settled every 8 h."""
+def market(
+    n_bars: int,
+    n_symbols: int,
+    *,
+    interval: str = "1m",
+    funding: bool = False,
+    volume: bool = False,
+) -> Bars:
+    """Bars whose open is the last close; funding is settled every 8 h; some 1.3 million USDT a bar are traded."""
     rng = np.random.default_rng(11)
     steps = rng.normal(0.0, 4e-4, (n_bars, n_symbols))
     closes = np.round(100.0 * np.exp(np.cumsum(steps, axis=0)), 2)
@@ -41,6 +48,8 @@ def market(n_bars: int, n_symbols: int, *, interval: str = "1m", funding: bool =
         "low": np.maximum(np.minimum(opens, closes) - wicks[1], 0.01),
         "close": closes,
     }
+    if volume:
+        fields["volume"] = rng.lognormal(9.0, 1.0, (n_bars, n_symbols))
     settlements = no_settlements()
     if funding:
         times = np.arange(first, ts_us[-1], 8 * HOUR_US)
@@ -60,9 +69,13 @@ def market(n_bars: int, n_symbols: int, *, interval: str = "1m", funding: bool =
 
 
 def plane(
-    bars: Bars, *, stop_loss: float | None = None, risk: RiskSettings | None = None
+    bars: Bars,
+    *,
+    stop_loss: float | None = None,
+    risk: RiskSettings | None = None,
+    execution: ExecutionSettings | None = None,
 ) -> AccountPlane:
-    """A cross account at 5x with fees, slippage, two brackets and a no-trade band of 1 %."""
+    """A cross account at 5x with fees, slippage, two brackets and a no-trade band of 1 %; market orders by default."""
     return account_plane(
         [_instrument(symbol) for symbol in bars.symbols],
         interval=bars.interval,
@@ -75,7 +88,8 @@ def plane(
             missing_funding_rate=0.0,
             cash_flows=(),
         ),
-        execution=ExecutionSettings(
+        execution=execution
+        or ExecutionSettings(
             half_spread_bps=SLIPPAGE * 5e3,
             slippage_bps=SLIPPAGE * 5e3,
             latency_ms=100.0,

@@ -9,15 +9,17 @@ import numpy as np
 from numba import njit
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from quantcore.account_plane import market_arrays
+from quantcore.account_plane import Events, market_arrays
 from quantcore.config import build, compose
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.kernels.layout import Account, Journal
+from quantcore.kernels.memory import lent
 from quantcore.risk.controller import N_WORK, check_risk
 from quantcore.risk.limits import RiskSettings, configure
 from quantcore.timegrid import HOUR_US
-from quantcore.types import FloatArray
+from quantcore.types import FloatArray, Liquidity
 from tests.benchmarks.markets import MINUTES, market, plane
 from tests.benchmarks.test_account_speed import targets_of
 from tests.benchmarks.timing import Table, Timing, keep, race
@@ -37,6 +39,10 @@ def check_often(
     n: int, account: Any, rules: Any, journal: Any, market: Any, config: Any, targets: Any, work: Any, allowed: Any,
     forced: Any,
 ) -> float:  # fmt: skip
+    account, rules, journal, market = lent(account), lent(rules), lent(journal), lent(market)
+    config, targets, work, allowed, forced = (
+        lent(config), lent(targets), lent(work), lent(allowed), lent(forced)
+    )  # fmt: skip
     total = 0.0
     for _ in range(n):
         journal.filled[0] = 0
@@ -52,6 +58,7 @@ def test_one_risk_check(benchmark: BenchmarkFixture, table: Table) -> None:
     del state["symbols"]
     account = Account(**state)
     account.held[:, at.LOTS] = 100
+    account.position[:, at.QTY] = 0.1
     account.position[:, at.MARK] = bars.array("close")[0]
     journal = Journal(
         np.zeros(2, dtype=np.int64), np.zeros((200, at.N_WHOLE), dtype=np.int64),
@@ -73,25 +80,42 @@ def test_one_risk_check(benchmark: BenchmarkFixture, table: Table) -> None:
     keep(benchmark, work, rounds=3)
 
 
-def guarded_curve(bars: Bars, targets: FloatArray, settings: RiskSettings | None) -> FloatArray:
-    account = plane(bars, risk=settings)
-    _, events = account.advance(account.start(), bars, targets=targets, full_curve=False)
-    return events.curve
+def patient() -> ExecutionSettings:
+    """The router with the slippage controller and the fill model, as configured."""
+    return build(compose("backtest", ["execution=router"]).execution, ExecutionSettings)
+
+
+def guarded_curve(
+    bars: Bars,
+    targets: FloatArray,
+    settings: RiskSettings | None,
+    execution: ExecutionSettings | None = None,
+) -> Events:
+    account = plane(bars, risk=settings, execution=execution)
+    return account.advance(account.start(), bars, targets=targets, full_curve=False)[1]
 
 
 def test_ten_symbols_with_every_limit_on(benchmark: BenchmarkFixture, table: Table) -> None:
-    bars = market(MINUTES, 10, funding=True)
+    bars = market(MINUTES, 10, funding=True, volume=True)
     targets = targets_of(bars, 0.09)
-    settings = limits()
-    assert np.isfinite(guarded_curve(bars, targets, settings)).all()
+    settings, execution = limits(), patient()
+    events = guarded_curve(bars, targets, settings, execution)
+    assert np.isfinite(events.curve).all()
+    fills = events.of(at.EVENT_FILL)[0]
+    made = fills[:, at.EVENT_STATE] == Liquidity.MAKER
+    assert made.sum() > 1000
+    assert (~made).sum() > 10
     timings = race(
         {
+            "ours, limits, router, fills, slippage": partial(
+                guarded_curve, bars, targets, settings, execution
+            ),
             "ours, every limit on": partial(guarded_curve, bars, targets, settings),
             "ours, without": partial(guarded_curve, bars, targets, None),
         },
         rounds=1 if benchmark.disabled else 5,
     )
     table.add(
-        f"10 symbols x {MINUTES:,} bars, targets at crossings, with limits", timings, goal="<= 300 ms with router"
+        f"10 symbols x {MINUTES:,} bars, targets at crossings, with limits and router", timings, goal="<= 300 ms"
     )  # fmt: skip
-    keep(benchmark, partial(guarded_curve, bars, targets, settings), rounds=3)
+    keep(benchmark, partial(guarded_curve, bars, targets, settings, execution), rounds=3)
