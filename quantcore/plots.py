@@ -575,6 +575,16 @@ def limits_watched(
     return {"data": data, "layout": layout}
 
 
+def liquidation_distance(index: pd.DatetimeIndex, distance: FloatArray) -> Spec:
+    """Return how far everything held would have to move against the account, in per cent; NaN where nothing is held."""
+    trace = _line(index, 100.0 * distance, "Distance", "@accent", width=1.2)
+    trace["hovertemplate"] = "%{y:.1f} %"
+    trace["connectgaps"] = False
+    layout = _layout(260, "adverse move, %", legend=False)
+    layout["yaxis"]["range"] = [0, 105]
+    return {"data": [trace], "layout": layout}
+
+
 def shaded(spans: Sequence[Span], colour: str) -> list[Spec]:
     """Return shapes that shade spans of time over a figure's whole height."""
     return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from quantcore.execution.slices import slice_count
 from quantcore.execution.slippage import (
     N_POLICY,
     REFUSE,
@@ -29,13 +30,15 @@ from quantcore.kernels.layout import (
     ESTIMATES,
     LIQUIDITY_CLOSE,
     LIQUIDITY_DECAY,
+    MIN_LOTS,
     NO,
     PAID,
     PAID_NOTIONAL,
     PAID_REFERENCE,
+    SCHEDULE_URGENCY,
     SLICE_PAUSE_US,
+    SLICES,
     SLIPPAGE,
-    SLOW_LOTS,
     TOO_DEAR,
     TRADED,
     Account,
@@ -113,44 +116,44 @@ def affordable_goal(
 ) -> int:  # fmt: skip
     """Return the position to trade toward, given what it costs; where it is refused, what of it only reduces.
 
-    With a router an order that is too dear at once is cut into slices that are not, as far as there is time for them;
-    without, so much is traded as one order may cost.
+    With a router an order that is too dear at once is cut into so many slices that the largest is not, as far as there
+    is time for them; without, so much is traded as one order may cost.
     """
     known, policy = account.liquidity[s], config[SLIPPAGE : SLIPPAGE + N_POLICY]
-    price = market.close[row, s]
-    lot_value = quantity(rules, s, 1) * price
-    notional = abs(goal - held) * lot_value
+    price, lots = market.close[row, s], abs(goal - held)
+    notional = lots * quantity(rules, s, 1) * price
     vol, turnover = _daily_vol(known), _daily_notional(known)
     cost = expected_cost(policy, known, math.nan, vol, notional, turnover)
-    routed = len(account.route) > 0
-    slices = 1.0
+    # Without a router the rest is asked for again at the next decision: an order may be as small as need be.
+    routed, time_for = len(account.route) > 0, math.inf
     if routed:
-        slices = max(
-            1.0, math.floor(config[CROSS_AFTER_US] / max(config[SLICE_PAUSE_US], config[BAR_US]))
-        )
-    patient = expected_cost(
-        policy, known, math.nan, vol, notional / slices if routed else 0.0, turnover
-    )
+        time_for = max(1.0, math.floor(config[CROSS_AFTER_US] / slice_us(config)))
+    patient = expected_cost(policy, known, math.nan, vol, notional / time_for, turnover)
     said = verdict(policy, cost, patient, math.nan, NO)
-    if routed:
-        account.route[s, SLOW_LOTS] = 0
     if said == SEND:
         known[TOO_DEAR] = 0.0
         return goal
     most = affordable_notional(policy, known, math.nan, vol, turnover)
-    lots = whole_lots(rules, s, most / price)
-    if said != REFUSE and lots > 0:
+    most_lots = whole_lots(rules, s, most / price)
+    if said != REFUSE and most_lots > 0:
         known[TOO_DEAR] = 0.0
         if routed:
-            account.route[s, SLOW_LOTS] = lots
+            account.route[s, SLICES] = slice_count(
+                lots, rules.size[s, MIN_LOTS], most_lots, config[SCHEDULE_URGENCY], int(time_for)
+            )
             return goal
         explain(journal, market.ts_us[row], s, _STAGE, _COST, _CUT, most, notional)
-        return held + min(lots, abs(goal - held)) * (1 if goal > held else -1)
+        return held + min(most_lots, lots) * (1 if goal > held else -1)
     if known[TOO_DEAR] == 0.0:
         known[TOO_DEAR] = 1.0
         explain(journal, market.ts_us[row], s, _STAGE, _COST, _REFUSED, policy[0], cost)
-    opening = opening_lots(held, goal - held)
-    return 0 if opening < abs(goal - held) else held
+    return 0 if opening_lots(held, goal - held) < lots else held
+
+
+@inner()
+def slice_us(config: FloatArray) -> int:
+    """Return the time from one slice to the next: its pause, at least an execution bar."""
+    return int(max(config[SLICE_PAUSE_US], config[BAR_US]))
 
 
 @inner()

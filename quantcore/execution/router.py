@@ -82,6 +82,7 @@ from quantcore.kernels.layout import (
     REQUOTE_FRACTION,
     REQUOTES,
     REQUOTES_MAX,
+    SCHEDULE_URGENCY,
     SLICE_PAUSE_US,
     SLICED,
     STATE,
@@ -175,6 +176,9 @@ class RouterSettings:
         Largest share of the traded volume in one order that is not urgent, in (0, 1].
     slice_pause_seconds : float
         Between a filled slice and the next; >= 0.
+    schedule_urgency : float
+        Kappa times the horizon of the Almgren-Chriss schedule of an order that is slowed for its cost, >= 0: 0 is
+        equal slices, and the larger, the more is traded early.
     """
 
     post_only: bool
@@ -185,13 +189,16 @@ class RouterSettings:
     cross_after_seconds: float
     participation_max: float
     slice_pause_seconds: float
+    schedule_urgency: float
 
     def __post_init__(self) -> None:
         for name in ("requote_after_seconds", "cross_after_seconds"):
             value = getattr(self, name)
             if not 0.0 < value < math.inf:
                 raise ValueError(f"{name} must be finite and > 0, was {value}")
-        for name in ("inside_ticks", "requote_bps", "requotes_max", "slice_pause_seconds"):
+        for name in (
+            "inside_ticks", "requote_bps", "requotes_max", "slice_pause_seconds", "schedule_urgency",
+        ):  # fmt: skip
             value = getattr(self, name)
             if not 0.0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and >= 0, was {value}")
@@ -209,6 +216,7 @@ def configure(config: FloatArray, settings: RouterSettings) -> None:
     config[CROSS_AFTER_US] = settings.cross_after_seconds * _SECOND_US
     config[PARTICIPATION_MAX] = settings.participation_max
     config[SLICE_PAUSE_US] = settings.slice_pause_seconds * _SECOND_US
+    config[SCHEDULE_URGENCY] = settings.schedule_urgency
 
 
 def parameters(settings: RouterSettings) -> FloatArray:

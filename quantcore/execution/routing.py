@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from quantcore.execution.costing import affordable_goal
+from quantcore.execution.costing import affordable_goal, slice_us
 from quantcore.execution.router import (
     CROSS_MAX_LOTS,
     N_LIMITS,
@@ -27,6 +27,7 @@ from quantcore.execution.router import (
     move,
     note,
 )
+from quantcore.execution.slices import next_slice
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.fills import volume_at
 from quantcore.kernels.layout import (
@@ -61,8 +62,9 @@ from quantcore.kernels.layout import (
     QUOTE,
     REFUSED_BY,
     ROUTED,
+    SCHEDULE_URGENCY,
+    SLICES,
     SLIPPAGE,
-    SLOW_LOTS,
     STATE,
     SYMBOL,
     TICK_DENOMINATOR,
@@ -149,7 +151,7 @@ def work_routes(
             goal = held[ASKED_LOTS]
             if (opening_lots(held[LOTS], goal - held[LOTS]) == 0) == reducing:
                 account.route[s, GOAL_REASON] = held[ASKED] - 1
-                account.route[s, SLOW_LOTS] = held[ASKED] = 0
+                account.route[s, SLICES] = held[ASKED] = 0
                 if config[SLIPPAGE] != OFF and not reducing and not held[ASKED_URGENT]:
                     goal = affordable_goal(
                         account, rules, journal, market, row, config, s, held[LOTS], goal
@@ -183,7 +185,10 @@ def _tell(
     held = account.held[s, LOTS]
     delay, idle = int(config[LATENCY_US]), route[STATE] == _IDLE
     bid, ask_price = _touch(rules, market, row, s)
-    _fill_limits(account, rules, market, row, config, s, limits)
+    decides = event == _DECIDE
+    left = abs((lots if decides else route[GOAL]) - held)
+    since_us = 0 if decides else ts - route[DECIDED_TS]
+    _fill_limits(account, rules, market, row, config, s, limits, left, since_us)
     action = move(route, quote, limits, config, held, event, NONE, lots, urgent, ts, bid, ask_price)
     for _ in range(_SENDS_MAX):
         if action == _NOTHING:
@@ -209,19 +214,19 @@ def _tell(
     if route[STATE] == _IDLE and not idle:
         account.counter[ACTIVE_ROUTES] -= 1
         if route[REFUSED_BY] == _MIN_NOTIONAL:
-            left = quantity(rules, s, abs(route[GOAL] - held)) * market.close[row, s]
-            explain(
-                journal, ts, s, _ROUTER, _MIN_NOTIONAL, _DROPPED, rules.rate[s, MIN_NOTIONAL], left
-            )
+            missing = quantity(rules, s, abs(route[GOAL] - held)) * market.close[row, s]
+            least = rules.rate[s, MIN_NOTIONAL]
+            explain(journal, ts, s, _ROUTER, _MIN_NOTIONAL, _DROPPED, least, missing)
     elif route[STATE] != _IDLE and idle:
         account.counter[ACTIVE_ROUTES] += 1
 
 
 @inner()
 def _fill_limits(
-    account: Account, rules: Rules, market: Market, row: int, config: FloatArray, s: int, limits: IntArray
+    account: Account, rules: Rules, market: Market, row: int, config: FloatArray, s: int, limits: IntArray, lots: int,
+    since_us: int,
 ) -> None:  # fmt: skip
-    """Fill what the exchange takes at a close, and the lots of a slice."""
+    """Fill what the exchange takes at a close, and the lots of a slice of what is left to trade since a decision."""
     size, close = rules.size[s], market.close[row, s]
     lowest = account.position[s, MARK]
     if close > 0.0:
@@ -238,8 +243,10 @@ def _fill_limits(
     volume = volume_at(market, row, s)
     if volume >= 0.0:
         slice_lots = min(slice_lots, int(config[PARTICIPATION_MAX] * volume / lot))
-    if account.route[s, SLOW_LOTS] > 0:
-        slice_lots = min(slice_lots, account.route[s, SLOW_LOTS])
+    slices = account.route[s, SLICES]
+    if slices > 0:  # the schedule of a goal that is slowed, from what is left of it and of its time
+        left, urgency = slices - since_us // slice_us(config), config[SCHEDULE_URGENCY] / slices
+        slice_lots = next_slice(lots, left, urgency, limits[OPEN_MIN_LOTS], slice_lots)
     limits[SLICE_LOTS] = slice_lots
     limits[PRICE_TICK_NUMERATOR] = size[TICK_NUMERATOR]
     limits[PRICE_TICK_DENOMINATOR] = size[TICK_DENOMINATOR]

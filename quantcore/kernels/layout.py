@@ -128,7 +128,9 @@ GUARDED = 5  # entry price for which protective orders stand, signed
 FORMER_MARK = 6  # the mark that orders inside a bar know
 RISK_CLOSE = 7  # last close that the risk controller's covariance knows
 LEVERAGE_SET = 8  # initial leverage set at the exchange, at most the settings'
-N_POSITION = 9
+DISTANCE = 9  # adverse move of this symbol alone that ends in liquidation, a fraction, at the last risk check
+CHANCE = 10  # of that move within 24 hours
+N_POSITION = 11
 
 # Account.held
 LOTS = 0  # signed whole steps
@@ -186,7 +188,7 @@ SLICED = 13  # whether it was cut, so that a pause follows
 OTHERS_TRADED = 14  # whether something else did since the decision: nothing opens any more
 REFUSED_BY = 15  # rule that ended the goal short of it, or -1
 GOAL_REASON = 16  # `FillReason` of its orders
-SLOW_LOTS = 17  # of a slice, where the slippage controller slows the goal; else 0
+SLICES = 17  # of the schedule by which the slippage controller slows the goal; 0 where it does not
 N_ROUTE = 18
 
 # Account.quote
@@ -357,10 +359,11 @@ REQUOTES_MAX = 37
 CROSS_AFTER_US = 38
 PARTICIPATION_MAX = 39
 SLICE_PAUSE_US = 40
+SCHEDULE_URGENCY = 41
 # The slippage controller's, read only where SLIPPAGE is not OFF
-SLIPPAGE = 41  # first of the seven numbers of its policy (`execution.slippage`)
-LIQUIDITY_DECAY = 48  # per hour, or per execution bar where that is longer
-N_CONFIG = 49
+SLIPPAGE = 42  # first of the seven numbers of its policy (`execution.slippage`)
+LIQUIDITY_DECAY = 49  # per hour, or per execution bar where that is longer
+N_CONFIG = 50
 OFF = -1.0
 
 # Scripted orders

@@ -36,6 +36,8 @@ from numba import njit
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     CAP,
+    CHANCE,
+    DISTANCE,
     ENTRY,
     LEVERAGE,
     LEVERAGE_SET,
@@ -129,17 +131,26 @@ def account_ceiling(
 def account_chance(
     account: Account, rules: Rules, weights: FloatArray, volatility: FloatArray, equity: float, sigma: float,
 ) -> float:  # fmt: skip
-    """Return the probability that the account, or one of its isolated positions, is liquidated within a day."""
+    """Return the probability that the account, or one of its isolated positions, is liquidated within a day.
+
+    Besides, each position gets its own distance to liquidation, were the other prices to stay, and the probability
+    that its coin moves so far.
+    """
     survival, needed, cross = 1.0, 0.0, False
     for s in range(len(weights)):
-        if weights[s] == 0.0:
-            continue
-        if rules.size[s, MARGIN_TYPE] == ISOLATED:
-            room = _isolated_room(account, rules, s, abs(weights[s]) * equity)
-            survival *= 1.0 - chance_of_sigmas(room / volatility[s])
-        else:
+        if weights[s] != 0.0 and rules.size[s, MARGIN_TYPE] != ISOLATED:
             needed += abs(weights[s]) * _rate(rules, s, abs(weights[s]) * equity)
             cross = True
+    for s in range(len(weights)):
+        distance, chance = math.inf, 0.0
+        if weights[s] != 0.0:
+            distance = (1.0 - needed) / abs(weights[s])
+            if rules.size[s, MARGIN_TYPE] == ISOLATED:
+                distance = _isolated_room(account, rules, s, abs(weights[s]) * equity)
+            chance = chance_of_sigmas(distance / volatility[s])
+            if rules.size[s, MARGIN_TYPE] == ISOLATED:
+                survival *= 1.0 - chance
+        account.position[s, DISTANCE], account.position[s, CHANCE] = distance, chance
     if cross and sigma > 0.0:
         survival *= 1.0 - chance_of_sigmas((1.0 - needed) / sigma)
     return 1.0 - survival

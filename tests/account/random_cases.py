@@ -332,6 +332,7 @@ def random_router(draw: random.Random) -> RouterSettings:
         cross_after_seconds=draw.choice([60.0, 300.0, 900.0]),
         participation_max=draw.choice([0.02, 0.3, 1.0]),
         slice_pause_seconds=draw.choice([0.0, 60.0]),
+        schedule_urgency=draw.choice([0.0, 2.0]),
     )
 
 

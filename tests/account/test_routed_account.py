@@ -314,6 +314,7 @@ PATIENT = RouterSettings(
     cross_after_seconds=240.0,
     participation_max=1.0,
     slice_pause_seconds=0.0,
+    schedule_urgency=1.0,
 )
 BASE = Case(
     capital=1000.0, leverage=5, interval="1m", marks=False, funding=False, costs_bps=0.0, router=PATIENT,

@@ -40,6 +40,7 @@ PATIENT = RouterSettings(
     cross_after_seconds=600.0,
     participation_max=0.1,
     slice_pause_seconds=30.0,
+    schedule_urgency=1.0,
 )
 CROSSES = replace(PATIENT, post_only=False)
 
@@ -577,6 +578,7 @@ CASES = st.builds(
         cross_after_seconds=st.sampled_from([30.0, 600.0]),
         participation_max=st.just(0.1),
         slice_pause_seconds=st.sampled_from([0.0, 60.0]),
+        schedule_urgency=st.just(1.0),
     ),
     limits=st.builds(
         Limits,

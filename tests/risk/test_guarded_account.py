@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from quantcore.fold import FoldState
 from quantcore.kernels import layout as at
+from quantcore.risk.liquidation_monitor import chance_of_sigmas
 from quantcore.types import FillReason, RiskLevel, Rule, Stage
 from tests.account.random_cases import (
     Case,
@@ -117,3 +118,35 @@ def test_a_stopped_account_is_flat_until_the_end() -> None:
     assert (level[stopped:] == RiskLevel.STOPPED).all()
     assert (events.curve[stopped + 1 :, at.CURVE_GROSS] == 0.0).all()
     assert state["risk"][at.LEVEL] == RiskLevel.STOPPED
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_each_position_knows_its_distance_to_liquidation_and_the_chance_of_it(
+    isolated: bool,
+) -> None:
+    limits = replace(
+        random_limits(random.Random(3)), leverage_max=100.0, net_max=None, symbol_max=None, cluster_max=None,
+        daily_var_max=None, drawdown_max=None, drawdown_reduce=0.9, drawdown_restore=0.1, daily_loss_max=None,
+        liquidation_probability_max=None, stress_move=0.0, volatility_floor=1.5, margin_ratio_max=None,
+        margin_ratio_after=None, size_limit=1.0, protective_stop=None,
+    )  # fmt: skip
+    case = replace(CALM, risk=limits, isolated=isolated, bracket_scale=100.0, leverage=10, n_bars=4)
+    targets = np.full((4, 3), np.nan)
+    targets[0] = (4.0, -2.0, 0.0)
+    plane = case_plane(case)
+    state, events = plane.advance(plane.start(), case_bars(case), targets=targets)
+    equity, position = state["cash"][at.EQUITY], state["position"]
+    notional = np.abs(position[:2, at.QTY]) * position[:2, at.MARK]
+    assert (notional > 1000.0).all()
+    if isolated:
+        pnl = position[:2, at.QTY] * (position[:2, at.MARK] - position[:2, at.ENTRY])
+        margin = position[:2, at.MARGIN] + pnl
+        expected = margin / notional - 0.01  # the first bracket's rate
+    else:
+        expected = (equity - 0.01 * notional.sum()) / notional
+    np.testing.assert_allclose(position[:2, at.DISTANCE], expected, rtol=1e-12)
+    assert position[2, at.DISTANCE] == np.inf
+    daily = max(1.5 / np.sqrt(365.0), float(np.sqrt(24.0 * state["pairs"][0, 0, 0])))
+    assert position[0, at.CHANCE] == pytest.approx(chance_of_sigmas(expected[0] / daily))
+    assert 0.0 == position[2, at.CHANCE] < position[1, at.CHANCE]
+    assert events.curve[-1, at.CURVE_LIQUIDATION] > 0.0
