@@ -134,8 +134,8 @@ def affordable_goal(
         known[TOO_DEAR] = 0.0
         return goal
     most = affordable_notional(policy, known, math.nan, vol, turnover)
-    most_lots = whole_lots(rules, s, most / price)
-    if said != REFUSE and most_lots > 0:
+    most_lots = whole_lots(rules, s, min(most, notional) / price) if said != REFUSE else 0
+    if most_lots > 0:
         known[TOO_DEAR] = 0.0
         if routed:
             account.route[s, SLICES] = slice_count(
