@@ -217,19 +217,20 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             journal.curve[CURVE_EQUITY, curve] = equity
             if len(journal.curve) > 1:
                 record(account, rules, journal, curve, pnl, maintenance, gross, net)
-        asked = emergency
         if guarded:
             # What an emergency asks for is less than any plan; only a halt closes more.
             plans = not emergency or account.risk[LEVEL] >= _HALT
-            if plans and asks(account, rules, market, row, config, allowed, 0, equity, forced):
-                plan_targets(account, rules, journal, market, row, config, allowed[0], forced)
-                asked = True
-        elif decision >= 0 and asks(
-            account, rules, market, row, config, targets, decision, equity, forced
-        ):
-            plan_targets(account, rules, journal, market, row, config, targets[decision], forced)
-            asked = True
-        if asked and not routed:
+            plans = plans and asks(account, rules, market, row, config, allowed, 0, equity, forced)
+        else:
+            plans = decision >= 0 and asks(
+                account, rules, market, row, config, targets, decision, equity, forced
+            )
+            if plans:
+                for s in range(len(forced)):
+                    allowed[0, s] = targets[decision, s]
+        if plans:
+            plan_targets(account, rules, journal, market, row, config, allowed[0], forced)
+        if (plans or emergency) and not routed:
             cross_asked(account, rules, journal, market, row, config)
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
             _send_scripted(

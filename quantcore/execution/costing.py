@@ -32,6 +32,7 @@ from quantcore.kernels.layout import (
     LIQUIDITY_DECAY,
     MIN_LOTS,
     NO,
+    ONE,
     PAID,
     PAID_NOTIONAL,
     PAID_REFERENCE,
@@ -121,7 +122,7 @@ def affordable_goal(
     """
     known, policy = account.liquidity[s], config[SLIPPAGE : SLIPPAGE + N_POLICY]
     price, lots = market.close[row, s], abs(goal - held)
-    notional = lots * quantity(rules, s, 1) * price
+    notional = lots * quantity(rules, s, ONE) * price
     vol, turnover = _daily_vol(known), _daily_notional(known)
     cost = expected_cost(policy, known, math.nan, vol, notional, turnover)
     # Without a router the rest is asked for again at the next decision: an order may be as small as need be.

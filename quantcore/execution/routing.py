@@ -58,6 +58,7 @@ from quantcore.kernels.layout import (
     MIN_NOTIONAL,
     NONE,
     OFF,
+    ONE,
     PARTICIPATION_MAX,
     QUOTE,
     REFUSED_BY,
@@ -107,8 +108,8 @@ _TARGET = constant(FillReason.TARGET)
 _ROUTER = constant(Stage.ROUTER)
 _DROPPED = constant(Action.REFUSED)
 _MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
-_SENDS_MAX = 4
-"""Orders that one event may bring forth where the venue refuses each at once; the rest waits for the next close."""
+_TURNS_MAX = 5
+"""Events of one close at most: told something, it cancels, then sends, is refused, and asks for nothing more."""
 
 
 @inner()
@@ -171,7 +172,7 @@ def _touch(rules: Rules, market: Market, row: int, s: int) -> tuple[float, float
     close, half = market.close[row, s], rules.rate[s, HALF_SPREAD]
     if not close > 0.0:
         return math.nan, math.nan
-    bid, tick = tick_down(rules, s, close * (1.0 - half)), tick_price(rules, s, 1.0)
+    bid, tick = tick_down(rules, s, close * (1.0 - half)), tick_price(rules, s, ONE)
     return bid, max(tick_up(rules, s, close * (1.0 + half)), tick_nearest(rules, s, bid + tick))
 
 
@@ -189,11 +190,14 @@ def _tell(
     left = abs((lots if decides else route[GOAL]) - held)
     since_us = 0 if decides else ts - route[DECIDED_TS]
     _fill_limits(account, rules, market, row, config, s, limits, left, since_us)
-    action = move(route, quote, limits, config, held, event, NONE, lots, urgent, ts, bid, ask_price)
-    for _ in range(_SENDS_MAX):
+    child, code = NONE, urgent
+    for _ in range(_TURNS_MAX):
+        action = move(
+            route, quote, limits, config, held, event, child, lots, code, ts, bid, ask_price
+        )
         if action == _NOTHING:
             break
-        child = route[CHILD]
+        child, lots = route[CHILD], ZERO
         if action == _CANCEL:
             k = _slot(account, s)
             if delay > 0:
@@ -201,16 +205,12 @@ def _tell(
                 break
             end_order(account, journal, k, ts, CANCELED, NONE)
             account.held[s, HEARD_END] = 0
-            action = move(
-                route, quote, limits, config, held, _CANCELED, child, ZERO, ZERO, ts, bid, ask_price
-            )
+            event, code = _CANCELED, ZERO
         else:
-            rule = _send(account, rules, journal, market, row, config, s, action == _POST)
-            if rule < 0:
+            code = _send(account, rules, journal, market, row, config, s, action == _POST)
+            if code < 0:
                 break
-            action = move(
-                route, quote, limits, config, held, _REJECTED, child, ZERO, rule, ts, bid, ask_price
-            )
+            event = _REJECTED
     if route[STATE] == _IDLE and not idle:
         account.counter[ACTIVE_ROUTES] -= 1
         if route[REFUSED_BY] == _MIN_NOTIONAL:
@@ -233,8 +233,8 @@ def _fill_limits(
         # An order is measured at its own price, or at the mark: at the lowest of them it is surely large enough.
         mark = market.mark_close[row, s]
         lowest = min(close, mark) if mark > 0.0 else close
-        lowest = lowest * (1.0 - rules.rate[s, HALF_SPREAD]) - tick_price(rules, s, 1.0)
-    lot = quantity(rules, s, 1)
+        lowest = lowest * (1.0 - rules.rate[s, HALF_SPREAD]) - tick_price(rules, s, ONE)
+    lot = quantity(rules, s, ONE)
     least = math.ceil(rules.rate[s, MIN_NOTIONAL] / (lot * lowest) + 1e-9) if lowest > 0.0 else 1
     limits[OPEN_MIN_LOTS] = max(least, size[MIN_LOTS], 1)
     limits[POST_MAX_LOTS] = size[LIMIT_MAX_LOTS]

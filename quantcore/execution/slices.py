@@ -167,7 +167,7 @@ def slice_cap(participation: float, bar_notional: float, lot_notional: float) ->
     return math.floor(min(lots, _MOST_LOTS)) if lots >= 1.0 else 0
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def slice_count(lots: int, minimum: int, maximum: int, urgency: float, most: int) -> int:
     r"""Return into how many slices an order is cut so that the first and largest does not exceed a maximum.
 
@@ -214,7 +214,7 @@ def slice_count(lots: int, minimum: int, maximum: int, urgency: float, most: int
     return min(max(math.ceil(needed), at_least), allowed)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def next_slice(lots: int, slices: int, urgency: float, minimum: int, maximum: int) -> int:
     r"""Return the lots of the slice to send now, from what is left of an order.
 

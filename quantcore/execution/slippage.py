@@ -145,7 +145,7 @@ def slippage_init(policy: FloatArray, n_symbols: int) -> FloatArray:
     return state
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def expected_cost(
     policy: FloatArray,
     state: FloatArray,
@@ -183,7 +183,7 @@ def expected_cost(
     return half + MEAN_OF_PEAK * peak
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def affordable_notional(
     policy: FloatArray,
     state: FloatArray,
@@ -209,7 +209,7 @@ def affordable_notional(
     return float(daily_notional * share * share)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def verdict(
     policy: FloatArray, cost: float, patient_cost: float, edge: float, reduces: bool
 ) -> int:
@@ -244,7 +244,7 @@ def verdict(
     return SLOW if _affordable(policy, patient_cost, edge) else REFUSE
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def observe(
     policy: FloatArray,
     state: FloatArray,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import TAKER_COST, Market, Rules
 from quantcore.kernels.rules import tick_down, tick_up
@@ -23,13 +21,13 @@ def volume_at(market: Market, row: int, s: int) -> float:
     return float(market.volume[min(row, len(market.volume) - 1), s])
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def worse(side: int, first: float, second: float) -> float:
     """Return the price that is worse for a buyer (side > 0) or a seller."""
     return max(first, second) if side > 0 else min(first, second)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def inside(price: float, low: float, high: float) -> float:
     """Return the price of the range nearest to a level that the market has jumped over."""
     return min(max(price, low), high)

@@ -346,7 +346,7 @@ def trade_touched(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, touch_share: float
 ) -> None:
     """Trade resting limits whose price a bar touched, after the queue that stood before them."""
-    k = 0
+    k = ZERO
     while k < account.counter[OPEN_ORDERS]:
         ticket, here = account.ticket[k], k
         k += 1

@@ -29,6 +29,8 @@ from quantcore.kernels.layout import (
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
+    N_ORDER,
+    N_TICKET,
     NEVER,
     NONE,
     OPEN_ORDERS,
@@ -112,9 +114,12 @@ def remove(account: Account, k: int) -> None:
     """Take an order out of the table; later ones move up, so that the table stays in order of sequence."""
     count = account.counter[OPEN_ORDERS]
     account.held[account.ticket[k, SYMBOL], RESTING] -= 1
+    # Number by number: assigning rows would bring in numba's texts about shapes that do not fit, seconds of compiling.
     for j in range(k, count - 1):
-        account.ticket[j] = account.ticket[j + 1]
-        account.order[j] = account.order[j + 1]
+        for c in range(N_TICKET):
+            account.ticket[j, c] = account.ticket[j + 1, c]
+        for c in range(N_ORDER):
+            account.order[j, c] = account.order[j + 1, c]
     account.counter[OPEN_ORDERS] = count - 1
 
 

@@ -6,12 +6,11 @@ first, while a touch fills it only after the volume assumed ahead of it has trad
 
 from __future__ import annotations
 
-from numba import njit
-
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.fills import trades_through
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def post_only_crosses(side: int, limit: float, price: float) -> bool:
     """Return whether a post-only order would trade at once, at which the exchange rejects it.
 
@@ -27,7 +26,7 @@ def post_only_crosses(side: int, limit: float, price: float) -> bool:
     return (limit - price) * side >= 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def post_only_fill(
     side: int,
     limit: float,

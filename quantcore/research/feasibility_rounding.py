@@ -16,7 +16,7 @@ from quantcore.finance.covariance import HistoryRules, ledoit_wolf
 from quantcore.frames import Bars
 from quantcore.kernels.allocation import allocate_greedily
 from quantcore.research.feasibility_demand import Demand, Stage
-from quantcore.risk.stage import spread_over_fitting
+from quantcore.risk.stage import spread_decisions
 from quantcore.timegrid import DAY_US, DAYS_PER_YEAR
 from quantcore.types import FloatArray, IntArray
 
@@ -47,13 +47,8 @@ def stage_weights(wanted: Demand, stage: Stage, capital: float) -> FloatArray:
     """Return the weights that a stage allocates in lots: the normal size's, spread over what fits."""
     if stage.size_limit == 1.0:
         return wanted.weights
-    n = len(wanted.symbols)
-    scaled, held = np.zeros(wanted.weights.shape), np.zeros(n, dtype=np.bool_)
-    for t in range(len(scaled)):
-        spread_over_fitting(
-            wanted.weights[t], wanted.orders[t] / capital, held, stage.size_limit,
-            np.ones(n, dtype=np.bool_), scaled[t],
-        )  # fmt: skip
+    scaled = np.zeros(wanted.weights.shape)
+    spread_decisions(wanted.weights, wanted.orders / capital, stage.size_limit, scaled)
     return scaled
 
 

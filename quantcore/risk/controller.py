@@ -117,6 +117,7 @@ _LIQUIDATION = constant(Rule.LIQUIDATION_PROBABILITY)
 # Rows of the scratch array: weights held, wanted before the limits and after them, volatility of a day, factor of
 # the cluster limits; how much less than the floor the volatility is, and weights enlarged by that.
 HELD, BASE, WANTED, VOLATILITY, FACTOR, CALM, WILD = range(7)
+_HELD, _WANTED = constant(HELD), constant(WANTED)
 N_WORK = 7
 _SAME = 1e-12  # weights that differ by less are the same
 
@@ -272,7 +273,7 @@ def check_risk(
         return
     for s in range(len(account.held)):
         work[WILD, s] = work[HELD, s] * work[CALM, s]
-    sigma, wild = _deviations(account.pairs, work, HELD, WILD, per_day)
+    sigma, wild = _deviations(account.pairs, work, _HELD, WILD, per_day)
     risk[VAR] = config[VAR_SIGMAS] * sigma
     exceeded = _exceeds(account, rules, config, work, wild)
     _limit(account, rules, journal, ts, config, work, per_day)
@@ -322,7 +323,7 @@ def _exceeds(
     if account_ceiling(rules, work[HELD], equity, wild, sigmas, stress) < 1.0:
         return True
     # No cluster is larger than everything that is held.
-    return gross > config[CLUSTER_MAX] and _tightest_cluster(account, config, work, HELD) < 1.0
+    return gross > config[CLUSTER_MAX] and _tightest_cluster(account, config, work, _HELD) < 1.0
 
 
 @inner()
@@ -377,7 +378,7 @@ def _limit(  # noqa: C901 - one limit after another, in the order that keeps the
         factor = config[LEVERAGE_MAX] / gross
     for s in range(n):
         work[WILD, s] = work[WANTED, s] * work[CALM, s]
-    sigma, wild = _deviations(account.pairs, work, WANTED, WILD, per_day)
+    sigma, wild = _deviations(account.pairs, work, _WANTED, WILD, per_day)
     at_risk = config[VAR_SIGMAS] * sigma
     if at_risk > config[VAR_MAX]:
         _bind(account, journal, ts, NONE, _DAILY_VAR, config[VAR_MAX], at_risk)
@@ -401,7 +402,7 @@ def _limit_clusters(
     account: Account, journal: Journal, ts: int, config: FloatArray, work: FloatArray
 ) -> float:
     """Scale the members of every cluster that is too large, each by its tightest; the order of symbols is nothing."""
-    if not _tightest_cluster(account, config, work, WANTED) < 1.0:
+    if not _tightest_cluster(account, config, work, _WANTED) < 1.0:
         return 0.0
     tightest = 1.0
     for s in range(len(account.held)):

@@ -31,8 +31,6 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     CAP,
@@ -75,7 +73,7 @@ _ROOM = (
 _UNHEDGED = 1.0 / 3.0  # of a position that another one hedges: in a crash some fall further
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def chance_of_sigmas(sigmas: float) -> float:
     """Return the probability p of reaching a distance in standard deviations within a day; 1 at a distance <= 0."""
     if sigmas <= 0.0:

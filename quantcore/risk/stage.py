@@ -39,7 +39,7 @@ _PREFERENCE = 1.25
 """So much less than a smallest order its share may be before a symbol that is held is left out."""
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def spread_over_fitting(
     weights: FloatArray, smallest: FloatArray, held: BoolArray, limit: float, fits: BoolArray, scaled: FloatArray
 ) -> None:  # fmt: skip
@@ -84,6 +84,17 @@ def spread_over_fitting(
     for s in range(n):
         share = max(factor * abs(weights[s]), smallest[s]) if fits[s] else 0.0
         scaled[s] = math.copysign(share, weights[s])
+
+
+@njit(cache=True, error_model="numpy")
+def spread_decisions(
+    weights: FloatArray, smallest: FloatArray, limit: float, scaled: FloatArray
+) -> None:
+    """Fill `scaled` of many decisions, each taken afresh: arrays of shape ``(n_decisions, n_symbols)``."""
+    held = np.zeros(weights.shape[1], dtype=np.bool_)
+    for t in range(len(weights)):
+        fits = np.ones(weights.shape[1], dtype=np.bool_)
+        spread_over_fitting(weights[t], smallest[t], held, limit, fits, scaled[t])
 
 
 @inner()
