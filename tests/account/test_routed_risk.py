@@ -1,0 +1,98 @@
+"""Limits, halts and emergencies meet orders that are on their way, between two decisions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from quantcore.execution.router import RouterSettings
+from quantcore.kernels import layout as at
+from quantcore.types import RiskLevel
+from tests.account.random_cases import Case
+from tests.account.several import NAN, Prices, limits, lots_held, tell_bars, told
+
+RESTS = RouterSettings(
+    post_only=True, inside_ticks=0, requote_after_seconds=36000.0, requote_bps=1e6, requotes_max=1000,
+    cross_after_seconds=36000.0, participation_max=1.0, slice_pause_seconds=0.0,
+)  # fmt: skip
+"""A router whose orders stay where they are for hours."""
+CROSSES = replace(RESTS, post_only=False)
+BASE = Case(
+    capital=1000.0, leverage=10, interval="1m", marks=False, funding=False, costs_bps=0.0, router=RESTS,
+    bracket_scale=1e4, n_bars=20,
+)  # fmt: skip
+Bars3 = dict[int, dict[int, Prices | None]]
+HALTS = limits(daily_loss_max=0.05)
+ABOVE = (10.01, 10.01, 10.01, 10.01)
+FILLS = (100.1, 100.2, 99.9, 100.1)
+
+
+def test_a_halt_calls_off_what_rests_for_a_symbol_that_is_not_held() -> None:
+    bars = {
+        1: {0: FILLS, 1: ABOVE},
+        5: {0: (100.0, 100.0, 93.0, 93.0)},
+        7: {1: (10.01, 10.01, 9.9, 9.9)},
+    }
+    states, events = tell_bars(replace(BASE, risk=HALTS), bars, {0: [1.0, 1.0, NAN]})  # fmt: skip
+    assert states[5]["risk"][at.LEVEL] == RiskLevel.HALT
+    assert lots_held(states, 0)[6:] == [0] * 14
+    assert lots_held(states, 1) == [0] * 20
+    assert "5 B canceled" in told(events)
+    assert states[6]["counter"][at.ACTIVE_ROUTES] == 0
+
+
+@pytest.mark.parametrize("router", [CROSSES, None])
+@pytest.mark.parametrize("hole", [5, 6])
+def test_a_halted_account_closes_a_symbol_after_a_hole(
+    router: RouterSettings | None, hole: int
+) -> None:
+    bars: Bars3 = {5: {0: (100.0, 100.0, 93.0, 93.0)}}
+    bars.setdefault(hole, {})[1] = None
+    case = replace(BASE, risk=HALTS, router=router)
+    states, _ = tell_bars(case, bars, {0: [1.0, 0.5, NAN]})
+    assert states[5]["risk"][at.LEVEL] == RiskLevel.HALT
+    assert lots_held(states, 1)[8:] == [0] * 12
+
+
+def test_a_halted_account_without_a_router_leaves_in_pieces_one_bar_after_the_other() -> None:
+    case = replace(BASE, risk=HALTS, router=None, capital=4000.0, small_maximum=True)
+    weights = {row: [0.5 * (row + 1), NAN, NAN] for row in range(5)}
+    states, _ = tell_bars(case, {8: {0: (100.0, 100.0, 90.0, 90.0)}}, weights)
+    assert lots_held(states, 0)[8:15] == [999, 799, 599, 399, 199, 0, 0]
+
+
+@pytest.mark.parametrize("latency", [2, 3])
+def test_what_a_halt_finds_on_its_way_is_closed_as_soon_as_it_has_filled(latency: int) -> None:
+    case = replace(BASE, risk=HALTS, router=None, latency_bars=latency, n_bars=30)
+    weights = {0: [1.0, NAN, NAN], 4: [NAN, 0.9, NAN]}
+    states, _ = tell_bars(case, {5: {0: (100.0, 100.0, 93.0, 93.0)}}, weights)
+    assert states[5]["risk"][at.LEVEL] == RiskLevel.HALT
+    filled = 4 + latency
+    assert lots_held(states, 1)[filled] > 0
+    assert lots_held(states, 1)[filled + latency :] == [0] * (30 - filled - latency)
+
+
+def test_a_step_down_scales_what_is_on_its_way_as_well() -> None:
+    """The account steps down while B rests in the book at its full size: what it asks for is halved."""
+    case = replace(BASE, risk=limits(drawdown_reduce=0.05, drawdown_restore=0.01))
+    bars = {
+        1: {0: FILLS, 1: ABOVE},
+        5: {0: (100.0, 100.0, 93.0, 93.0)},
+        6: {1: (10.02, 10.02, 10.02, 10.02)},
+        7: {1: (10.01, 10.01, 9.9, 9.9)},
+    }
+    states, _ = tell_bars(case, bars, {0: [1.0, 1.0, NAN]})  # fmt: skip
+    assert states[5]["risk"][at.LEVEL] == RiskLevel.REDUCE
+    assert states[5]["route"][:2, at.GOAL].tolist() == [50, 50]
+    assert lots_held(states, 1)[-1] == 50
+
+
+def test_a_position_that_is_leaving_does_not_take_the_room_of_the_one_that_follows() -> None:
+    """B fills before A has left: A is hurried, B is what was decided."""
+    case = replace(BASE, risk=limits(leverage_max=1.0))
+    bars = {1: {0: FILLS}, 5: {1: ABOVE}, 6: {1: (10.01, 10.02, 9.9, 10.0)}}
+    states, events = tell_bars(case, bars, {0: [0.9, 0.0, NAN], 4: [0.0, 0.9, NAN]})
+    assert lots_held(states, 0)[6:8] == [90, 0]
+    assert lots_held(states, 1)[6:] == [90] * 14 or lots_held(states, 1)[6:] == [89] * 14
+    assert "6 A market sell 9" in told(events)
