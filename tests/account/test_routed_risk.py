@@ -96,3 +96,45 @@ def test_a_position_that_is_leaving_does_not_take_the_room_of_the_one_that_follo
     assert lots_held(states, 0)[6:8] == [90, 0]
     assert lots_held(states, 1)[6:] == [90] * 14 or lots_held(states, 1)[6:] == [89] * 14
     assert "6 A market sell 9" in told(events)
+
+
+def test_an_emergency_calls_off_what_rests_for_a_symbol_that_is_not_held() -> None:
+    case = replace(BASE, risk=limits(margin_ratio_max=0.1, margin_ratio_after=0.05))
+    bars = {
+        1: {0: FILLS, 1: ABOVE},
+        5: {0: (100.0, 100.0, 88.0, 88.0)},
+        6: {1: (10.01, 10.01, 9.8, 9.8)},
+    }
+    states, events = tell_bars(case, bars, {0: [5.0, 4.0, NAN]})  # fmt: skip
+    assert "5 A margin_ratio reduced" in told(events)
+    assert "5 B canceled" in told(events)
+    assert lots_held(states, 1) == [0] * 20
+
+
+@pytest.mark.parametrize("router", [CROSSES, None])
+def test_an_emergency_whose_order_is_on_its_way_is_told_once_and_nothing_is_planned_against_it(
+    router: RouterSettings | None,
+) -> None:
+    case = replace(
+        BASE, router=router, latency_bars=3,
+        risk=limits(margin_ratio_max=0.1, margin_ratio_after=0.05),
+    )  # fmt: skip
+    weights = {row: [6.0, 0.0, 0.0] for row in (0, 5, 6, 7)}
+    states, events = tell_bars(case, {5: {0: (100.0, 100.0, 91.0, 91.0)}}, weights)
+    lines = told(events)
+    assert [line for line in lines if "margin_ratio" in line] == ["5 A margin_ratio reduced"]
+    assert not [line for line in lines if line.startswith(("6", "7")) and "market" in line]
+    assert lots_held(states, 0)[7] == 600
+    assert lots_held(states, 0)[8] < 300
+
+
+def test_an_isolated_position_in_an_emergency_is_closed_whole() -> None:
+    """Closing a part frees its part of the margin and leaves the ratio as it is."""
+    case = replace(
+        BASE, router=None, isolated=True, risk=limits(margin_ratio_max=0.3, margin_ratio_after=0.2)
+    )
+    states, events = tell_bars(
+        case, {5: {0: (100.0, 100.0, 93.0, 93.0)}}, {0: [6.0, NAN, NAN]}
+    )  # fmt: skip
+    assert lots_held(states, 0)[5:7] == [600, 0]
+    assert sum("margin_ratio" in line for line in told(events)) == 1
