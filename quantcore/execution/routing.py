@@ -41,6 +41,7 @@ from quantcore.kernels.layout import (
     CHILD_SIDE,
     CLIENT,
     DECIDED_TS,
+    ENDED,
     GOAL,
     GOAL_REASON,
     HALF_SPREAD,
@@ -104,7 +105,9 @@ _ON_LAST = constant(WorkingType.CONTRACT_PRICE)
 _TARGET = constant(FillReason.TARGET)
 _ROUTER = constant(Stage.ROUTER)
 _DROPPED = constant(Action.REFUSED)
+_MARGIN = constant(Rule.MARGIN)
 _MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
+_NO_PRICE = constant(Rule.NO_PRICE)
 _SENDS_MAX = 4
 """Orders that one event may bring forth where the venue refuses each at once; the rest waits for the next close."""
 
@@ -112,7 +115,7 @@ _SENDS_MAX = 4
 @inner()
 def hear_orders(account: Account, market: Market, row: int, config: FloatArray) -> None:
     """Let the router take in at a close what became of its orders, before anything is decided; it sends nothing yet."""
-    ts = market.ts_us[row]
+    ts, freeing = market.ts_us[row], _frees_margin(account)
     for s in range(len(account.held)):
         route, quote, held = account.route[s], account.quote[s], account.held[s]
         if route[STATE] == _IDLE:
@@ -124,10 +127,12 @@ def hear_orders(account: Account, market: Market, row: int, config: FloatArray) 
             what = _EXPIRED  # filled less than was left, as a reducing order may
             if end == CANCELED + 1:
                 what = _CANCELED
-            elif end == REJECTED + 1:
-                what = _REJECTED
+            elif end == REJECTED + 1 and rule != _NO_PRICE and not (rule == _MARGIN and freeing):
+                what = _REJECTED  # else it is tried again: after a hole, or once margin is free
             note(route, quote, config, held[LOTS], what, child, ZERO, rule, ts)
         held[HEARD_LOTS] = held[HEARD_END] = 0
+        if held[ENDED]:
+            route[STATE] = _IDLE
         if route[STATE] == _IDLE:
             account.counter[ACTIVE_ROUTES] -= 1
         # An exit rule closed this side: whatever rests there is called off.
@@ -159,8 +164,34 @@ def work_routes(
                     account, rules, journal, market, row, config, limits, s, _DECIDE, goal, urgent
                 )
     for s in range(len(account.held)):
-        if account.route[s, STATE] != _IDLE:
+        route, held = account.route[s], account.held[s]
+        if route[STATE] == _IDLE:
+            continue
+        if math.isnan(market.close[row, s]) and route[CHILD] == NONE:
+            # In a hole nothing is sent.
+            note(
+                route,
+                account.quote[s],
+                config,
+                held[LOTS],
+                _CLOCK,
+                NONE,
+                ZERO,
+                ZERO,
+                market.ts_us[row],
+            )
+        else:
             _tell(account, rules, journal, market, row, config, limits, s, _CLOCK, ZERO, ZERO)
+
+
+@inner()
+def _frees_margin(account: Account) -> bool:
+    """Return whether some route makes a position smaller, or turns it."""
+    for s in range(len(account.held)):
+        lots, goal = account.held[s, LOTS], account.route[s, GOAL]
+        if account.route[s, STATE] != _IDLE and (goal * lots < 0 or abs(goal) < abs(lots)):
+            return True
+    return False
 
 
 @inner()

@@ -138,3 +138,37 @@ def test_an_isolated_position_in_an_emergency_is_closed_whole() -> None:
     )  # fmt: skip
     assert lots_held(states, 0)[5:7] == [600, 0]
     assert sum("margin_ratio" in line for line in told(events)) == 1
+
+
+def test_what_the_venue_refuses_while_margin_is_being_freed_is_sent_again() -> None:
+    """At full margin B can only be paid for once A has left; there is no other decision."""
+    case = replace(BASE, leverage=1, router=replace(RESTS, cross_after_seconds=600.0))
+    bars = {1: {0: FILLS}, 5: {1: ABOVE}, 17: {1: (10.01, 10.02, 9.9, 10.01)}}
+    states, _ = tell_bars(case, bars, {0: [0.9, 0.0, NAN], 4: [0.0, 0.9, NAN]})
+    assert lots_held(states, 0)[-1] == 0
+    assert lots_held(states, 1)[-1] >= 89
+
+
+def test_an_order_that_meets_a_hole_is_sent_again_after_it() -> None:
+    case = replace(BASE, router=CROSSES)
+    states, events = tell_bars(
+        case, {5: {0: None}, 6: {0: None}}, {0: [0.5, NAN, NAN], 4: [0.0, NAN, NAN]}
+    )
+    assert lots_held(states, 0)[4:10] == [50, 50, 50, 50, 0, 0]
+    assert told(events)[-2:] == ["7 A market sell 5", "8 A filled sell 5 taker target"]
+
+
+def test_a_halted_account_with_a_router_leaves_in_pieces_and_goes_on_after_a_hole() -> None:
+    case = replace(BASE, risk=HALTS, router=CROSSES, capital=4000.0, small_maximum=True)
+    bars: Bars3 = {8: {0: (100.0, 100.0, 90.0, 90.0)}, 10: {0: None}, 11: {0: None}}
+    states, _ = tell_bars(case, bars, {0: [2.0, NAN, NAN]})
+    assert lots_held(states, 0)[6:17] == [800, 800, 800, 600, 600, 600, 600, 400, 200, 0, 0]
+
+
+def test_a_route_of_a_symbol_that_has_ended_ends_with_it() -> None:
+    case = replace(BASE, ends=True, seed=0, n_bars=30)
+    bars = {row: {2: None} for row in range(19, 30)}
+    states, _ = tell_bars(case, bars, {17: [NAN, NAN, 0.5]})
+    assert states[18]["counter"][at.ACTIVE_ROUTES] == 1
+    assert states[20]["held"][2, at.ENDED] == 1
+    assert states[20]["counter"][at.ACTIVE_ROUTES] == 0
