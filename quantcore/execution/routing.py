@@ -52,9 +52,7 @@ from quantcore.kernels.layout import (
     LIMIT_MAX_LOTS,
     LOCK,
     LOTS,
-    MARK,
     MARKET_MAX_LOTS,
-    MIN_LOTS,
     MIN_NOTIONAL,
     NONE,
     OFF,
@@ -87,6 +85,7 @@ from quantcore.kernels.orders import (
     end_order,
     place,
     queue_up,
+    smallest_order,
 )
 from quantcore.kernels.rules import quantity, tick_down, tick_nearest, tick_price, tick_up
 from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
@@ -253,16 +252,9 @@ def _fill_limits(
     account: Account, rules: Rules, market: Market, row: int, config: FloatArray, s: int, limits: IntArray
 ) -> None:  # fmt: skip
     """Fill what the exchange takes at a close, and the lots of a slice."""
-    size, close = rules.size[s], market.close[row, s]
-    lowest = account.position[s, MARK]
-    if close > 0.0:
-        # An order is measured at its own price, or at the mark: at the lowest of them it is surely large enough.
-        mark = market.mark_close[row, s]
-        lowest = min(close, mark) if mark > 0.0 else close
-        lowest = lowest * (1.0 - rules.rate[s, HALF_SPREAD]) - tick_price(rules, s, 1.0)
+    size = rules.size[s]
     lot = quantity(rules, s, 1)
-    least = math.ceil(rules.rate[s, MIN_NOTIONAL] / (lot * lowest) + 1e-9) if lowest > 0.0 else 1
-    limits[OPEN_MIN_LOTS] = max(least, size[MIN_LOTS], 1)
+    limits[OPEN_MIN_LOTS] = smallest_order(account, rules, market, row, s)
     limits[POST_MAX_LOTS] = size[LIMIT_MAX_LOTS]
     limits[CROSS_MAX_LOTS] = size[MARKET_MAX_LOTS]
     slice_lots = max(size[LIMIT_MAX_LOTS], size[MARKET_MAX_LOTS])

@@ -172,3 +172,12 @@ def test_a_route_of_a_symbol_that_has_ended_ends_with_it() -> None:
     assert states[18]["counter"][at.ACTIVE_ROUTES] == 1
     assert states[20]["held"][2, at.ENDED] == 1
     assert states[20]["counter"][at.ACTIVE_ROUTES] == 0
+
+
+def test_a_target_between_the_smallest_order_at_the_mark_and_at_the_touch_is_refused_with_its_reason() -> (
+    None
+):
+    # The smallest order is 100 USDT, and a lot of 0.001 is worth 20 at the mark, less at the bid.
+    case = replace(BASE, costs_bps=20.0, leverage=1)
+    _, events = tell_bars(case, {}, {row: [NAN, NAN, 0.1] for row in range(19)})
+    assert told(events) == ["0 C min_notional refused"]
