@@ -184,8 +184,8 @@ def _refuse(
     account: Account, journal: Journal, ts: int, s: int, rule: int, action: int, limit: float, value: float
 ) -> None:  # fmt: skip
     """Write a refusal when it begins: a target out of reach would else be written again at every decision."""
-    if account.held[s, LAST_REFUSAL] != rule + 1:
-        account.held[s, LAST_REFUSAL] = rule + 1
+    if not (account.held[s, LAST_REFUSAL] >> rule) & 1:
+        account.held[s, LAST_REFUSAL] |= 1 << rule
         explain(journal, ts, s, _PLANNER, rule, action, limit, value)
 
 

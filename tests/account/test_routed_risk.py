@@ -181,3 +181,10 @@ def test_a_target_between_the_smallest_order_at_the_mark_and_at_the_touch_is_ref
     case = replace(BASE, costs_bps=20.0, leverage=1)
     _, events = tell_bars(case, {}, {row: [NAN, NAN, 0.1] for row in range(19)})
     assert told(events) == ["0 C min_notional refused"]
+
+
+def test_two_rules_that_refuse_the_same_target_are_told_once() -> None:
+    case = replace(BASE, router=None, bracket_scale=1.0, n_bars=20)
+    _, events = tell_bars(case, {}, {row: [9.0, 9.0, 9.0] for row in range(19)})
+    late = [line for line in told(events) if int(line.split()[0]) >= 4]
+    assert late == []
