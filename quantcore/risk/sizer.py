@@ -291,11 +291,11 @@ def _fit_margin(
     needed = freed = committed = 0.0
     for s in range(len(lots)):
         leverage = account.position[s, LEVERAGE_SET]
-        if routed:  # its orders in the book are part of the change
-            free += order_notional(account, rules, s, NONE, YES) / leverage
         held = _counted_lots(account, s)
         change = expected_lots(account, s) + lots[s] - held
         price = _price(market, row, s)
+        if routed and not math.isnan(price):  # its orders in the book are part of the change
+            free += order_notional(account, rules, s, NONE, YES) / leverage
         if change == 0 or math.isnan(price):
             continue
         opening = opening_lots(held, change)

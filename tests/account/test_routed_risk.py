@@ -149,6 +149,14 @@ def test_what_the_venue_refuses_while_margin_is_being_freed_is_sent_again() -> N
     assert lots_held(states, 1)[-1] >= 89
 
 
+def test_margin_that_an_order_in_a_hole_reserves_is_not_planned_with_again() -> None:
+    case = replace(BASE, leverage=1)
+    bars: Bars3 = {1: {1: ABOVE}, 2: {1: None}, 3: {1: None}}
+    _, events = tell_bars(case, bars, {0: [NAN, 0.9, NAN], 2: [0.9, NAN, NAN]})
+    assert "2 A margin cut" in told(events)
+    assert "2 A limit buy 0.9" in told(events) or "2 A limit buy 1" in told(events)
+
+
 def test_an_order_that_meets_a_hole_is_sent_again_after_it() -> None:
     case = replace(BASE, router=CROSSES)
     states, events = tell_bars(
