@@ -138,8 +138,10 @@ def affordable_goal(
         known[TOO_DEAR] = 0.0
         return goal
     most = affordable_notional(policy, known, math.nan, vol, turnover)
-    lots = whole_lots(rules, s, most / price)
-    if said != REFUSE and lots > 0:
+    lots = 0  # also where the costs are not known
+    if said != REFUSE and most > 0.0:
+        lots = whole_lots(rules, s, most / price)
+    if lots > 0:
         known[TOO_DEAR] = 0.0
         if routed:
             account.route[s, SLOW_LOTS] = lots
