@@ -222,7 +222,8 @@ def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
         return _TABLE_FULL
     if math.isnan(basis):
         return _NO_PRICE
-    if flags != 0 and account.held[s, LOTS] * side >= 0:
+    # What opens the position may be on its way, ahead of what reduces it.
+    if flags != 0 and account.held[s, LOTS] * side >= 0 and expected_lots(account, s) * side >= 0:
         return _REDUCE_ONLY
     if not flags & CLOSE_POSITION:
         if lots < max(rules.size[s, MIN_LOTS], 1):

@@ -196,3 +196,9 @@ def test_two_rules_that_refuse_the_same_target_are_told_once() -> None:
     _, events = tell_bars(case, {}, {row: [9.0, 9.0, 9.0] for row in range(19)})
     late = [line for line in told(events) if int(line.split()[0]) >= 4]
     assert late == []
+
+
+def test_without_a_router_a_target_of_zero_closes_also_what_is_still_on_its_way() -> None:
+    case = replace(BASE, router=None, latency_bars=3)
+    states, _ = tell_bars(case, {}, {0: [0.5, NAN, NAN], 1: [0.0, NAN, NAN]})
+    assert lots_held(states, 0)[2:6] == [0, 50, 0, 0]
