@@ -29,6 +29,7 @@ from quantcore.kernels.layout import (
     GUARDED,
     LAST_REFUSAL,
     LAST_TS,
+    LEVEL,
     LIMIT_PRICE,
     LOCK,
     LOTS,
@@ -68,7 +69,9 @@ from quantcore.kernels.orders import LIMIT, MARKET, ON_MARK, PROFIT, TRAILING, f
 from quantcore.kernels.rules import quantity
 from quantcore.risk.controller import beyond, next_step_down
 from quantcore.risk.sizer import moves
-from quantcore.types import FloatArray, IntArray
+from quantcore.types import FloatArray, IntArray, RiskLevel
+
+_HALT = float(RiskLevel.HALT)
 
 BLOCK = 512
 """Rows of a long block: its 40 KB of buffers stay in the processor's second cache."""
@@ -331,9 +334,13 @@ def _within_band(
 
 @inner()
 def _watchable(account: Account, rules: Rules) -> bool:
-    """Return whether one look at the account's totals tells that no limit is reached: not with isolated positions."""
+    """Return whether a look at the account's totals tells that no limit is reached.
+
+    It does not with isolated positions, nor while a halted account holds anything.
+    """
+    halted = account.risk[LEVEL] >= _HALT
     for s in range(len(account.held)):
-        if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] == ISOLATED:
+        if account.held[s, LOTS] != 0 and (halted or rules.size[s, MARGIN_TYPE] == ISOLATED):
             return False
     return True
 

@@ -135,7 +135,9 @@ def affordable_goal(
         known[TOO_DEAR] = 0.0
         return goal
     most = affordable_notional(policy, known, math.nan, vol, turnover)
-    most_lots = whole_lots(rules, s, min(most, notional) / price) if said != REFUSE else 0
+    most_lots = 0  # also where the costs are not known
+    if said != REFUSE and most > 0.0:
+        most_lots = whole_lots(rules, s, min(most, notional) / price)
     if most_lots > 0:
         known[TOO_DEAR] = 0.0
         if routed:

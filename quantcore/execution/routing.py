@@ -42,6 +42,7 @@ from quantcore.kernels.layout import (
     CHILD_SIDE,
     CLIENT,
     DECIDED_TS,
+    ENDED,
     GOAL,
     GOAL_REASON,
     HALF_SPREAD,
@@ -52,9 +53,7 @@ from quantcore.kernels.layout import (
     LIMIT_MAX_LOTS,
     LOCK,
     LOTS,
-    MARK,
     MARKET_MAX_LOTS,
-    MIN_LOTS,
     MIN_NOTIONAL,
     NONE,
     OFF,
@@ -89,6 +88,7 @@ from quantcore.kernels.orders import (
     end_order,
     place,
     queue_up,
+    smallest_order,
 )
 from quantcore.kernels.rules import quantity, tick_down, tick_nearest, tick_price, tick_up
 from quantcore.types import Action, FillReason, FloatArray, IntArray, Rule, Stage, WorkingType
@@ -107,7 +107,9 @@ _ON_LAST = constant(WorkingType.CONTRACT_PRICE)
 _TARGET = constant(FillReason.TARGET)
 _ROUTER = constant(Stage.ROUTER)
 _DROPPED = constant(Action.REFUSED)
+_MARGIN = constant(Rule.MARGIN)
 _MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
+_NO_PRICE = constant(Rule.NO_PRICE)
 _TURNS_MAX = 5
 """Events of one close at most: told something, it cancels, then sends, is refused, and asks for nothing more."""
 
@@ -115,7 +117,7 @@ _TURNS_MAX = 5
 @inner()
 def hear_orders(account: Account, market: Market, row: int, config: FloatArray) -> None:
     """Let the router take in at a close what became of its orders, before anything is decided; it sends nothing yet."""
-    ts = market.ts_us[row]
+    ts, freeing = market.ts_us[row], _frees_margin(account)
     for s in range(len(account.held)):
         route, quote, held = account.route[s], account.quote[s], account.held[s]
         if route[STATE] == _IDLE:
@@ -127,10 +129,12 @@ def hear_orders(account: Account, market: Market, row: int, config: FloatArray) 
             what = _EXPIRED  # filled less than was left, as a reducing order may
             if end == CANCELED + 1:
                 what = _CANCELED
-            elif end == REJECTED + 1:
-                what = _REJECTED
+            elif end == REJECTED + 1 and rule != _NO_PRICE and not (rule == _MARGIN and freeing):
+                what = _REJECTED  # else it is tried again: after a hole, or once margin is free
             note(route, quote, config, held[LOTS], what, child, ZERO, rule, ts)
         held[HEARD_LOTS] = held[HEARD_END] = 0
+        if held[ENDED]:
+            route[STATE] = _IDLE
         if route[STATE] == _IDLE:
             account.counter[ACTIVE_ROUTES] -= 1
         # An exit rule closed this side: whatever rests there is called off.
@@ -162,8 +166,26 @@ def work_routes(
                     account, rules, journal, market, row, config, limits, s, _DECIDE, goal, urgent
                 )
     for s in range(len(account.held)):
-        if account.route[s, STATE] != _IDLE:
+        route, held = account.route[s], account.held[s]
+        if route[STATE] == _IDLE:
+            continue
+        if math.isnan(market.close[row, s]) and route[CHILD] == NONE:
+            # In a hole nothing is sent.
+            note(
+                route, account.quote[s], config, held[LOTS], _CLOCK, NONE, ZERO, ZERO, market.ts_us[row]
+            )  # fmt: skip
+        else:
             _tell(account, rules, journal, market, row, config, limits, s, _CLOCK, ZERO, ZERO)
+
+
+@inner()
+def _frees_margin(account: Account) -> bool:
+    """Return whether some route makes a position smaller, or turns it."""
+    for s in range(len(account.held)):
+        lots, goal = account.held[s, LOTS], account.route[s, GOAL]
+        if account.route[s, STATE] != _IDLE and (goal * lots < 0 or abs(goal) < abs(lots)):
+            return True
+    return False
 
 
 @inner()
@@ -210,7 +232,7 @@ def _tell(
             code = _send(account, rules, journal, market, row, config, s, action == _POST)
             if code < 0:
                 break
-            event = _REJECTED
+            event = _EXPIRED if code == _NO_PRICE else _REJECTED
     if route[STATE] == _IDLE and not idle:
         account.counter[ACTIVE_ROUTES] -= 1
         if route[REFUSED_BY] == _MIN_NOTIONAL:
@@ -227,16 +249,9 @@ def _fill_limits(
     since_us: int,
 ) -> None:  # fmt: skip
     """Fill what the exchange takes at a close, and the lots of a slice of what is left to trade since a decision."""
-    size, close = rules.size[s], market.close[row, s]
-    lowest = account.position[s, MARK]
-    if close > 0.0:
-        # An order is measured at its own price, or at the mark: at the lowest of them it is surely large enough.
-        mark = market.mark_close[row, s]
-        lowest = min(close, mark) if mark > 0.0 else close
-        lowest = lowest * (1.0 - rules.rate[s, HALF_SPREAD]) - tick_price(rules, s, ONE)
+    size = rules.size[s]
     lot = quantity(rules, s, ONE)
-    least = math.ceil(rules.rate[s, MIN_NOTIONAL] / (lot * lowest) + 1e-9) if lowest > 0.0 else 1
-    limits[OPEN_MIN_LOTS] = max(least, size[MIN_LOTS], 1)
+    limits[OPEN_MIN_LOTS] = smallest_order(account, rules, market, row, s)
     limits[POST_MAX_LOTS] = size[LIMIT_MAX_LOTS]
     limits[CROSS_MAX_LOTS] = size[MARKET_MAX_LOTS]
     slice_lots = max(size[LIMIT_MAX_LOTS], size[MARKET_MAX_LOTS])

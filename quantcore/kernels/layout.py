@@ -140,7 +140,7 @@ LOCK = 3  # side that an exit rule closed: no new entry on it until the target l
 RESTING = 4  # open orders of the symbol
 INTRABAR_TS = 5  # bar in which an entry limit filled: take-profits wait for the next one
 ENDED = 6
-LAST_REFUSAL = 7  # the rule, plus one, that refused the last plan: written when it begins
+LAST_REFUSAL = 7  # the rules that refuse what is wanted, one bit each: written when it begins
 CHOSEN = 8  # 1 where a stage that holds fewer symbols than are wanted holds this one
 # What the router is asked for at a close, and what it is to hear of its order there
 ASKED = 9  # `FillReason` of the asked position, plus one; 0 where nothing is asked

@@ -21,11 +21,13 @@ from quantcore.kernels.layout import (
     FLAGS,
     GOAL,
     GUARDED,
+    HALF_SPREAD,
     HEARD_END,
     HEARD_RULE,
     LIMIT_MAX_LOTS,
     LIMIT_PRICE,
     LOTS,
+    MARK,
     MARKET_MAX_LOTS,
     MIN_LOTS,
     MIN_NOTIONAL,
@@ -61,7 +63,7 @@ from quantcore.kernels.ledger import (
     write_new_order,
     write_status,
 )
-from quantcore.kernels.rules import quantity
+from quantcore.kernels.rules import quantity, tick_price
 from quantcore.types import (
     Action,
     FillReason,
@@ -225,7 +227,8 @@ def _refusal(  # noqa: C901 - one line per filter of the exchange, in its order
         return _TABLE_FULL
     if math.isnan(basis):
         return _NO_PRICE
-    if flags != 0 and account.held[s, LOTS] * side >= 0:
+    # What opens the position may be on its way, ahead of what reduces it.
+    if flags != 0 and account.held[s, LOTS] * side >= 0 and expected_lots(account, s) * side >= 0:
         return _REDUCE_ONLY
     if not flags & CLOSE_POSITION:
         if lots < max(rules.size[s, MIN_LOTS], 1):
@@ -270,6 +273,23 @@ def expected_lots(account: Account, s: int) -> int:
             if ticket[SYMBOL] == s and ticket[SEEN] == 0 and wanted:
                 lots += ticket[SIDE] * ticket[ORDER_LOTS]
     return int(lots)
+
+
+@inner()
+def smallest_order(account: Account, rules: Rules, market: Market, row: int, s: int) -> int:
+    """Return the least lots of an order of the router that opens at a close.
+
+    It is measured at its own price, or at the mark: at the lowest of them it is surely large enough.
+    """
+    close, mark = market.close[row, s], market.mark_close[row, s]
+    lowest = account.position[s, MARK]
+    if close > 0.0:
+        lowest = min(close, mark) if mark > 0.0 else close
+        lowest = lowest * (1.0 - rules.rate[s, HALF_SPREAD]) - tick_price(rules, s, 1.0)
+    least, lot = 1, quantity(rules, s, 1)
+    if lowest > 0.0:
+        least = math.ceil(rules.rate[s, MIN_NOTIONAL] / (lot * lowest) + 1e-9)
+    return int(max(least, rules.size[s, MIN_LOTS], 1))
 
 
 @inner()

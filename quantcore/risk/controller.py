@@ -5,12 +5,12 @@ interval where that is longer). On every execution bar besides it tests all limi
 whenever one is passed. The covariance of returns moves on risk bars: exponentially weighted, with a prior of high
 volatility and correlation that fades as history comes in, so that an account which knows nothing yet is careful.
 
-**Limits.** Wanted weights w, those not asked for at what is held, only ever shrink, in this order: each symbol to its
-cap; each cluster (a symbol with all that move with it, by correlation and sides) to the cluster's; the heavier side
-until the net exposure fits; then all by one factor, until gross exposure fits the leverage, the one-day value at risk
-:math:`q\sqrt{w^\top C w}` its budget, and the liquidation monitor its probability. Every later step leaves the earlier
-limits kept, so of limits that conflict the stricter rules. What already exceeds a limit is reduced at once, beyond the
-no-trade band and by whole lots up; a target that leaves a position is never held back.
+**Limits.** Wanted weights w, those not asked for at what is held and not leaving, only ever shrink, in this order:
+each symbol to its cap; each cluster (a symbol with all that move with it, by correlation and sides) to the cluster's;
+the heavier side until the net exposure fits; then all by one factor, until gross exposure fits the leverage, the
+one-day value at risk :math:`q\sqrt{w^\top C w}` its budget, and the liquidation monitor its probability. Every later
+step leaves the earlier limits kept, so of limits that conflict the stricter rules. What already exceeds a limit is
+reduced at once, beyond the no-trade band and by whole lots up; a target that leaves a position is never held back.
 
 **The ladder.** By the fall of the unit value from its peak and from the UTC day's start:
 
@@ -50,6 +50,7 @@ from quantcore.kernels.layout import (
     DRAWDOWN_RESTORE,
     ENTRY,
     EQUITY,
+    GOAL,
     HALTS,
     HALTS_MAX,
     LEVEL,
@@ -71,6 +72,7 @@ from quantcore.kernels.layout import (
     RESUME_US,
     RISK_BAR_US,
     RISK_CLOSE,
+    STATE,
     STRESS_MOVE,
     SYMBOL_MAX,
     VAR,
@@ -84,6 +86,7 @@ from quantcore.kernels.layout import (
     constant,
 )
 from quantcore.kernels.ledger import ISOLATED, explain, position_margin
+from quantcore.kernels.rules import quantity
 from quantcore.risk.liquidation_monitor import (
     account_ceiling,
     account_chance,
@@ -218,7 +221,10 @@ def calls(
     nav = equity * account.cash[NAV_RATE]
     if beyond(config, nav, account.risk[PEAK], fall, least, equity, gross, net, maintenance):
         return True
+    flat = account.risk[LEVEL] >= _HALT
     for s in range(len(account.held)):
+        if flat and (account.held[s, LOTS] != 0 or _pending(account, s)):
+            return True  # what a hole, or the largest order, left of it
         if abs(account.position[s, QTY]) * account.position[s, MARK] > config[SYMBOL_MAX] * equity:
             return True
         if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] == ISOLATED:
@@ -233,7 +239,7 @@ def calls(
 
 
 @inner()
-def check_risk(
+def check_risk(  # noqa: C901 - what is wanted, what may be held of it, and what is told of it
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, targets: FloatArray,
     decision: int, work: FloatArray, allowed: FloatArray, forced: BoolArray,
 ) -> None:  # fmt: skip
@@ -261,14 +267,18 @@ def check_risk(
         held = 0.0
         if account.held[s, LOTS] != 0 and equity > 0.0:
             held = account.position[s, QTY] * account.position[s, MARK] / equity
-        base = weight * scale
-        if math.isnan(weight):
-            base = held * scale if level == _REDUCE and before == _NORMAL else held
-        base = 0.0 if level >= _HALT else base
+        base, acts = weight * scale, not math.isnan(weight)
+        if not acts:
+            decided = _decided_weight(account, rules, market, row, s, held)
+            acts = level == _REDUCE and before == _NORMAL and decided != 0.0
+            # What is leaving counts as far as it stays, what opens not before it is held.
+            base = decided * scale if acts else _nearer(held, decided)
+        if level >= _HALT:
+            base, acts = 0.0, acts or held != 0.0 or _pending(account, s)
         work[HELD, s], work[BASE, s], work[WANTED, s] = held, base, base
         work[VOLATILITY, s] = math.sqrt(account.pairs[0, s, s] * per_day)
         work[CALM, s] = max(config[VOLATILITY_FLOOR] / work[VOLATILITY, s], 1.0)
-        allowed[0, s], forced[s] = weight, False
+        allowed[0, s], forced[s] = base if acts else math.nan, False
     if not equity > 0.0:
         return
     for s in range(len(account.held)):
@@ -281,8 +291,10 @@ def check_risk(
         held, base, may = work[HELD, s], work[BASE, s], work[WANTED, s]
         limited = abs(may) < abs(base) - _SAME
         forced[s] = (limited or exceeded) and may != held and abs(may) < abs(held) - _SAME
-        if limited or base != held or not math.isnan(allowed[0, s]):
+        if limited or not math.isnan(allowed[0, s]):
             allowed[0, s] = may
+        elif forced[s]:  # no more than to make haste
+            allowed[0, s] = _decided_weight(account, rules, market, row, s, held)
     for s in range(len(account.held)):
         work[VOLATILITY, s] *= work[CALM, s]
     risk[LIQUIDATION_CHANCE] = account_chance(
@@ -324,6 +336,37 @@ def _exceeds(
         return True
     # No cluster is larger than everything that is held.
     return gross > config[CLUSTER_MAX] and _tightest_cluster(account, config, work, _HELD) < 1.0
+
+
+@inner()
+def _pending(account: Account, s: int) -> bool:
+    """Return whether the router is asked for a position of a symbol."""
+    return bool(
+        len(account.route) > 0 and account.route[s, STATE] != 0 and account.route[s, GOAL] != 0
+    )
+
+
+@inner()
+def _decided_weight(
+    account: Account, rules: Rules, market: Market, row: int, s: int, held: float
+) -> float:
+    """Return the weight that the router is asked for, or what is held where it is not at work or has no price."""
+    equity = account.cash[EQUITY]
+    if len(account.route) == 0 or account.route[s, STATE] == 0 or not equity > 0.0:
+        return held
+    mark = market.mark_close[row, s]
+    price = mark if mark > 0.0 else market.close[row, s]
+    if not price > 0.0:
+        return held
+    return float(quantity(rules, s, account.route[s, GOAL]) * price / equity)
+
+
+@inner()
+def _nearer(held: float, decided: float) -> float:
+    """Return what stays of a weight held on the way to the one decided: none of it where that turns."""
+    if held * decided <= 0.0:
+        return 0.0
+    return held if abs(decided) >= abs(held) else decided
 
 
 @inner()

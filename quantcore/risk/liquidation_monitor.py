@@ -49,8 +49,10 @@ from quantcore.kernels.layout import (
     QTY,
     REDUCE_ONLY,
     RESTING,
+    URGENT,
     WALLET,
     YES,
+    ZERO,
     Account,
     Journal,
     Market,
@@ -208,8 +210,12 @@ def reduce_in_emergency(
             needed += margin
     if needed > config[MARGIN_RATIO_MAX] * balance:
         for s in range(len(account.held)):
-            if account.held[s, LOTS] != 0 and rules.size[s, MARGIN_TYPE] != ISOLATED:
+            if rules.size[s, MARGIN_TYPE] == ISOLATED:
+                continue
+            if account.held[s, LOTS] != 0:
                 sent |= _reduce(account, rules, journal, market, row, config, s, needed, balance)  # fmt: skip
+            elif len(account.route) > 0 and expected_lots(account, s) != 0:
+                ask(account, s, ZERO, _RISK, YES)  # nothing opens meanwhile
     return sent
 
 
@@ -218,17 +224,22 @@ def _reduce(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, s: int,
     needed: float, balance: float,
 ) -> bool:  # fmt: skip
-    """Close so much of a position that its pot's ratio falls to what it should be afterwards; once, while it is due."""
+    """Close so much of a position that its pot's ratio falls to what it should be afterwards; once, while it is due.
+
+    Closing a part of an isolated position frees its part of the margin and changes nothing: it is closed whole.
+    """
     if not needed > config[MARGIN_RATIO_MAX] * balance or math.isnan(market.close[row, s]):
         return False
     ratio = needed / balance if balance > 0.0 else math.inf
     lots = account.held[s, LOTS]
     closing = math.ceil(abs(lots) * (1.0 - config[MARGIN_RATIO_AFTER] / ratio))
+    if rules.size[s, MARGIN_TYPE] == ISOLATED:
+        closing = abs(lots)
     # What was decided before already counts where it holds less, or nothing, or the other side.
     side, goal = (1 if lots > 0 else -1), expected_lots(account, s)
     left = min(side * goal, max(abs(lots) - closing, 0))
-    if left == side * goal and len(account.route) == 0:
-        return False  # it is on its way
+    if left == side * goal and (len(account.route) == 0 or account.route[s, URGENT] != 0):
+        return True  # it is on its way
     explain(
         journal, market.ts_us[row], s, _STAGE, _RATIO, _REDUCED, config[MARGIN_RATIO_MAX], ratio
     )

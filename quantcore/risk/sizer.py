@@ -54,7 +54,7 @@ from quantcore.kernels.ledger import (
     opening_lots,
     order_notional,
 )
-from quantcore.kernels.orders import ask, expected_lots
+from quantcore.kernels.orders import ask, expected_lots, smallest_order
 from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.types import (
     Action,
@@ -184,8 +184,8 @@ def _refuse(
     account: Account, journal: Journal, ts: int, s: int, rule: int, action: int, limit: float, value: float
 ) -> None:  # fmt: skip
     """Write a refusal when it begins: a target out of reach would else be written again at every decision."""
-    if account.held[s, LAST_REFUSAL] != rule + 1:
-        account.held[s, LAST_REFUSAL] = rule + 1
+    if not (account.held[s, LAST_REFUSAL] >> rule) & 1:
+        account.held[s, LAST_REFUSAL] |= 1 << rule
         explain(journal, ts, s, _PLANNER, rule, action, limit, value)
 
 
@@ -240,27 +240,29 @@ def _wanted_lots(  # noqa: C901 - one rule after another, from the strictest
         lots = (reach if lots > 0 else -reach) - held
         if lots == 0:
             return 0
-    return _above_minimum(account, rules, journal, ts, s, held, lots, lot_value)
+    return _above_minimum(account, rules, journal, market, row, s, held, lots, lot_value)
 
 
 @inner()
 def _above_minimum(
-    account: Account,
-    rules: Rules,
-    journal: Journal,
-    ts: int,
-    s: int,
-    held: int,
-    lots: int,
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, s: int, held: int, lots: int,
     lot_value: float,
-) -> int:
-    """Return the lots if the exchange takes an order of that size, else what of them only reduces."""
+) -> int:  # fmt: skip
+    """Return the lots if the exchange takes an order of that size, else what of them only reduces.
+
+    The router opens by an order of its own, of which it must be sure at the touch as well.
+    """
     opening = opening_lots(held, lots)
-    value = abs(lots) * lot_value
-    if opening == 0 or (
-        value >= rules.rate[s, MIN_NOTIONAL] and abs(lots) >= rules.size[s, MIN_LOTS]
-    ):
+    if opening == 0:
         return lots
+    size, value = abs(lots), abs(lots) * lot_value
+    enough = value >= rules.rate[s, MIN_NOTIONAL] and size >= rules.size[s, MIN_LOTS]
+    if len(account.route) > 0:
+        size, value = opening, opening * lot_value
+        enough = size >= smallest_order(account, rules, market, row, s)
+    if enough:
+        return lots
+    ts = market.ts_us[row]
     _refuse(account, journal, ts, s, _MIN_NOTIONAL, _REFUSED, rules.rate[s, MIN_NOTIONAL], value)
     return -held if opening < abs(lots) else 0
 
@@ -289,11 +291,11 @@ def _fit_margin(
     needed = freed = committed = 0.0
     for s in range(len(lots)):
         leverage = account.position[s, LEVERAGE_SET]
-        if routed:  # its orders in the book are part of the change
-            free += order_notional(account, rules, s, NONE, YES) / leverage
         held = _counted_lots(account, s)
         change = expected_lots(account, s) + lots[s] - held
         price = _price(market, row, s)
+        if routed and not math.isnan(price):  # its orders in the book are part of the change
+            free += order_notional(account, rules, s, NONE, YES) / leverage
         if change == 0 or math.isnan(price):
             continue
         opening = opening_lots(held, change)
@@ -329,7 +331,11 @@ def _fit_margin(
         was_cut[s] = True
         closing = abs(change) - opening
         cut = closing + kept if change > 0 else -closing - kept
-        left = _above_minimum(account, rules, journal, ts, s, held, cut, lot_value) if cut else 0
+        left = (
+            _above_minimum(account, rules, journal, market, row, s, held, cut, lot_value)
+            if cut
+            else 0
+        )
         lots[s] = held + left - expected
 
 

@@ -98,6 +98,15 @@ def spread_decisions(
 
 
 @inner()
+def _smallest_order(rules: Rules, s: int, lot_value: float) -> float:
+    """Return the notional of the smallest order that opens, USDT; infinite where there is no price."""
+    if not lot_value > 0.0:
+        return math.inf
+    least = math.ceil(rules.rate[s, MIN_NOTIONAL] / lot_value)
+    return float(max(rules.size[s, MIN_LOTS], least, 1) * lot_value)
+
+
+@inner()
 def hold_what_fits(
     account: Account, rules: Rules, market: Market, row: int, config: FloatArray, allowed: FloatArray, forced: BoolArray
 ) -> None:  # fmt: skip
@@ -114,8 +123,7 @@ def hold_what_fits(
         price = mark if mark > 0.0 else market.close[row, s]
         prices[s] = price if price > 0.0 else account.position[s, MARK]
         lot_value = quantity(rules, s, ONE) * prices[s]
-        least = max(rules.size[s, MIN_LOTS], math.ceil(rules.rate[s, MIN_NOTIONAL] / lot_value), 1)
-        smallest[s] = least * lot_value / equity if lot_value > 0.0 else math.inf
+        smallest[s] = _smallest_order(rules, s, lot_value) / equity
         held[s] = account.held[s, LOTS] != 0
         weights[s] = allowed[0, s]
         if math.isnan(weights[s]):
