@@ -82,7 +82,7 @@ class Grid(NamedTuple):
     """Gross cap and available margin over equity, with room for float error, shape ``(2,)``."""
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@inner(forceinline=True)
 def nearest_lots(target: float, share: float, least: int, most: int) -> int:
     """Return the lots nearest to a weight among none and `least` to `most`; of two equally near the fewer."""
     if not target > 0.0 or most < least:
@@ -112,6 +112,14 @@ def lot_grid(
     may_exceed : bool
         Whether the lot just beyond a target, or the minimum, may be held; else no target is enlarged.
     """
+    return grid_of(weights, prices, equity, rules, caps, may_exceed)
+
+
+@inner()
+def grid_of(
+    weights: FloatArray, prices: FloatArray, equity: float, rules: Rules, caps: FloatArray, may_exceed: bool
+) -> Grid:  # fmt: skip
+    """Do what `lot_grid` does, for other kernels."""
     n = len(weights)
     target, share, use = np.zeros(n), np.zeros(n), np.zeros((n, 2))
     least, most, wish = np.ones(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -154,8 +162,8 @@ def allocate_greedily(
     lots: IntArray, cuts: IntArray,
 ) -> None:  # fmt: skip
     """Write signed lots and the `Cut` of each symbol: the account step's allocation; arguments as in `lot_grid`."""
-    grid = lot_grid(weights, prices, equity, rules, caps, may_exceed)
-    greedy_lots(grid, lots)
+    grid = grid_of(weights, prices, equity, rules, caps, may_exceed)
+    hold_greedily(grid, lots)
     explain_cuts(grid, lots, cuts)
     for s in range(len(lots)):
         if weights[s] < 0.0:
@@ -174,6 +182,12 @@ def greedy_lots(grid: Grid, lots: IntArray) -> None:
     Everett, "Generalized Lagrange Multiplier Method", *Operations Research* 11(3), 1963, for the price; the filling
     is the greedy rule of the knapsack problem.
     """
+    hold_greedily(grid, lots)
+
+
+@inner()
+def hold_greedily(grid: Grid, lots: IntArray) -> None:
+    """Do what `greedy_lots` does, for other kernels."""
     for s in range(len(lots)):
         lots[s] = grid.wish[s]
     used, price = np.zeros(2), np.zeros(2)

@@ -22,6 +22,7 @@ import math
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.types import FloatArray
 
 
@@ -174,7 +175,7 @@ def ewm_cov_init(n_symbols: int) -> FloatArray:
     return np.zeros((2, n_symbols, n_symbols))
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def ewm_cov_step(state: FloatArray, values: FloatArray, decay: float) -> None:
     """Advance a covariance about zero by one row; a pair moves only when both values are there.
 

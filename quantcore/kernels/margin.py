@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import CAP, CUM, FLOOR, MAINTENANCE_RATE, ZERO
 from quantcore.types import FloatArray, IntArray
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def bracket_of(brackets: FloatArray, notional: float, hint: int) -> int:
     """Return the row of a symbol's brackets ``(n_brackets, N_BRACKET)`` that holds a notional, starting at a hint."""
     tier = hint
@@ -20,7 +21,7 @@ def bracket_of(brackets: FloatArray, notional: float, hint: int) -> int:
     return tier
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def maintenance_margin(brackets: FloatArray, notional: float, tier: int) -> float:
     """Return notional times the bracket's rate less its cum, USDT."""
     return float(notional * brackets[tier, MAINTENANCE_RATE] - brackets[tier, CUM])
@@ -66,7 +67,7 @@ def liquidation_price(
     return np.nan
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def crossing(
     wallet: float, qty: FloatArray, entry: FloatArray, start: FloatArray, stop: FloatArray,
     members: IntArray, brackets: FloatArray,
@@ -117,7 +118,7 @@ def crossing(
     return max(at, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner()
 def excess(
     wallet: float,
     qty: FloatArray,

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-from quantcore.kernels.allocation import greedy_lots, lot_grid
+from quantcore.kernels.allocation import grid_of, hold_greedily
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
     CHOSEN,
@@ -142,7 +142,7 @@ def hold_what_fits(
             account.held[s, CHOSEN] = fits[s]
     caps = np.empty(2)
     caps[0], caps[1] = config[SIZE_LIMIT] * total, 1.0 - config[MARGIN_BUFFER]
-    greedy_lots(lot_grid(scaled, prices, equity, rules, caps, NO), lots)
+    hold_greedily(grid_of(scaled, prices, equity, rules, caps, NO), lots)
     for s in range(n):
         if not math.isnan(allowed[0, s]) and not forced[s]:
             share = quantity(rules, s, lots[s]) * prices[s] / equity
