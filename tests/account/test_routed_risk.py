@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from quantcore.execution.router import RouterSettings
+from quantcore.execution.settings import RestingSettings
 from quantcore.kernels import layout as at
-from quantcore.types import RiskLevel
-from tests.account.random_cases import Case
+from quantcore.risk.limits import RiskSettings
+from quantcore.types import FillReason, RiskLevel
+from tests.account.random_cases import NO_EXITS, Case
 from tests.account.several import NAN, Prices, limits, lots_held, tell_bars, told
 
 RESTS = RouterSettings(
@@ -202,3 +205,125 @@ def test_without_a_router_a_target_of_zero_closes_also_what_is_still_on_its_way(
     case = replace(BASE, router=None, latency_bars=3)
     states, _ = tell_bars(case, {}, {0: [0.5, NAN, NAN], 1: [0.0, NAN, NAN]})
     assert lots_held(states, 0)[2:6] == [0, 50, 0, 0]
+
+
+@pytest.mark.parametrize("router", [RESTS, CROSSES, None])
+def test_what_was_asked_and_heard_at_a_close_is_not_left_to_the_next(
+    router: RouterSettings | None,
+) -> None:
+    case = replace(BASE, router=router)
+    bars = {3: {0: FILLS}, 9: {0: FILLS}}
+    states, _ = tell_bars(case, bars, {2: [0.5, 0.3, -0.2], 8: [0.2, -0.3, 0.0]})
+    for state in states:
+        assert not state["held"][:, [at.ASKED, at.HEARD_LOTS, at.HEARD_END]].any()
+
+
+def test_routes_that_reduce_send_before_those_that_enlarge() -> None:
+    case = replace(BASE, router=CROSSES)
+    _, events = tell_bars(case, {}, {0: [NAN, NAN, 0.5], 4: [0.5, NAN, 0.2]})
+    assert [line for line in told(events) if line.startswith("4 ")] == [
+        "4 C market sell 0.015",
+        "4 A market buy 4.9",
+    ]
+
+
+def test_each_half_of_a_turn_says_what_it_still_wants() -> None:
+    case = replace(BASE, router=CROSSES)
+    _, events = tell_bars(case, {}, {0: [0.5, NAN, NAN], 4: [-0.3, NAN, NAN]})
+    _, numbers = events.of(at.EVENT_NEW_ORDER)
+    np.testing.assert_allclose(numbers[:, at.D], [5.0, 5.0, 2.9])
+
+
+def test_an_order_that_is_not_urgent_is_no_more_than_its_share_of_the_volume() -> None:
+    # The volume is 10,000 coins a bar, of which a ten-thousandth is 1.
+    case = replace(BASE, router=replace(CROSSES, participation_max=1e-4))
+    states, events = tell_bars(case, {}, {0: [0.5, NAN, NAN]})
+    assert lots_held(states, 0)[:7] == [0, 10, 20, 30, 40, 50, 50]
+    assert sum("market buy 1" in line for line in told(events)) == 5
+
+
+def test_a_touch_does_not_fill_an_order_that_has_not_arrived() -> None:
+    case = replace(
+        BASE, latency_bars=3, resting=RestingSettings(queue_ahead=0.0, touch_share=1.0)
+    )  # fmt: skip
+    touch = (100.1, 100.2, 100.0, 100.1)
+    states, _ = tell_bars(case, {1: {0: touch}, 2: {0: touch}, 3: {0: touch}}, {0: [0.5, NAN, NAN]})
+    assert lots_held(states, 0)[:4] == [0, 0, 0, 50]
+
+
+def test_margin_of_what_rests_is_counted_once() -> None:
+    """Half of the capital rests in the book: the other half is there for A, less the buffer and fees."""
+    case = replace(BASE, leverage=1, margin_buffer=0.1)
+    _, events = tell_bars(case, {1: {1: ABOVE}}, {0: [NAN, 0.5, NAN], 2: [0.9, NAN, NAN]})
+    ordered = [line for line in told(events) if line.startswith("2 A limit buy")]
+    # 1,000 less a tenth, less 500 for B and its fee: 399.75, at 100 and fees of 0.05 %.
+    assert ordered == ["2 A limit buy 3.9"]
+
+
+def test_more_of_what_rests_needs_margin_for_the_whole_of_it() -> None:
+    """50 lots rest; of the 120 wanted, margin is there for 99, and what rests stays in its place."""
+    case = replace(BASE, leverage=1, margin_buffer=0.0)
+    states, events = tell_bars(case, {1: {1: ABOVE}}, {0: [NAN, 0.5, NAN], 2: [NAN, 1.2, NAN]})
+    assert states[2]["route"][1, at.GOAL] == 99
+    assert [line for line in told(events) if line.startswith("2 B")] == ["2 B margin cut"]
+
+
+@pytest.mark.parametrize("router", [CROSSES, None])
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_an_emergency_reduces_on_either_side(router: RouterSettings | None, side: float) -> None:
+    case = replace(
+        BASE, router=router, risk=limits(margin_ratio_max=0.1, margin_ratio_after=0.05)
+    )  # fmt: skip
+    end = 100.0 - 9.0 * side
+    bars = {5: {0: (100.0, max(100.0, end), min(100.0, end), end)}}
+    states, events = tell_bars(case, bars, {0: [6.0 * side, NAN, NAN]})
+    lots = lots_held(states, 0)
+    assert abs(lots[5]) > 590
+    assert 0 < lots[6] * side < 300
+    fills, _ = events.of(at.EVENT_FILL)
+    assert fills[-1, at.EVENT_REASON] == FillReason.RISK
+
+
+def test_an_emergency_does_not_take_back_an_exit_that_is_being_worked() -> None:
+    case = replace(BASE, risk=limits(margin_ratio_max=0.1, margin_ratio_after=0.05))
+    bars = {1: {0: FILLS}, 6: {0: (100.0, 100.0, 90.0, 90.0)}}
+    states, _ = tell_bars(case, bars, {0: [6.0, NAN, NAN], 4: [0.0, NAN, NAN]})
+    assert lots_held(states, 0)[6:8] == [600, 0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "held", "wanted", "end"),
+    [
+        (limits(net_max=0.8), [0.4, 0.39, NAN], [0.1, 0.39, NAN], 130.0),
+        (limits(cluster_max=0.8), [0.4, 0.39, NAN], [0.1, 0.39, NAN], 130.0),
+        (limits(leverage_max=0.8), [0.4, 0.39, NAN], [0.1, 0.39, NAN], 130.0),
+        (limits(daily_var_max=0.0635), [0.4, 0.39, NAN], [0.1, 0.39, NAN], 130.0),
+        (limits(stress_move=0.9), [0.55, 0.54, NAN], [0.1, 0.54, NAN], 70.0),
+    ],
+)
+def test_a_target_that_reduces_what_exceeds_a_limit_has_no_patience(
+    limit: RiskSettings, held: list[float], wanted: list[float], end: float
+) -> None:
+    """A moves by almost a third in the bar at whose close it is asked to shrink: the totals are beyond the limit."""
+    case = replace(BASE, risk=limit)
+    bars = {
+        1: {0: FILLS, 1: (10.01, 10.02, 9.9, 10.0)},
+        5: {0: (100.1, max(100.1, end), min(100.1, end), end)},
+    }
+    states, events = tell_bars(case, bars, {0: held, 5: wanted})
+    assert (states[4]["held"][:2, at.LOTS] > 0).all()
+    assert [line.split()[1:3] for line in told(events) if line.startswith("5 A m")] == [
+        ["A", "market"]
+    ]
+
+
+def test_a_time_exit_at_the_close_of_a_turn_does_not_lose_its_other_half() -> None:
+    case = replace(BASE, router=CROSSES, exits=replace(NO_EXITS, time_exit=4))
+    states, _ = tell_bars(case, {}, {0: [0.5, NAN, NAN], 5: [-0.3, NAN, NAN]})
+    assert lots_held(states, 0)[5:8] == [50, 0, -29]
+
+
+def test_a_time_exit_beats_a_target_that_only_reduces() -> None:
+    case = replace(BASE, router=CROSSES, exits=replace(NO_EXITS, time_exit=4))
+    states, _ = tell_bars(case, {}, {0: [0.5, NAN, NAN], 5: [0.2, NAN, NAN]})
+    assert lots_held(states, 0)[5:8] == [50, 0, 0]

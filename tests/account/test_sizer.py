@@ -146,6 +146,16 @@ def test_dust_is_closed_by_a_reducing_order_and_what_is_half_an_order_or_more_is
     assert told.value == pytest.approx(8.0)
 
 
+def test_dust_is_kept_for_a_target_of_half_an_order_or_more_and_closing_it_is_no_dust() -> None:
+    # 8 USDT are held; 15 of 20 are too little to trade to, but too much to leave the position for.
+    sent, reasons, _ = orders([[0.02, NAN], [0.008, NAN], [0.015, NAN]], band=0.001)
+    assert list(sent.qty) == [0.2, -0.12]
+    assert list(reasons.action) == ["refused"]
+    sent, reasons, _ = orders([[0.02, NAN], [0.008, NAN], [0.0, NAN]], band=0.001)
+    assert list(sent.qty) == [0.2, -0.12, -0.08]
+    assert list(reasons.action) == []
+
+
 def test_a_flip_too_small_on_the_other_side_only_closes() -> None:
     sent, reasons, _ = orders([[0.02, NAN], [-0.019, NAN]], band=0.0)
     assert list(sent.qty) == [0.2, -0.39]  # 39 USDT in all, above the minimum: one flip
