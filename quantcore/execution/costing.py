@@ -128,6 +128,7 @@ def affordable_goal(
     # Without a router the rest is asked for again at the next decision: an order may be as small as need be.
     routed, time_for = len(account.route) > 0, math.inf
     if routed:
+        account.route[s, SLICES] = 0
         time_for = max(1.0, math.floor(config[CROSS_AFTER_US] / slice_us(config)))
     patient = expected_cost(policy, known, math.nan, vol, notional / time_for, turnover)
     said = verdict(policy, cost, patient, math.nan, NO)

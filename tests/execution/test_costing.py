@@ -48,6 +48,7 @@ def a_routed_account(*, routed: bool) -> tuple[Account, AccountPlane, Journal, M
     router = RouterSettings(
         post_only=False, inside_ticks=0, requote_after_seconds=60.0, requote_bps=1.0, requotes_max=1,
         cross_after_seconds=1200.0, participation_max=0.01, slice_pause_seconds=120.0,
+        schedule_urgency=0.0,
     )  # fmt: skip
     case = Case(
         slippage=BUDGET, n_bars=3, interval="1m", marks=False, router=router if routed else None
@@ -90,18 +91,18 @@ def test_with_a_router_what_is_too_dear_at_once_is_sliced_and_what_is_too_dear_i
     account, plane, journal, market = a_routed_account(routed=True)
     inputs = (account, plane.rules, journal, market, 0, plane.config, 0)
     assert affordable_goal(*inputs, 0, 80) == 80
-    assert account.route[0, at.SLOW_LOTS] == 0
+    assert account.route[0, at.SLICES] == 0
     assert affordable_goal(*inputs, 0, 800) == 800
-    assert account.route[0, at.SLOW_LOTS] == AFFORDABLE
+    assert account.route[0, at.SLICES] == 10  # of 80 lots
     assert affordable_goal(*inputs, 0, 830) == 0
     assert affordable_goal(*inputs, 0, 830) == 0
-    assert account.route[0, at.SLOW_LOTS] == 0
+    assert account.route[0, at.SLICES] == 0
     assert journal.filled[0] == 1, "a refusal is written when it begins"
 
 
 def test_an_order_that_opens_is_sliced_and_one_that_is_urgent_or_only_reduces_is_not() -> None:
     for held, goal, urgent, lots in (
-        (0, 800, False, 81),
+        (0, 800, False, 80),  # a tenth: ten equal slices
         (0, 800, True, 800),
         (800, 0, False, 100),  # a hundredth of 1,000 coins, in lots of 0.1
         (800, 0, True, 800),
@@ -110,7 +111,7 @@ def test_an_order_that_opens_is_sliced_and_one_that_is_urgent_or_only_reduces_is
         account.cash[at.WALLET] = account.cash[at.EQUITY] = 1e6
         account.held[0, at.LOTS], account.position[0, at.QTY] = held, 0.1 * held
         account.position[0, [at.ENTRY, at.MARK]] = 100.0
-        account.route[0, at.SLOW_LOTS] = 7  # of an earlier goal
+        account.route[0, at.SLICES] = 7  # of an earlier goal
         ask(account, 0, goal, 0, urgent)
         work_routes(account, plane.rules, journal, market, 0, plane.config)
         assert account.route[0, at.CHILD_LOTS] == lots, f"{held} to {goal}"
