@@ -18,6 +18,7 @@ from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
+from quantcore.orders import OrderRequest, order_script
 from quantcore.timegrid import MINUTE_US
 from quantcore.types import (
     FillReason,
@@ -26,6 +27,7 @@ from quantcore.types import (
     OrderStatus,
     OrderType,
     RiskLevel,
+    Side,
     TimeInForce,
 )
 from tests.account.random_cases import (
@@ -34,12 +36,14 @@ from tests.account.random_cases import (
     TICKS,
     Case,
     case_bars,
+    case_instruments,
     case_plane,
     case_targets,
     random_limits,
     random_resting,
     random_router,
     random_slippage,
+    stamp_text,
 )
 
 FINAL = {OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
@@ -265,6 +269,8 @@ def test_what_exceeds_a_symbols_limit_crosses_at_once(seed: int) -> None:
             assert abs(goal) * lot * mark <= 0.4 * equity or goal * lots <= 0, f"bar {row}"
             assert route[at.STATE] == RouterState.CROSSING, f"bar {row}"
             assert route[at.CHILD_SIDE] * lots < 0
+            if state["risk"][at.LEVEL] < RiskLevel.HALT:
+                assert route[at.GOAL_REASON] == FillReason.RISK, f"bar {row}"
             if case.small_maximum:
                 continue
             left = lots + route[at.CHILD_SIDE] * route[at.CHILD_LOTS]
@@ -349,7 +355,7 @@ def story(
 def told(events: Events) -> list[str]:
     """Return orders and fills in words: minute, what, lots, price."""
     lines = []
-    first = int(events.curve_ts[0])
+    first = int(events.curve_ts[0]) if len(events.curve_ts) else int(events.whole[0, at.TS])
     for whole, number in zip(events.whole, events.number, strict=True):
         minute = (int(whole[at.TS]) - first) // MINUTE_US
         side = {1: "buy", -1: "sell"}.get(int(whole[at.EVENT_SIDE]), "")
@@ -383,6 +389,43 @@ def test_touches_fill_what_trades_there_after_the_queue() -> None:
         "0 limit buy 5 at 100",
         "2 filled buy 1 at 100 maker",
         "3 filled buy 3 at 100 maker",
+    ]
+
+
+def test_every_limit_that_a_bar_touches_has_its_turn() -> None:
+    case = replace(
+        BASE, router=None, resting=RestingSettings(queue_ahead=0.0, touch_share=0.05), n_bars=3
+    )
+    made = case_bars(case)
+    fields = {
+        name: np.full((3, len(SYMBOLS)), np.nan)
+        for name in ("open", "high", "low", "close", "volume")
+    }
+    for name, values in (
+        ("open", 100.1),
+        ("high", 100.2),
+        ("low", 100.0),
+        ("close", 100.1),
+        ("volume", 100.0),
+    ):
+        fields[name][:, 0] = values
+    fields["low"][0, 0] = 100.1
+    bars, plane = replace(made, fields=fields), case_plane(case)
+    # 5 % of 100 coins trade at the price for each: the first is filled whole and leaves, the second and third follow.
+    requests = [
+        OrderRequest(
+            ts=stamp_text(int(bars.ts_us[0])), symbol=SYMBOLS[0], side=Side.BUY, type=OrderType.LIMIT, qty=qty,
+            price=100.0, time_in_force=TimeInForce.GTC,
+        )
+        for qty in (2.0, 3.0, 7.0)
+    ]  # fmt: skip
+    script = order_script(requests, bars, case_instruments(case))
+    _, events = plane.advance(plane.start(), bars, script=script)
+    assert [line for line in told(events) if "filled" in line] == [
+        "1 filled buy 2 at 100 maker",
+        "1 filled buy 3 at 100 maker",
+        "1 filled buy 5 at 100 maker",
+        "2 filled buy 2 at 100 maker",
     ]
 
 
