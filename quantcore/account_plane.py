@@ -383,9 +383,8 @@ def market_arrays(bars: Bars) -> Market:
 
 def _unknown(n_symbols: int) -> FloatArray:
     row = np.full((1, n_symbols), np.nan)
-    row.flags.writeable = (
-        False  # as the bars' own: numba would compile the scan once more for one that is not
-    )
+    # As the bars' own arrays: numba would compile the scan once more for one that may be written to.
+    row.flags.writeable = False
     return row
 
 

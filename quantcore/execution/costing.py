@@ -11,6 +11,7 @@ import math
 
 from quantcore.execution.slices import slice_count
 from quantcore.execution.slippage import (
+    BUDGET,
     N_POLICY,
     REFUSE,
     SEND,
@@ -146,11 +147,11 @@ def affordable_goal(
                 lots, rules.size[s, MIN_LOTS], most_lots, config[SCHEDULE_URGENCY], int(time_for)
             )
             return goal
-        explain(journal, market.ts_us[row], s, _STAGE, _COST, _CUT, most, notional)
+        explain(journal, market.ts_us[row], s, _STAGE, _COST, _CUT, policy[BUDGET], cost)
         return held + min(most_lots, lots) * (1 if goal > held else -1)
     if known[TOO_DEAR] == 0.0:
         known[TOO_DEAR] = 1.0
-        explain(journal, market.ts_us[row], s, _STAGE, _COST, _REFUSED, policy[0], cost)
+        explain(journal, market.ts_us[row], s, _STAGE, _COST, _REFUSED, policy[BUDGET], cost)
     return 0 if opening_lots(held, goal - held) < lots else held
 
 

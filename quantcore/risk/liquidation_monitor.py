@@ -69,8 +69,9 @@ _RATIO = constant(Rule.MARGIN_RATIO)
 _RISK = constant(FillReason.RISK)
 _REDUCING = constant(REDUCE_ONLY)
 _TWO_OVER_PI = 2.0 / math.pi
+# Conventions of this project.
 _ROOM = (
-    0.8  # of the leverage that the probability allows: the position lives on while the market moves
+    0.8  # of the leverage that the probability allows: the market moves while the position lives
 )
 _UNHEDGED = 1.0 / 3.0  # of a position that another one hedges: in a crash some fall further
 
