@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -131,7 +131,7 @@ def _check_options(parameter: Parameter, options: Sequence[str]) -> None:
             raise ConfigError(f"no {path} {choice!r}{hint}; known: {known}")
 
 
-def _refuse_path(path: str, leaves: Sequence[str] | Mapping[str, None], groups: Config) -> None:
+def _refuse_path(path: str, leaves: Collection[str], groups: Collection[str]) -> None:
     below = [leaf for leaf in leaves if leaf.startswith(f"{path}.")]
     if below:
         shown = ", ".join(below[:_SHOWN]) + (", ..." if len(below) > _SHOWN else "")
