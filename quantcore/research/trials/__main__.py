@@ -44,7 +44,7 @@ def show(ledger: Ledger, sources: tuple[str, ...], console: Console) -> int:
     found = groups(held)
     _say_damage(held, console)
     if not found:
-        console.print(f"{ledger.place} holds no trials.")
+        console.print(f"{ledger.place} holds no trials.", soft_wrap=True)
         return 0
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("Experiment", "By", "Span", "Every", "Symbols", "Data"):
@@ -74,7 +74,8 @@ def verify(ledger: Ledger, sources: tuple[str, ...], console: Console) -> int:
     faults = len(held.damaged) + len(wrong)
     console.print(
         f"{ledger.place}: {len(held.entries):,} entries and {len(held.markets):,} sets of bars read, "
-        f"{faults:,} fault{'' if faults == 1 else 's'}."
+        f"{faults:,} fault{'' if faults == 1 else 's'}.",
+        soft_wrap=True,
     )
     return int(faults > 0)
 
@@ -92,7 +93,8 @@ def merge(ledger: Ledger, sources: tuple[str, ...], console: Console) -> int:
     added = sum(isinstance(line, Entry) for line in lines)
     there = sum(len(other.entries) for other in others) - added
     console.print(
-        f"{added:,} of {added + there:,} entries added to {ledger.place}; the others' trials were there already."
+        f"{added:,} of {added + there:,} entries added to {ledger.place}; the others' trials were there already.",
+        soft_wrap=True,
     )
     return 0
 

@@ -103,14 +103,18 @@ def _lead_rest(
 ) -> None:
     """Make leaders of those that are like none, one after another, and let the others join them."""
     near = records.correlation(rest, rest)
-    for row, trial in enumerate(rest.tolist()):
-        if labels[trial] >= 0:
-            continue
-        others = rest[row + 1 :]
-        joins = (near[row, row + 1 :] >= alike) & (labels[others] < 0)
-        labels[others[joins]] = len(leaders)
-        labels[trial] = len(leaders)
-        leaders.append(trial)
+    heads: list[int] = []
+    covered = np.zeros(len(rest), dtype=np.bool_)
+    for row in range(len(rest)):
+        if not covered[row]:
+            heads.append(row)
+            covered |= near[row] >= alike
+    if not heads:
+        return
+    joined = near[:, heads].argmax(axis=1)
+    joined[heads] = np.arange(len(heads))  # two heads may be equal to rounding
+    labels[rest] = len(leaders) + joined
+    leaders += rest[heads].tolist()
 
 
 class _Records:
