@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,14 +16,17 @@ import yaml
 from rich.console import Console
 from scipy import stats
 
+from quantcore import config as conf
 from quantcore.backtest.counting import counted, run_hash
 from quantcore.backtest.curves import curves
+from quantcore.backtest.experiment import manifest, signal_settings
 from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.result import Run
 from quantcore.backtest.summary import print_summary
 from quantcore.backtest.tearsheet import compose
 from quantcore.backtest.verdict import findings, trials_told
 from quantcore.research.trials import Ledger, TrialCount, open_ledger, trial_hash
+from quantcore.signal_plane import StrategySet
 
 SETTINGS: dict[str, Any] = {"strategy": {"fast": 8}, "account": {"capital": 1000}, "runs": "here"}
 
@@ -183,3 +187,16 @@ def test_a_ledger_that_fails_loses_no_result(run: Run, ledger: Ledger, tmp_path:
     metrics = compute_metrics(done)
     assert metrics["trials"] == 3
     assert "could not be read: Is a directory" in trials_told(done, metrics)
+
+
+def test_the_source_of_a_set_is_that_of_its_members(root: Path) -> None:
+    """A changed formula of one member is another trial; the class of the set itself says nothing of them."""
+    everything = signal_settings(conf.compose("backtest", ["strategy=all"])).strategy
+    assert isinstance(everything, StrategySet)
+    lines = [
+        f"{name} {hashlib.sha256((root / 'strategies' / f'{name}.py').read_bytes()).hexdigest()}"
+        for name in sorted(everything.members)
+    ]
+    expected = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    cfg = conf.compose("backtest", ["strategy=all"])
+    assert manifest(cfg, everything)["strategy_source"] == expected

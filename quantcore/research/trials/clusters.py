@@ -112,7 +112,7 @@ def _lead_rest(
     if not heads:
         return
     joined = near[:, heads].argmax(axis=1)
-    joined[heads] = np.arange(len(heads))  # two heads may be equal to rounding
+    joined[heads] = np.arange(len(heads))  # also one too short to be compared with itself
     labels[rest] = len(leaders) + joined
     leaders += rest[heads].tolist()
 

@@ -57,8 +57,7 @@ class Market:
         n_weeks = int(weeks[-1] - weeks[0]) + 1 if len(rows) else 0
         marks = np.zeros((n_weeks, bars.n_symbols), dtype=np.uint8)
         for row, week in zip(bars.array("close")[rows], weeks, strict=True):
-            named = zip(bars.symbols, row.tolist(), strict=True)
-            marks[week - weeks[0]] = [_mark(symbol, close) for symbol, close in named]
+            marks[week - weeks[0]] = [_mark(close) for close in row.tolist()]
         return cls(
             fingerprint=bars.fingerprint() if fingerprint is None else fingerprint,
             symbols=bars.symbols,
@@ -117,5 +116,5 @@ class Market:
         return self.marks[first - self.first_week : last - self.first_week][:, columns]
 
 
-def _mark(symbol: str, close: float) -> int:
-    return 1 + zlib.crc32(f"{symbol} {close:.9g}".encode()) % 255 if close == close else 0
+def _mark(close: float) -> int:
+    return 1 + zlib.crc32(f"{close:.9g}".encode()) % 255 if close == close else 0

@@ -117,6 +117,13 @@ def test_too_few_common_days_say_nothing(rng: np.random.Generator) -> None:
     assert len(lead(np.stack([whole, late], axis=1))[1]) == 1
 
 
+def test_records_too_short_to_be_compared_lead_themselves(rng: np.random.Generator) -> None:
+    returns = rng.standard_normal((DAYS, 4))
+    returns[COMMON_MIN - 1 :, 1:] = np.nan
+    labels, leaders = lead(returns)
+    assert labels.tolist() == leaders.tolist() == [0, 1, 2, 3]
+
+
 def test_trials_on_other_days_are_independent(rng: np.random.Generator) -> None:
     whole = rng.standard_normal(DAYS)
     returns = np.stack([whole, whole, whole], axis=1)
@@ -125,3 +132,11 @@ def test_trials_on_other_days_are_independent(rng: np.random.Generator) -> None:
         returns[:, column] = np.nan
         returns[part, column] = kept
     assert independent(returns) == pytest.approx(3.0, rel=0.1)
+
+
+def test_that_two_earn_on_the_same_part_of_the_days_makes_them_not_alike(
+    rng: np.random.Generator,
+) -> None:
+    returns = np.full((DAYS, 4), np.nan)
+    returns[:200] = rng.standard_normal((200, 4)) + 3.0
+    assert independent(returns) == pytest.approx(4.0, rel=0.1)

@@ -145,6 +145,9 @@ def test_merge_adds_what_is_missing_and_nothing_twice(
     [trials] = held.read().trials.values()
     assert trials == set(hashes(35)) | set(hashes(1, since=100)) | set(hashes(1, since=115))
     assert "0 of 2 entries added" in told(capsys, 0, "merge", f"from={one.place}", both)
+    twice = f"from=[{one.place},{one.place}]"
+    new = f"ledger={tmp_path / 'new.jsonl'}"
+    assert "2 of 4 entries added" in told(capsys, 0, "merge", twice, new)
 
 
 def test_merging_keeps_the_lines_as_they_were(tmp_path: Path) -> None:

@@ -175,9 +175,33 @@ def test_there_are_never_more_ideas_than_settings(ledger: Ledger) -> None:
     for seed in range(1, 6):
         returns = daily(noise(seed, DAYS - seed))
         record_run(ledger, HERE, trial=hashes(1, since=1)[0], daily=returns)
+    for copy in range(10):  # of this run, under other settings
+        record_run(ledger, HERE, trial=hashes(1, since=20 + copy)[0], daily=daily(noise(0)))
     count = count_trials(tried(ledger, 0), declared=None)
-    assert count.found == 6
+    assert count.found == 16
     assert count.effective == pytest.approx(2.0, rel=0.05)
+
+
+def test_sets_of_which_no_record_was_kept_are_no_more_ideas_on_another_span(
+    ledger: Ledger,
+) -> None:
+    sets = 0.01 * np.random.default_rng(5).standard_normal((DAYS, 300))
+    for rows in (slice(0, DAYS), slice(10, DAYS), slice(20, DAYS)):
+        stamps = days_us(DAYS)[rows]
+        record_sets(ledger, HERE, trials=hashes(300, since=1), daily=sets[rows], days_us=stamps)
+    count = count_trials(tried(ledger, 0), declared=None)
+    assert count.found == 901
+    assert count.effective == 301.0
+
+
+def test_the_longest_record_of_an_idea_leads(ledger: Ledger) -> None:
+    """Three short records share too few days to be compared, and are alike because the whole one is like each."""
+    whole = noise(0)
+    for trial, (first, last) in enumerate([(0, DAYS), (0, 110), (250, DAYS), (100, 260)]):
+        part = daily(whole[first:last], str(np.datetime64(START) + first))
+        done = record_run(ledger, HERE, trial=hashes(1, since=trial)[0], daily=part)
+    count = count_trials(done, declared=None)
+    assert (count.found, count.effective) == (4, 1.0)
 
 
 def test_independent_sets_of_which_no_record_was_kept_count(ledger: Ledger) -> None:
