@@ -105,7 +105,7 @@ def manifest(cfg: DictConfig, strategy: object) -> dict[str, Any]:
         "seed": cfg.seed,
         "git_commit": _git_commit(),
         "source_hash": _source_hash(),
-        "strategy_source": _strategy_hash(strategy),
+        "strategy_source": strategy_source(strategy),
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: version(name) for name in _PACKAGES},
     }
@@ -135,7 +135,7 @@ def _source_hash() -> str:
     return digest.hexdigest()
 
 
-def _strategy_hash(strategy: object) -> str | None:
+def strategy_source(strategy: object) -> str | None:
     """Return the SHA-256 of a strategy's source, or of those of the members of a set by name."""
     if not isinstance(strategy, StrategySet):
         return _module_hash(type(strategy).__module__)
