@@ -11,6 +11,8 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from quantcore.bars_text import bars_facts, bars_title
+from quantcore.cards import card, facts
 from quantcore.errors import DataGap, SchemaMismatch
 from quantcore.timegrid import index_us, interval_us, to_index
 from quantcore.types import Array, BoolArray, FloatArray, IntArray, Panel
@@ -173,6 +175,18 @@ class Bars:
         if name in FIELDS:
             return self.panel(name)
         raise AttributeError(f"Bars has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        title, aside = bars_title(self.ts_us, self.interval, self.n_symbols)
+        return "\n".join([f"{title}, {aside}", *(f"  {n:<13}{text}" for n, text in self._facts())])
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return card(*bars_title(self.ts_us, self.interval, self.n_symbols), facts(self._facts()))
+
+    def _facts(self) -> list[tuple[str, str]]:
+        settled = self.settlements.symbol
+        return bars_facts(self.ts_us, self.interval, self.symbols, dict(self.fields), settled)
 
     def rows(self, start: int, stop: int) -> Bars:
         """Return rows ``start`` to ``stop`` (exclusive), with the settlements that lie in them."""

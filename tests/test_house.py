@@ -14,7 +14,7 @@ WORDS = ("types", "errors", "timegrid", "fold", "exits")
 ROWS: tuple[tuple[str, ...], ...] = (
     WORDS,
     ("kernels",),
-    ("frames", "config", "settings", "origins"),
+    ("frames", "config", "settings", "origins", "overrides", "bars_text", "cards"),
     ("data",),
     ("features",),
     ("finance",),

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from quantcore.backtest.curves import curves
 from quantcore.backtest.folder import publish, to_json
@@ -43,6 +44,33 @@ class SavedRun:
     metrics: Mapping[str, Any] = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
     config_yaml: str = field(repr=False)
+
+    @property
+    def capital(self) -> float:
+        """Equity before the first row, USDT."""
+        return float(self.metrics["capital"])
+
+    @property
+    def interval(self) -> str:
+        """The decision interval."""
+        return self._of_data("interval")
+
+    @property
+    def execution_interval(self) -> str:
+        """The interval of the execution bars."""
+        return self._of_data("execution_interval")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: only the page in the folder tells them."""
+        return ()
+
+    def _of_data(self, key: str) -> str:
+        settings = yaml.safe_load(self.config_yaml)
+        data = settings.get("data") if isinstance(settings, dict) else None
+        if not isinstance(data, dict) or key not in data:
+            raise SchemaMismatch(f"{self.folder}: config.yaml must hold data.{key}, does not")
+        return str(data[key])
 
 
 def write_run(

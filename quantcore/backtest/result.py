@@ -204,6 +204,11 @@ class Recorded(Protocol):
         """The tables of `RUN_TABLES`."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the data and the model, as far as they were kept."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

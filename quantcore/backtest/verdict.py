@@ -12,7 +12,7 @@ from quantcore.backtest.curves import Curves
 from quantcore.backtest.engine import MODEL_LIMITS
 from quantcore.backtest.markup import day, is_zero, money, percent, plural, share, whole
 from quantcore.backtest.metrics import CONFIDENCE, closing_positions
-from quantcore.backtest.result import Run
+from quantcore.backtest.result import Recorded
 from quantcore.backtest.scorecard import RETURNS_MIN, Score, scorecard, verdict_line
 from quantcore.timegrid import to_index
 
@@ -68,13 +68,13 @@ class Findings:
     verdict: str
 
 
-def findings(run: Run, metrics: Mapping[str, Any], curve: Curves) -> Findings:
+def findings(run: Recorded, metrics: Mapping[str, Any], curve: Curves) -> Findings:
     """Return what is to be told of a run with these metrics and curves."""
     enough = curve.returns >= RATIO_RETURNS_MIN
     told: dict[str, Any] = {
         k: None if k in _RATIOS and not enough else v for k, v in metrics.items()
     }
-    scores = scorecard(told, execution_interval=run.bars.interval, returns=curve.returns)
+    scores = scorecard(told, execution_interval=run.execution_interval, returns=curve.returns)
     traded = not run.tables["fills"].empty
     first = outcome(told, curve.returns) if traded else f"Nothing was traded: {refusals(run)}."
     return Findings(
@@ -110,7 +110,7 @@ def outcome(metrics: Mapping[str, Any], returns: int) -> str:
     return f"{first}; {second}."
 
 
-def refusals(run: Run) -> str:
+def refusals(run: Recorded) -> str:
     """Return why a run did not trade: the rules that refused most of its orders, or that none was wanted."""
     reasons = run.tables["reasons"]
     refused = reasons[reasons["action"].isin(_REFUSED)]
@@ -137,7 +137,7 @@ def is_limit(note: str) -> bool:
     return note in MODEL_LIMITS or "not modelled" in note
 
 
-def _unwanted(run: Run) -> str:
+def _unwanted(run: Recorded) -> str:
     orders, targets = (
         run.tables["orders"],
         run.tables["targets"].drop(columns="ts", errors="ignore"),
