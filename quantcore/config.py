@@ -123,6 +123,34 @@ def compose(
     return cfg
 
 
+def recompose(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
+    """Return the configuration of the same command with further overrides, stronger than those it was given.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        From `compose`, or of a running command.
+    changes : sequence of str
+        As on the command line, such as ``["portfolio=risk_parity", "strategy.fast=24"]``.
+
+    Raises
+    ------
+    ConfigError
+        As `compose`.
+    """
+    node = _hydra_node(cfg)
+    if node is None:
+        raise ConfigError("cfg must come from a command or from compose, did not")
+    added = [s.path for s in node.runtime.config_sources if s.provider == "command-line"]
+    search = [f"hydra.searchpath=[{','.join(f'file://{Path(p).resolve()}' for p in added)}]"]
+    own = next(s.path for s in node.runtime.config_sources if s.provider == "main")
+    return compose(
+        str(node.job.config_name),
+        [*(str(text) for text in node.overrides.task), *changes, *(search if added else [])],
+        folder=Path(own),
+    )
+
+
 def check_known(cfg: DictConfig) -> None:
     """Refuse keys that only an experiment or the command line holds, outside nodes with a `_target_`.
 
@@ -149,6 +177,12 @@ def writable_folder(path: str, *, key: str) -> Path:
     except OSError as error:
         raise ConfigError(f"{key} must be a writable folder, was {path}") from error
     return folder
+
+
+def plain_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved settings as plain dictionaries, lists and scalars, without Hydra's own."""
+    plain: dict[str, Any] = _resolved(cfg)
+    return plain
 
 
 def resolved_yaml(cfg: DictConfig) -> str:
