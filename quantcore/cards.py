@@ -18,7 +18,8 @@ _STYLE = f"""<style>
 .qc-card dt, .qc-card dd {{ margin: 0; padding: 0; font-weight: normal; text-align: left; }}
 .qc-card dt {{ opacity: 0.75; }}
 .qc-card dd {{ overflow-wrap: anywhere; }}
-.qc-card .qc-groups {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 0.25rem 2.25rem; }}
+.qc-card .qc-groups {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr));
+  gap: 0.25rem 2.25rem; }}
 .qc-card .qc-group {{ margin: 0.5rem 0; }}
 .qc-card .qc-row {{ display: flex; justify-content: space-between; gap: 1rem; border-bottom: {_LINE}; }}
 .qc-card .qc-row span:last-child {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}

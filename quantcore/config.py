@@ -389,7 +389,7 @@ def _explain(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OmegaConfBaseException) and "not in struct" in str(cause):
-            parent = cause.parent_node or {}
+            parent: Any = cause.parent_node or {}
             known = [str(k) for k in parent if k not in ("hydra", TARGET)]
             deeper = [p for k in known for p in _paths(parent._get_node(k), k)]
             return one_line(unknown_key(str(cause.full_key), known, COMMAND_LINE, deeper=deeper))
@@ -404,8 +404,9 @@ def _paths(node: Any, path: str) -> Iterator[str]:
         return
     for key in node:
         if key != TARGET:
-            yield f"{path}.{key}"
-            yield from _paths(node._get_node(key), f"{path}.{key}")
+            below = f"{path}.{key!s}"
+            yield below
+            yield from _paths(node._get_node(key), below)
 
 
 def _experiment_name(*, _root_: DictConfig) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -176,6 +177,11 @@ class Bars:
             return self.panel(name)
         raise AttributeError(f"Bars has no attribute {name!r}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The fields are kept behind a view that cannot be pickled.
+        parts = (self.interval, self.ts_us, self.symbols, dict(self.fields), self.settlements)
+        return _bars, parts
+
     def __repr__(self) -> str:
         title, aside = bars_title(self.ts_us, self.interval, self.n_symbols)
         return "\n".join([f"{title}, {aside}", *(f"  {n:<13}{text}" for n, text in self._facts())])
@@ -250,6 +256,19 @@ class Bars:
         for part in ("time_us", "symbol", "rate", "mark_price"):
             digest.update(getattr(self.settlements, part).data)
         return digest.hexdigest()
+
+
+def _bars(
+    interval: str,
+    ts_us: IntArray,
+    symbols: tuple[str, ...],
+    fields: dict[str, FloatArray],
+    settlements: Settlements,
+) -> Bars:
+    """Return bars from their parts in order."""
+    return Bars(
+        interval=interval, ts_us=ts_us, symbols=symbols, fields=fields, settlements=settlements
+    )
 
 
 def _read_only(array: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -11,7 +12,8 @@ from typing import Any, TypeAlias
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from quantcore.errors import ConfigError
+from quantcore.errors import ConfigError, QuantcoreError
+from quantcore.origins import COMMAND_LINE
 
 Overrides: TypeAlias = Mapping[str, Any] | Sequence[str] | str
 """Settings by their path, or texts ``key=value``."""
@@ -44,22 +46,17 @@ def override_list(overrides: Overrides) -> list[str]:
     >>> override_list({"account": {"capital": 770, "margin": "isolated"}})
     ['account.capital=770', "account.margin='isolated'"]
     """
-    if isinstance(overrides, Mapping):
-        return [f"{key}={_text(value, key)}" for key, value in _flat(overrides)]
-    if isinstance(overrides, str):
-        overrides = [overrides]
-    if not isinstance(overrides, Sequence):
+    given: Any = [overrides] if isinstance(overrides, str) else overrides  # whatever was handed in
+    if isinstance(given, Mapping):
+        return [f"{key}={_text(value, key)}" for key, value in _flat(given)]
+    if not isinstance(given, Sequence):
         raise ConfigError(
-            f"overrides must be a mapping or texts key=value, was {type(overrides).__name__}"
+            f"overrides must be a mapping or texts key=value, was {type(given).__name__}"
         )
-    for text in overrides:
-        if (
-            not isinstance(text, str)
-            or text.startswith("-")
-            or not ("=" in text or text[:1] == "~")
-        ):
+    for text in given:
+        if not (isinstance(text, str) and re.match(r"[^-=].*=|~", text)):
             raise ConfigError(f"an override must be text key=value, was {text!r}")
-    return list(overrides)
+    return list(given)
 
 
 def override_keys(overrides: Sequence[str]) -> list[str]:
@@ -89,9 +86,10 @@ def place_overrides(place: str | Path) -> list[str]:
     >>> place_overrides("~/no such folder")[0]
     "data='folder'"
     """
-    if isinstance(place, str) and place in ("synthetic", "store", "folder"):
-        return override_list({"data": place})
-    if not isinstance(place, str | Path) or not str(place):
+    given: Any = place
+    if given in ("synthetic", "store", "folder"):
+        return override_list({"data": given})
+    if not isinstance(given, str | Path) or not str(given):
         raise ConfigError(
             f"data must be synthetic, store, or the path of a folder or store, was {place!r}"
         )
@@ -102,7 +100,30 @@ def place_overrides(place: str | Path) -> list[str]:
     return override_list({"data": kind, "data.root": path})
 
 
-def _flat(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def check_text(value: Any, name: str) -> str:
+    """Return a value that must be text, such as the name of an experiment; `name` is that of the argument.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else, or empty.
+    """
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{name} must be text, was {value!r}")
+    return value
+
+
+def told(error: QuantcoreError) -> QuantcoreError:
+    """Return a refusal as a caller in Python is told it: without the way it took, and without a command line."""
+    return type(error)(str(error).replace(f"({COMMAND_LINE})", "(overrides)"))
+
+
+def cause(error: QuantcoreError) -> QuantcoreError | None:
+    """Return what a traceback shows beneath a refusal: nothing, unless ``QUANTCORE_TRACEBACK`` is 1."""
+    return error if os.environ.get("QUANTCORE_TRACEBACK") == "1" else None
+
+
+def _flat(overrides: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Yield paths and values; a group's mapping is taken apart, so that each of its keys is checked and named."""
     for key, value in overrides.items():
         if not (isinstance(key, str) and re.fullmatch(r"[+~]*[\w./@-]+", key)):
