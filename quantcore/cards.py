@@ -14,9 +14,10 @@ _STYLE = f"""<style>
 .qc-card .qc-tiles {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 0.5rem 1.25rem;
   margin: 0.6rem 0; }}
 .qc-card .qc-value {{ font-size: 17px; font-weight: 600; font-variant-numeric: tabular-nums; }}
-.qc-card dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 0.15rem 1.25rem; margin: 0.5rem 0 0; }}
+.qc-card dl {{ width: auto; display: grid; grid-template-columns: max-content 1fr; gap: 0.15rem 1.25rem;
+  margin: 0.5rem 0 0; }}
 .qc-card dt, .qc-card dd {{ margin: 0; padding: 0; font-weight: normal; text-align: left; }}
-.qc-card dt {{ opacity: 0.75; }}
+.qc-card dt {{ opacity: 0.75; white-space: nowrap; }}
 .qc-card dd {{ overflow-wrap: anywhere; }}
 .qc-card .qc-groups {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr));
   gap: 0.25rem 2.25rem; }}

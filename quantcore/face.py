@@ -61,8 +61,10 @@ def load(
 
     Examples
     --------
-    >>> bars = load("synthetic", symbols=["BTCUSDT", "ETHUSDT"], interval="4h")  # doctest: +SKIP
-    >>> bars.close.pct_change().std()  # doctest: +SKIP
+    In a notebook::
+
+        bars = qc.load("synthetic", symbols=["BTCUSDT", "ETHUSDT"], interval="4h")
+        bars.close.pct_change().std()
     """
     try:
         chosen: dict[str, Any] = {"data.interval": check_text(interval, "interval")}

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -114,8 +115,20 @@ def check_text(value: Any, name: str) -> str:
 
 
 def told(error: QuantcoreError) -> QuantcoreError:
-    """Return a refusal as a caller in Python is told it: without the way it took, and without a command line."""
-    return type(error)(str(error).replace(f"({COMMAND_LINE})", "(overrides)"))
+    """Return a refusal as a caller in Python is told it: one line, without the way it took or a command line.
+
+    With ``QUANTCORE_TRACEBACK`` at 1 a notebook shows the way all the same.
+    """
+    again = type(error)(str(error).replace(f"({COMMAND_LINE})", "(overrides)"))
+    if cause(error) is None:
+        vars(again)["_render_traceback_"] = partial(
+            _one_line, again
+        )  # what IPython asks an error for
+    return again
+
+
+def _one_line(error: QuantcoreError) -> list[str]:
+    return [f"\x1b[31m{type(error).__name__}\x1b[0m: {error}"]
 
 
 def cause(error: QuantcoreError) -> QuantcoreError | None:

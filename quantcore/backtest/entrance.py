@@ -50,9 +50,10 @@ def backtest(
 
     Examples
     --------
-    >>> import quantcore as qc
-    >>> run = qc.backtest("quickstart", {"account.capital": 770})  # doctest: +SKIP
-    >>> run.metrics["sharpe"], run.equity, run.plot()  # doctest: +SKIP
+    In a notebook::
+
+        run = qc.backtest("quickstart", {"account.capital": 770})
+        run.metrics["sharpe"], run.equity, run.plot()
     """
     from quantcore.backtest import calls
 

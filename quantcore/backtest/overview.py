@@ -9,14 +9,17 @@ import pandas as pd
 
 from quantcore import plots
 from quantcore.backtest.curves import Curves
+from quantcore.backtest.markup import TIMES
 from quantcore.timegrid import to_index
 
 HEIGHT = 620
 """Of the figure, pixels."""
 
+_MODEBAR = {"bgcolor": "rgba(0,0,0,0)", "color": "@muted", "activecolor": "@accent"}
+
 
 def overview(curve: Curves, equity: pd.DataFrame, *, capital: float, benchmark: str) -> plots.Spec:
-    """Return a run's equity, drawdown and exposure as one figure.
+    """Return a run's equity, drawdown and exposure as one figure; deposits and withdrawals are taken out of the curve.
 
     Parameters
     ----------
@@ -32,18 +35,24 @@ def overview(curve: Curves, equity: pd.DataFrame, *, capital: float, benchmark: 
     index = to_index(curve.ts_us)
     spec = plots.equity_curve(
         index,
-        curve.equity,
+        capital * curve.nav,
         curve.drawdown,
-        curve.benchmark * capital,
+        capital * curve.benchmark,
         benchmark_name=benchmark or "BTC held",
     )
     below = plots.exposure(index, _multiples(equity, "gross"), _multiples(equity, "net"))
-    layout: dict[str, Any] = spec["layout"] | {"height": HEIGHT}
+    layout: dict[str, Any] = spec["layout"] | {"height": HEIGHT, "modebar": _MODEBAR}
     layout["yaxis"] |= {"domain": [0.50, 1.0]}
     layout["yaxis2"] |= {"domain": [0.26, 0.44]}
     layout["yaxis3"] = below["layout"]["yaxis"] | {"domain": [0.0, 0.20]}
+    layout["yaxis3"]["title"] = layout["yaxis3"]["title"] | {"text": f"Exposure, {TIMES}"}
     layout["xaxis"] |= {"anchor": "y3"}
-    exposed = [trace | {"yaxis": "y3"} for trace in below["data"]]
+    exposed = [
+        trace | {"yaxis": "y3", "name": f"{trace['name']} exposure"} for trace in below["data"]
+    ]
+    exposed[-1]["line"] = exposed[-1]["line"] | {
+        "color": "@teal"
+    }  # the account's line has the accent
     return {"data": [*spec["data"], *exposed], "layout": layout}
 
 

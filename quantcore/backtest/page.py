@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 
@@ -31,5 +32,9 @@ class Page:
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
         text = self.html.replace("&", "&amp;").replace('"', "&quot;")
-        style = f"width:100%;height:{self.height}px;border:1px solid rgba(128,128,128,0.35);border-radius:6px"
-        return f'<iframe srcdoc="{text}" style="{style}"></iframe>'
+        style = (
+            f"box-sizing:border-box;width:100%;height:{self.height}px;"
+            "border:1px solid rgba(128,128,128,0.35);border-radius:6px"
+        )
+        place = "" if self.path is None else f"<p>Written to {escape(str(self.path))}.</p>"
+        return f'{place}<iframe srcdoc="{text}" style="{style}"></iframe>'

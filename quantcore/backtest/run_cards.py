@@ -160,6 +160,8 @@ def _headline(found: Findings) -> list[tuple[str, str, str]]:
     paid = sum(m[key] for key in ("fees", "funding", "liquidation_fees"))
     low, high = m["sharpe_ci_low"], m["sharpe_ci_high"]
     interval = f"95 %: {ratio(low)} to {ratio(high)}" if known(low) and known(high) else ""
+    gained = f"{percent(m['win_rate'])} gained"
+    spread = f"volatility {share(m['annual_volatility'])}"
     held = f"{found.benchmark} {percent(m['benchmark_return'], signed=True)}"
     return [
         ("Total return", share(m["total_return"], signed=True), held if found.benchmark else ""),
@@ -167,9 +169,9 @@ def _headline(found: Findings) -> list[tuple[str, str, str]]:
         (
             "Maximum drawdown",
             share(m["max_drawdown"]),
-            f"volatility {share(m['annual_volatility'])}",
+            spread if known(m["annual_volatility"]) else "",
         ),
-        ("Final equity", money(m["final_equity"]), f"of {money(m['capital'])} USDT"),
+        ("Final equity", money(m["final_equity"]), f"from {money(m['capital'])} USDT"),
         ("Costs paid", money(paid), f"and {money(m['slippage_cost'])} slippage"),
-        ("Round trips", whole(m["trades"]), f"{percent(m['win_rate'])} of closed gained"),
+        ("Round trips", whole(m["trades"]), gained if known(m["win_rate"]) else ""),
     ]

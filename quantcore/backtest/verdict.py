@@ -82,7 +82,7 @@ def findings(run: Recorded, metrics: Mapping[str, Any], curve: Curves) -> Findin
         returns=curve.returns,
         closed=told["trades"] - int((closing_positions(run)["qty"] != 0.0).sum()),
         traded=traded,
-        benchmark=_benchmark(curve),
+        benchmark=_benchmark(curve, told),
         scores=tuple(scores),
         verdict=f"{first} {verdict_line(scores)}",
     )
@@ -149,9 +149,9 @@ def _unwanted(run: Recorded) -> str:
     return "no order was sent"
 
 
-def _benchmark(curve: Curves) -> str:
+def _benchmark(curve: Curves, metrics: Mapping[str, Any]) -> str:
     start = curve.benchmark_from
-    if start is None:
-        return ""
+    if start is None:  # a results folder keeps the benchmark's return and not its curve
+        return "" if metrics["benchmark_return"] is None else "BTC held"
     late = start - to_index(curve.ts_us[:1])[0] >= pd.Timedelta(days=1)
     return f"BTC held from {day(start)}" if late else "BTC held"

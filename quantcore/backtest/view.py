@@ -27,8 +27,9 @@ from quantcore.backtest.tearsheet import tearsheet
 from quantcore.backtest.vectorbt_bridge import held_marks, run_marks, vectorbt_portfolio
 from quantcore.backtest.verdict import Findings, findings
 from quantcore.config import writable_folder
-from quantcore.errors import DataGap
+from quantcore.errors import ConfigError, DataGap, QuantcoreError
 from quantcore.frames import Bars
+from quantcore.overrides import cause, told
 from quantcore.signal_plane import Signals
 from quantcore.types import Panel
 
@@ -185,7 +186,12 @@ class RunView(ABC):
         ConfigError
             If the path is a folder, or no file can be written there.
         """
-        return Page(self._tearsheet, None if path is None else write_page(self._tearsheet, path))
+        try:
+            return Page(
+                self._tearsheet, None if path is None else write_page(self._tearsheet, path)
+            )
+        except ConfigError as error:
+            raise told(error) from cause(error)
 
     @property
     @abstractmethod
@@ -257,7 +263,7 @@ class NewRun(RunView):
     def signals(self) -> Signals:
         """What the signal plane said at each decision, and of what that was made."""
         if self.result.signals is None:
-            raise DataGap("signals must be part of the run, which has none")
+            raise told(DataGap("signals must be part of the run, which has none"))
         return self.result.signals
 
     @property
@@ -273,7 +279,10 @@ class NewRun(RunView):
         ConfigError
             If the folder cannot be written to.
         """
-        root = writable_folder(str(runs), key="runs")
+        try:
+            root = writable_folder(str(runs), key="runs")
+        except ConfigError as error:
+            raise told(error) from cause(error)
         return write_run(
             self.result, root, "backtest", self.name, metrics=self._metrics, ahead=self._outlook
         )
@@ -312,8 +321,8 @@ class NewRun(RunView):
 class OpenedRun(RunView):
     """A backtest that was read from its results folder.
 
-    The folder keeps no bars and no signals: the benchmark is missing in `plot`, and `vbt` values symbols only where
-    they were held.
+    The folder keeps no bars and no signals: the benchmark is missing in `plot`, and `vbt` knows marks only where
+    something was held, so that its benchmark means nothing.
 
     Parameters
     ----------
@@ -345,7 +354,7 @@ class OpenedRun(RunView):
 
     def save(self, runs: str | Path = "data/runs") -> Path:
         """Refused: it lies in a results folder already."""
-        raise DataGap(f"a run that was opened is saved already, in {self.saved.folder}")
+        raise told(DataGap(f"a run that was opened is saved already, in {self.saved.folder}"))
 
     @property
     def _config_yaml(self) -> str:
@@ -361,9 +370,15 @@ class OpenedRun(RunView):
 
     @cached_property
     def _tearsheet(self) -> str:
-        return (self.saved.folder / "tearsheet.html").read_text("utf-8")
+        page = self.saved.folder / "tearsheet.html"
+        if not page.is_file():
+            raise told(
+                DataGap(f"the results folder must hold tearsheet.html, {page.parent} does not")
+            )
+        return page.read_text("utf-8")
 
-    def _missing(self, what: str) -> DataGap:
-        return DataGap(
-            f"{what} are not kept in a results folder, {self.saved.folder}: run the experiment again"
+    def _missing(self, what: str) -> QuantcoreError:
+        folder = self.saved.folder
+        return told(
+            DataGap(f"{what} are not kept in a results folder, {folder}: run the experiment again")
         )
