@@ -211,7 +211,7 @@ def _payment_records(
 
 
 def _numbered(records: Array) -> Array:
-    """Return records as vectorbt wants them: by column, then row, in the order in which they happened."""
-    ordered = records[np.lexsort((records["idx"], records["col"]))]
+    """Return records as vectorbt wants them: by column, in the order in which they happened, which they have."""
+    ordered = records[np.argsort(records["col"], kind="stable")]
     ordered["id"] = np.arange(len(ordered))
     return ordered

@@ -275,6 +275,15 @@ def test_what_a_results_folder_keeps_gives_the_same_equity(cross: Run) -> None:
     assert_same_equity(cross, vectorbt_portfolio(cross, held_marks(cross)))
 
 
+def test_a_symbol_that_no_row_found_held_is_known_by_its_last_fill(cross: Run) -> None:
+    held = cross.tables["positions"]
+    unseen = {**cross.tables, "positions": held[held["symbol"] != "AAAUSDT"]}
+    marks = held_marks(Run(**{**vars(cross), "tables": unseen}))["AAAUSDT"]
+    fills = cross.tables["fills"]
+    assert marks.iloc[:-1].isna().all()
+    assert marks.iloc[-1] == fills.loc[fills["symbol"] == "AAAUSDT", "price"].iloc[-1]
+
+
 def test_a_run_in_which_nothing_happened_keeps_its_capital(cross: Run) -> None:
     empty = {n: t.iloc[:0] for n, t in cross.tables.items() if n not in ("equity", "targets")}
     idle = Run(**{**vars(cross), "tables": {**cross.tables, **empty}})
