@@ -50,18 +50,22 @@ def run(market: Path) -> Any:
     return qc.backtest("quickstart", settings(market))
 
 
+def write_klines(root: Path, symbol: str, skipped: int) -> None:
+    """Six days of hourly bars of a symbol, less those that are skipped, in the form of real data."""
+    times = pd.date_range("2024-01-01", periods=144, freq="h", tz="UTC")[skipped:]
+    price = np.linspace(10.0, 20.0, 144)[skipped:]
+    columns = dict.fromkeys(("open", "high", "low", "close", "volume"), price)
+    table = pa.table({"open_time": pa.array(times.as_unit("us")), **columns})
+    (root / "klines_1h").mkdir(exist_ok=True)
+    pq.write_table(table, root / "klines_1h" / f"{symbol}.parquet")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of real data's form: six days of hourly bars of two symbols, B with a day less."""
+    """A folder of two symbols, B with a day less."""
     root = tmp_path_factory.mktemp("folder")
-    (root / "klines_1h").mkdir()
-    times = pd.date_range("2024-01-01", periods=144, freq="h", tz="UTC")
-    for symbol, skipped in (("AUSDT", 0), ("BUSDT", 24)):
-        price = np.linspace(10.0, 20.0, 144)[skipped:]
-        columns = dict.fromkeys(("open", "high", "low", "close"), price)
-        opened = pa.array(times[skipped:].as_unit("us"))
-        table = pa.table({"open_time": opened, **columns, "volume": price})
-        pq.write_table(table, root / "klines_1h" / f"{symbol}.parquet")
+    write_klines(root, "AUSDT", 0)
+    write_klines(root, "BUSDT", 24)
     return root
 
 
@@ -180,6 +184,7 @@ def test_a_setting_that_cannot_be_is_refused_in_one_line(
     with pytest.raises(ConfigError, match=message) as refused:
         qc.backtest(experiment, overrides)
     assert "\n" not in str(refused.value)
+    assert refused.value.__cause__ is None
     assert refused.value.__suppress_context__
 
 
@@ -263,6 +268,17 @@ def test_bars_that_a_folder_does_not_hold_are_refused(
     with pytest.raises(QuantcoreError, match=message) as refused:
         qc.load(folder, **given)
     assert "\n" not in str(refused.value)
+
+
+def test_all_symbols_of_a_folder_are_loaded_however_many(tmp_path: Path) -> None:
+    for k in range(27):
+        write_klines(tmp_path, f"S{k:02}USDT", 140)
+    assert qc.load(tmp_path).n_symbols == 27
+
+
+def test_an_interval_that_is_no_text_is_refused_of_a_synthetic_market_too() -> None:
+    with pytest.raises(ConfigError, match="interval must be text, was 1"):
+        qc.load("synthetic", interval=1)  # type: ignore[arg-type]  # the point
 
 
 def test_a_store_that_does_not_exist_is_refused(at_home: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_write_that_fails_leaves_the_older_page(
     def full(self: Path, *_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(ConfigError, match=r"path must be writable, was .*: No space left"):
         view.tearsheet(path)
     assert path.read_text() == "older"
