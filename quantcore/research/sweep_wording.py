@@ -166,6 +166,8 @@ def _luck(found: Findings, facts: SweepFacts, peak: Peak) -> tuple[list[str], li
         )
         if surely < SURE:
             doubts.append("it may be the luck of the best of many trials")
+    elif math.isnan(found.luck):
+        doubts.append("nothing says how much of it is luck")
     elif peak.value <= found.luck:
         doubts.append("it is no more than the luck of the best of many trials")
     chance = facts.overfitting_probability

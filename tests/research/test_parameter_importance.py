@@ -18,7 +18,7 @@ def grid(**levels: list[object]) -> pd.DataFrame:
 
 
 def measured(table: pd.DataFrame, values: FloatArray) -> Importance:
-    found = importance(axes_of(table, list(table)), values, seed=1)
+    found = importance(axes_of(table, [*map(str, table)]), values, seed=1)
     assert found is not None
     return found
 
@@ -75,13 +75,18 @@ def test_importance_agrees_with_optunas_fanova() -> None:
         {"a": rng.random(200), "b": rng.random(200), "c": rng.choice(["x", "y"], 200)}
     )
     values = np.sin(5.0 * table.a) + 0.5 * table.b + 0.4 * (table.c == "x")
-    space = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in "ab"}
-    domains = space | {"c": optuna.distributions.CategoricalDistribution(("x", "y"))}
+    domains: dict[str, optuna.distributions.BaseDistribution] = {
+        "a": optuna.distributions.FloatDistribution(0.0, 1.0),
+        "b": optuna.distributions.FloatDistribution(0.0, 1.0),
+        "c": optuna.distributions.CategoricalDistribution(("x", "y")),
+    }
     study = optuna.create_study()
     study.add_trials(
         [
-            optuna.trial.create_trial(params=row, distributions=domains, value=value)
-            for row, value in zip(table.to_dict("records"), values.tolist(), strict=True)
+            optuna.trial.create_trial(
+                params={"a": a, "b": b, "c": c}, distributions=domains, value=value
+            )
+            for a, b, c, value in zip(table.a, table.b, table.c, values.tolist(), strict=True)
         ]
     )
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=3)
