@@ -85,15 +85,16 @@ def distribution_figure(values: FloatArray, *, best: float, luck: float) -> plot
     layout = plots.blank(300, "Sets")
     layout["margin"]["t"] = 44
     layout["xaxis"]["title"]["text"] = "Sharpe ratio, annual"
-    layout["xaxis"]["range"] = [float(edges[0]) - width, float(edges[-1]) + width]
-    span = float(edges[-1] - edges[0])
+    first = min(float(edges[0]), luck) if math.isfinite(luck) else float(edges[0])
+    layout["xaxis"]["range"] = [first - width, float(edges[-1]) + width]
+    span = float(edges[-1]) - first
     marks = [("luck alone", luck, "@loss", 1.13), ("best", best, "@ink", 1.03)]
     if best - middle > 0.35 * span:
         marks.append(("median", float(middle), "@muted", 1.03))
     marks = [mark for mark in marks if math.isfinite(mark[1])]
     layout["shapes"] = [_upright(x, colour) for _, x, colour, _ in marks]
     layout["annotations"] = [
-        _above(f"{name} {x:.2f}", x, colour, height, right=x - edges[0] > 0.4 * span)
+        _above(f"{name} {x:.2f}", x, colour, height, right=x - first > 0.4 * span)
         for name, x, colour, height in marks
     ]
     return {"data": [bars], "layout": layout}
@@ -223,7 +224,8 @@ def heat_figure(
     if peak.centre != peak.best:
         marks.append((CENTRE, peak.centre, "@amber"))
     layout["shapes"] = [
-        _frame(int(across.codes[row]), int(down.codes[row]), colour) for _, row, colour in marks
+        _frame(int(across.codes[row]), int(down.codes[row]), colour, inset=0.06 * k)
+        for k, (_, row, colour) in enumerate(marks)
     ]
     shown = [_legend_frame(name, columns[0], rows[0], colour) for name, _, colour in marks]
     return {"data": [heat, *shown], "layout": layout}
@@ -383,13 +385,13 @@ def _categories(labels: Sequence[str], *, room: int) -> plots.Spec:
     }
 
 
-def _frame(column: int, row: int, colour: str) -> plots.Spec:
+def _frame(column: int, row: int, colour: str, *, inset: float) -> plots.Spec:
     return {
         "type": "rect",
-        "x0": column - 0.47,
-        "x1": column + 0.47,
-        "y0": row - 0.46,
-        "y1": row + 0.46,
+        "x0": column - 0.47 + inset,
+        "x1": column + 0.47 - inset,
+        "y0": row - 0.46 + inset,
+        "y1": row + 0.46 - inset,
         "line": {"color": colour, "width": 2.8},
     }
 

@@ -147,7 +147,7 @@ def refusals(table: pd.DataFrame) -> Mapping[str, int]:
     if "refused" not in table:
         return {}
     said = table["refused"].fillna("").astype(str)
-    rules = said[said != ""].str.replace(r", was .*$", "", regex=True)
+    rules = said[said != ""].str.replace(r", was .*$| = -?[\d.][\d.e+-]*", "", regex=True)
     return {str(rule): int(count) for rule, count in rules.value_counts().items()}
 
 

@@ -40,7 +40,7 @@ def surface() -> pd.DataFrame:
     table["turnover_annual"] = 30.0
     bad = table["strategy.slow"] <= table["strategy.fast"]
     table.loc[bad, ["sharpe", "total_return", "max_drawdown", "turnover_annual"]] = np.nan
-    said = [f"strategy: slow must be > fast, was {row}" for row in range(len(table))]
+    said = [f"strategy: slow must be > fast = {row}.5, was {row}" for row in range(len(table))]
     table["refused"] = np.where(bad, said, "")
     return table
 
