@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,14 +12,11 @@ import pandas as pd
 from quantcore import plots
 from quantcore.research.sweep_axes import Axis
 from quantcore.research.sweep_findings import Peak
-from quantcore.types import FloatArray, IntArray
+from quantcore.types import FloatArray
 
 CELLS_WITH_NUMBERS = 150
 """Most cells of a heat map that hold their number."""
 COLUMNS_WITH_NUMBERS = 10
-LINES_MAX = 800
-"""Most sets drawn as lines of the parallel coordinates."""
-TICKS_MAX = 8
 HALF = 400
 """Pixels of a figure of which two stand side by side, about."""
 BEST, CENTRE = "Best set", "Plateau\u2019s centre"
@@ -76,7 +72,7 @@ def distribution_figure(values: FloatArray, *, best: float, luck: float) -> plot
     middles = (edges[:-1] + edges[1:]) / 2.0
     bars = {
         "type": "bar",
-        "x": _rounded(middles),
+        "x": rounded(middles),
         "y": counts.tolist(),
         "width": 0.94 * width,
         "marker": {"color": ["@second" if x < luck else "@accent" for x in middles.tolist()]},
@@ -116,7 +112,7 @@ def importance_figure(names: Sequence[str], main: FloatArray, pairs: FloatArray)
             "orientation": "h",
             "name": name,
             "y": list(names)[::-1],
-            "x": _rounded(100.0 * shares[::-1]),
+            "x": rounded(100.0 * shares[::-1]),
             "marker": {"color": colour},
             "hovertemplate": f"%{{y}}: %{{x:.1f}} %<extra>{name}</extra>",
         }
@@ -152,15 +148,13 @@ def effect_figure(axis: Axis, curve: FloatArray, values: FloatArray) -> plots.Sp
     band = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": labels}
     shape = {"line": {"color": "rgba(0,0,0,0)", "width": 0}, "showlegend": False}
     data: list[plots.Spec] = [
-        band | shape | {"y": _rounded(bounds[:, 0])},
-        band
-        | shape
-        | {"y": _rounded(bounds[:, 1]), "fill": "tonexty", "fillcolor": "@accent-soft"},
+        band | shape | {"y": rounded(bounds[:, 0])},
+        band | shape | {"y": rounded(bounds[:, 1]), "fill": "tonexty", "fillcolor": "@accent-soft"},
         {
             "type": "scatter",
             "mode": "lines+markers" if axis.is_numeric else "markers",
             "x": labels,
-            "y": _rounded(curve),
+            "y": rounded(curve),
             "line": {"color": "@accent", "width": 1.8},
             "marker": {"color": "@accent", "size": 6},
             "hovertemplate": "%{x}: %{y:.2f}<extra></extra>",
@@ -202,14 +196,14 @@ def heat_figure(
         "type": "heatmap",
         "x": columns,
         "y": rows,
-        "z": [_rounded(row) for row in cells],
+        "z": [rounded(row) for row in cells],
         "xgap": 1,
         "ygap": 1,
         "hoverongaps": False,
         "hovertemplate": f"{names[across.path]} %{{x}}, {names[down.path]} %{{y}}: %{{z:.2f}}<extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "len": 1.0, "nticks": 5, "tickfont": {"color": "@muted"}},
         "showlegend": False,
-        **_colours(cells),
+        **colours(cells),
     }  # fmt: skip
     if numbers:
         heat |= {"texttemplate": "%{z:.2f}", "textfont": {"size": 11}, "showscale": False}
@@ -241,7 +235,7 @@ def line_figure(axis: Axis, values: FloatArray, name: str, peak: Peak) -> plots.
             "type": "scatter",
             "mode": "markers" if words else "lines+markers",
             "x": places,
-            "y": _rounded(values[order]),
+            "y": rounded(values[order]),
             "line": {"color": "@accent", "width": 1.6},
             "marker": {"color": "@accent", "size": 7},
             "name": "Sets",
@@ -271,88 +265,7 @@ def line_figure(axis: Axis, values: FloatArray, name: str, peak: Peak) -> plots.
     return {"data": data, "layout": layout}
 
 
-def drawn_rows(values: FloatArray, *, lines: int = LINES_MAX) -> IntArray:
-    """Return the rows to draw as lines: of the known ones by rank every so many, with the best and the worst."""
-    ranked = np.argsort(values, kind="stable")[: int((~np.isnan(values)).sum())]
-    if len(ranked) <= lines:
-        return ranked
-    return ranked[np.linspace(0, len(ranked) - 1, lines).round().astype(np.int64)]
-
-
-def parallel_figure(
-    axes: Sequence[Axis], names: Mapping[str, str], table: pd.DataFrame, values: FloatArray
-) -> plots.Spec:
-    """Return parallel coordinates of parameters and a few results; each line is a set, coloured by its Sharpe ratio.
-
-    Parameters
-    ----------
-    axes : sequence of Axis
-        Parameters, from the left.
-    names : mapping of str to str
-        How to name the parameters' paths.
-    table : DataFrame
-        One row per set, with the results.
-    values : float64 array, shape (n_sets,)
-        Sharpe ratios, NaN where unknown: such sets are not drawn.
-    """
-    rows = drawn_rows(values)
-    dimensions = [_dimension(axis, names[axis.path], rows) for axis in axes]
-    for column, name, scale in (
-        ("turnover_annual", "turnover \u00d7/y", 1.0),
-        ("max_drawdown", "drawdown %", 100.0),
-    ):
-        if column in table and table[column].iloc[rows].notna().all():
-            results = scale * table[column].to_numpy(np.float64)[rows]
-            dimensions.append({"label": name, "values": _rounded(results)})
-    dimensions.append({"label": "Sharpe", "values": _rounded(values[rows])})
-    coloured = _colours(values[rows], neutral="@line")
-    trace = {
-        "type": "parcoords",
-        "dimensions": dimensions,
-        "line": {
-            "color": _rounded(values[rows]),
-            "colorscale": coloured["colorscale"],
-            "cmin": coloured["zmin"],
-            "cmax": coloured["zmax"],
-        },
-        "labelfont": {"color": "@ink", "size": 12},
-        "tickfont": {"color": "@muted", "size": 11},
-        "rangefont": {"color": "@muted", "size": 1},
-        "unselected": {"line": {"color": "@line", "opacity": 0.15}},
-    }
-    layout = plots.blank(400, "")
-    layout |= {"margin": {"l": 84, "r": 44, "t": 64, "b": 24}, "paper_bgcolor": "@page"}
-    return {"data": [trace], "layout": layout}
-
-
-def _dimension(axis: Axis, name: str, rows: IntArray) -> plots.Spec:
-    last = len(axis.values) - 1
-    ticks = np.unique(np.linspace(0, last, min(last + 1, TICKS_MAX)).round().astype(np.int64))
-    texts = [_short(axis.values[t]) for t in ticks.tolist()]
-    return {
-        "label": _wrapped(name),
-        "values": axis.ranks[rows].tolist(),
-        "range": [0, last],
-        "tickvals": ticks.tolist(),
-        "ticktext": texts,
-    }
-
-
-def _wrapped(name: str, *, most: int = 14) -> str:
-    """Return a long name in two lines, broken after the underscore or dot nearest to its middle."""
-    breaks = [match.end() for match in re.finditer(r"[_.](?=.)", name)]
-    if len(name) <= most or not breaks:
-        return name
-    at = min(breaks, key=lambda end: abs(end - len(name) / 2))
-    return f"{name[:at]}<br>{name[at:]}"
-
-
-def _short(value: float | str) -> str:
-    text = value if isinstance(value, str) else f"{value:.3g}"
-    return text if len(text) <= 18 else f"{text[:17]}\u2026"
-
-
-def _colours(values: FloatArray, *, neutral: str = "@raised") -> plots.Spec:
+def colours(values: FloatArray, *, neutral: str = "@raised") -> plots.Spec:
     """Return a scale of colours for values and its bounds, within which nearly all of them are.
 
     What is neither gain nor loss, or the lowest gain or loss, has the neutral colour.
@@ -414,8 +327,8 @@ def _quartile_bars(labels: list[str], bounds: FloatArray) -> plots.Spec:
     return {
         "type": "bar",
         "x": labels,
-        "base": _rounded(bounds[:, 0]),
-        "y": _rounded(bounds[:, 1] - bounds[:, 0]),
+        "base": rounded(bounds[:, 0]),
+        "y": rounded(bounds[:, 1] - bounds[:, 0]),
         "width": 0.5,
         "marker": {"color": "@accent-soft"},
         "hoverinfo": "skip",
@@ -440,6 +353,6 @@ def _above(text: str, x: float, colour: str, height: float, *, right: bool) -> p
     }
 
 
-def _rounded(values: FloatArray) -> list[float | None]:
+def rounded(values: FloatArray) -> list[float | None]:
     """Return values with four significant digits, NaN as None."""
     return [float(f"{v:.4g}") if math.isfinite(v) else None for v in values.tolist()]

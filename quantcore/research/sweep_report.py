@@ -34,6 +34,7 @@ from quantcore.backtest.tearsheet import frame
 from quantcore.research import sweep_figures as figures
 from quantcore.research.sweep_axes import short_names
 from quantcore.research.sweep_findings import PLATEAU, Findings, Peak
+from quantcore.research.sweep_lines import LINES_MAX, parallel_figure
 from quantcore.research.sweep_wording import (
     SweepFacts,
     Verdict,
@@ -302,11 +303,11 @@ def _parallel(story: _Story) -> Part:
         return "", {}
     order = found.importance.order() if found.importance else list(range(len(found.axes)))
     axes = [found.axes[k] for k in order[:LINES_OF_PARAMETERS]]
-    spec = figures.parallel_figure(axes, story.names, story.table, found.values)
+    spec = parallel_figure(axes, story.names, story.table, found.values)
     lead = "Each line is a set, coloured by its Sharpe ratio; drag along an axis to keep only what passes there."
     lead += " Values stand evenly along an axis, whatever lies between them."
-    if known > figures.LINES_MAX:
-        lead += f" Of {known:,} sets {figures.LINES_MAX} are drawn, evenly over the ranks from the worst to the best."
+    if known > LINES_MAX:
+        lead += f" Of {known:,} sets {LINES_MAX} are drawn, evenly over the ranks from the worst to the best."
     if len(found.axes) > LINES_OF_PARAMETERS:
         lead += f" The {LINES_OF_PARAMETERS} most important parameters are shown."
     width = 110 * (len(axes) + 3)

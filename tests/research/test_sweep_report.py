@@ -14,6 +14,7 @@ import pytest
 from quantcore.research import sweep_figures as figures
 from quantcore.research.sweep_axes import axes_of
 from quantcore.research.sweep_findings import findings, neighbours, peak
+from quantcore.research.sweep_lines import LINES_MAX, drawn_rows
 from quantcore.research.sweep_report import page
 from quantcore.research.sweep_wording import SweepFacts, Verdict, refusals, value_text, verdict
 
@@ -158,7 +159,7 @@ def test_a_page_of_ten_thousand_sets_is_small() -> None:
     parameters = list(table.columns[:-1])
     html = drawn(table, parameters, facts())
     assert len(html) < 5_000_000
-    assert f"Of 10,000 sets {figures.LINES_MAX} are drawn" in html
+    assert f"Of 10,000 sets {LINES_MAX} are drawn" in html
     assert "The 8 most important parameters are shown" in html
 
 
@@ -206,7 +207,7 @@ def test_a_heat_map_frames_the_best_set_and_the_centre() -> None:
 def test_nothing_is_neutral_where_values_have_both_signs(
     values: list[float], low: float, high: float, colours: int
 ) -> None:
-    scale = figures._colours(np.array(values))
+    scale = figures.colours(np.array(values))
     assert (scale["zmin"], scale["zmax"]) == pytest.approx((low, high))
     assert len(scale["colorscale"]) == colours
 
@@ -214,7 +215,7 @@ def test_nothing_is_neutral_where_values_have_both_signs(
 def test_lines_are_a_fair_sample_of_the_ranks() -> None:
     values = np.random.default_rng(2).normal(size=5000)
     values[:1000] = np.nan
-    rows = figures.drawn_rows(values, lines=100)
+    rows = drawn_rows(values, lines=100)
     assert len(set(rows.tolist())) == 100
     assert values[rows].min() == np.nanmin(values)
     assert values[rows].max() == np.nanmax(values)
@@ -222,10 +223,7 @@ def test_lines_are_a_fair_sample_of_the_ranks() -> None:
         assert np.quantile(values[rows], share) == pytest.approx(
             np.nanquantile(values, share), abs=0.03
         )
-    assert (
-        figures.drawn_rows(values[:1010], lines=100).tolist()
-        == np.argsort(values[:1010])[:10].tolist()
-    )
+    assert drawn_rows(values[:1010], lines=100).tolist() == np.argsort(values[:1010])[:10].tolist()
 
 
 def test_a_histogram_counts_every_set_also_far_outliers() -> None:
