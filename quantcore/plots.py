@@ -625,6 +625,22 @@ def shaded(spans: Sequence[Span], colour: str) -> list[Spec]:
     ]
 
 
+def blank(height: int, unit: str, *, legend: bool = False) -> Spec:
+    """Return the layout of a figure without a time axis, for figures that other modules draw.
+
+    Parameters
+    ----------
+    height : int
+        Pixels.
+    unit : str
+        Title of the vertical axis.
+    legend : bool
+        Whether there is one, above the figure.
+    """
+    layout = _layout(height, unit, legend=legend) | {"hovermode": "closest"}
+    return layout | {"xaxis": _axis("") | {"automargin": True}}
+
+
 def _line(
     index: pd.DatetimeIndex, values: FloatArray, name: str, colour: str, *, width: float
 ) -> Spec:

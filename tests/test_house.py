@@ -54,6 +54,7 @@ EFFECTS = (
     "quantcore.data.store",
     "quantcore.data.__main__",
     "quantcore.research.trials",
+    "quantcore.research.search_storage",
     "quantcore.backtest.report",
     "quantcore.backtest.__main__",
     "live.run",
