@@ -18,6 +18,7 @@ from typing import Any, TypeVar, overload
 import hydra
 import yaml
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -115,12 +116,26 @@ def compose(
         If Hydra cannot compose it, or an experiment or override adds a key that nothing reads.
     """
     try:
-        with hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"):
+        with (
+            _outside_command(),
+            hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"),
+        ):
             cfg = hydra.compose(primary, list(overrides), return_hydra_config=True)
     except _FOREIGN as error:
         raise ConfigError(_explain(error)) from error
     check_known(cfg)
     return cfg
+
+
+@contextlib.contextmanager
+def _outside_command() -> Iterator[None]:
+    """Put away the Hydra of a running command, which would not let another configuration be composed."""
+    keeper = GlobalHydra.instance()
+    held, keeper.hydra = keeper.hydra, None
+    try:
+        yield
+    finally:
+        keeper.hydra = held
 
 
 def recompose(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
