@@ -59,7 +59,8 @@ from quantcore.kernels.ewm import (
     half_life_decay,
     span_decay,
 )
-from quantcore.types import FloatArray, Panel
+from quantcore.kernels.fields import Fields
+from quantcore.types import FloatArray, IntArray, Panel
 
 KIND = "trend"
 VERSION = 1
@@ -226,6 +227,28 @@ def scan(closes: FloatArray, settings: FloatArray, state: FloatArray) -> FloatAr
         for i in range(n_symbols):
             forecasts[t, i] = step(state, i, closes[t, i], settings)
     return forecasts
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_rows(
+    fields: Fields, settings: FloatArray, state: FloatArray, counts: IntArray, start: int, stop: int,
+    forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)``: `step` in order, on a state as one vector; for sweeps."""
+    n_symbols = forecasts.shape[1]
+    symbols = state.reshape((n_symbols, len(state) // n_symbols))
+    for t in range(start, stop):
+        for i in range(n_symbols):
+            forecasts[t - start, i] = step(symbols, i, fields.close[t, i], settings)
+    return 0
+
+
+def sweep_parts(
+    settings: TrendSettings, interval: str, n_symbols: int
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return settings, empty state and counts as the vectors that `fill_rows` takes."""
+    state = init(n_symbols, settings.speeds).reshape(-1)
+    return _parameters(settings), state, np.empty(0, dtype=np.int64)
 
 
 def forecast(

@@ -44,7 +44,7 @@ from quantcore.signal_plane import (
 )
 from quantcore.signals.plain import Progress
 from quantcore.timegrid import to_index
-from quantcore.types import FloatArray, IntArray
+from quantcore.types import Array, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +219,7 @@ def trade_in_turn(
     starts = np.searchsorted(bars.ts_us, [turn.from_us for turn in turns])
     state, events = _advance(planes, starts, bars, to_kernel(targets), decided_us)
     plane = planes[-1]
-    check_conservation(plane, state)
+    check_conservation(plane.capital, state)
     tables = run_tables(events, plane, bars, targets, regimes=regime_labels(found.regimes))
     return Run(
         bars=data.bars,
@@ -320,8 +320,10 @@ def traded_instruments(data: MarketData) -> tuple[Instrument, ...]:
     )
 
 
-def check_conservation(plane: AccountPlane, state: FoldState) -> None:
+def check_conservation(capital: float, state: Mapping[str, Array]) -> None:
     """Refuse a result whose books do not add up: the ledger's own totals must explain its equity.
+
+    `state` holds the account's ``cash`` and ``position``, as in `kernels.layout`.
 
     Raises
     ------
@@ -331,7 +333,7 @@ def check_conservation(plane: AccountPlane, state: FoldState) -> None:
     cash, position = state["cash"], state["position"]
     unrealised = float((position[:, at.QTY] * (position[:, at.MARK] - position[:, at.ENTRY])).sum())
     explained = (
-        plane.capital
+        capital
         + cash[at.NET_DEPOSITS]
         + cash[at.REALISED]
         + unrealised
@@ -340,7 +342,7 @@ def check_conservation(plane: AccountPlane, state: FoldState) -> None:
         - cash[at.LIQUIDATION_FEES]
         + cash[at.INSURANCE]
     )
-    scale = plane.capital + abs(cash[at.NET_DEPOSITS]) + abs(cash[at.REALISED]) + cash[at.FEES]
+    scale = capital + abs(cash[at.NET_DEPOSITS]) + abs(cash[at.REALISED]) + cash[at.FEES]
     if not abs(explained - cash[at.EQUITY]) <= 1e-9 * scale:
         raise QuantcoreError(
             f"equity must equal capital, flows, PnL and costs, was {cash[at.EQUITY]!r} against {explained!r}"

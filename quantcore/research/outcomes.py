@@ -13,22 +13,24 @@ import pandas as pd
 from quantcore.backtest.curves import curves
 from quantcore.backtest.metrics import compute_metrics
 from quantcore.backtest.outlook import Outlook
-from quantcore.backtest.result import METRIC_KEYS, Run
+from quantcore.backtest.result import Run
 from quantcore.timegrid import index_us
 from quantcore.types import FloatArray, IntArray
 
 REFUSED = "refused"
 """Column that says why the settings refuse a set; empty where they do not."""
 
-_LEFT_OUT = frozenset(
-    {
-        "start", "end", "bars", "symbols", "capital", "benchmark_return",  # the same for all sets
-        "sharpe_ci_low", "sharpe_ci_high", "ruin_probability", "liquidation_probability_24h",  # by resampling
-        "dsr", "trials",  # of the whole sweep, not of a set
-    }
+SET_METRICS = (
+    "sharpe", "total_return", "annual_return", "annual_volatility", "max_drawdown", "max_drawdown_days", "sortino",
+    "calmar", "psr", "min_track_record_days", "alpha", "beta", "var_95_daily", "es_95_daily", "trades", "win_rate",
+    "profit_factor", "expectancy", "turnover_annual", "fees", "funding", "slippage_cost", "mean_slippage_bps",
+    "liquidations", "liquidation_fees", "insurance", "deposits", "gross_pnl", "final_equity",
 )  # fmt: skip
-SET_METRICS = tuple(key for key in METRIC_KEYS if key not in _LEFT_OUT)
-"""Keys of `metrics.json` that each set has, with the same meaning and value; NaN where that file has null."""
+"""Keys of `metrics.json` that each set has, with the same meaning and value; NaN where that file has null.
+
+Left out is what is the same for all sets, what is resampled (a seconds' work for each), what belongs to the whole sweep
+(`dsr`, `trials`), and how single orders fared.
+"""
 
 NO_OUTLOOK = Outlook(sharpe=None, drawdown=None, tail=None, ruin=None, liquidation=None)
 
@@ -86,6 +88,40 @@ def set_metrics(run: Run) -> tuple[FloatArray, FloatArray, IntArray]:
     return metrics, daily.to_numpy(np.float64), index_us(pd.DatetimeIndex(daily.index))
 
 
+def refusal(number: int, text: str) -> Chunk:
+    """Return the chunk of a set that its settings refuse."""
+    return Chunk(
+        rows=np.array([number], dtype=np.int64),
+        metrics=np.full((1, len(SET_METRICS)), np.nan),
+        daily=np.empty((0, 1)),
+        days_us=np.empty(0, dtype=np.int64),
+        refused=(text,),
+    )
+
+
+def merge(chunks: Sequence[Chunk], rows: Sequence[int]) -> Chunk:
+    """Return several chunks as one, with its sets in the order of `rows`."""
+    days_us = max((chunk.days_us for chunk in chunks), key=len, default=np.empty(0, np.int64))
+    place = {int(number): k for k, number in enumerate(rows)}
+    metrics = np.full((len(rows), len(SET_METRICS)), np.nan)
+    daily = np.full((len(days_us), len(rows)), np.nan)
+    refused = [""] * len(rows)
+    for chunk in chunks:
+        to = [place[int(number)] for number in chunk.rows]
+        metrics[to] = chunk.metrics
+        if len(chunk.days_us):
+            daily[:, to] = chunk.daily
+        for k, text in zip(to, chunk.refused, strict=True):
+            refused[k] = text
+    return Chunk(
+        rows=np.array(rows, dtype=np.int64),
+        metrics=metrics,
+        daily=daily,
+        days_us=days_us,
+        refused=tuple(refused),
+    )
+
+
 def join(chunks: Sequence[Chunk], columns: Mapping[str, Sequence[Any]], n_sets: int) -> Outcomes:
     """Return the outcomes of all sets from those of their chunks, in the order of the sets.
 
@@ -106,17 +142,9 @@ def join(chunks: Sequence[Chunk], columns: Mapping[str, Sequence[Any]], n_sets: 
     held = np.concatenate([chunk.rows for chunk in chunks]) if chunks else np.empty(0, np.int64)
     if not np.array_equal(np.sort(held), np.arange(n_sets)):
         raise ValueError(f"chunks must hold each of {n_sets} sets once, held {len(held)}")
-    days_us = max((chunk.days_us for chunk in chunks), key=len, default=np.empty(0, np.int64))
-    metrics = np.full((n_sets, len(SET_METRICS)), np.nan)
-    daily = np.full((len(days_us), n_sets), np.nan)
-    refused = np.full(n_sets, "", dtype=object)
-    for chunk in chunks:
-        metrics[chunk.rows] = chunk.metrics
-        refused[chunk.rows] = chunk.refused
-        if len(chunk.days_us):
-            daily[:, chunk.rows] = chunk.daily
+    whole = merge(chunks, range(n_sets))
     table = pd.DataFrame({path: list(values) for path, values in columns.items()})
     for k, key in enumerate(SET_METRICS):
-        table[key] = metrics[:, k]
-    table[REFUSED] = refused
-    return Outcomes(table=table, daily=daily, days_us=days_us)
+        table[key] = whole.metrics[:, k]
+    table[REFUSED] = list(whole.refused)
+    return Outcomes(table=table, daily=whole.daily, days_us=whole.days_us)

@@ -10,7 +10,7 @@ refused for that set alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -144,15 +144,13 @@ class Study:
             )
         return self.data
 
-    def signal_key(self, values: Values) -> tuple[tuple[str, Any], ...]:
+    def signal_key(self, values: Values) -> tuple[tuple[str, str], ...]:
         """Return the part of a set on which target weights depend: equal keys share one signal plane."""
-        return tuple(
-            sorted(
-                (path, spelt(value))
-                for path, value in values.items()
-                if path.partition(".")[0] in SIGNAL_NODES
-            )
-        )
+        return _part(values, SIGNAL_NODES)
+
+    def portfolio_key(self, values: Values) -> tuple[tuple[str, str], ...]:
+        """Return the part of a set that lies between forecasts and weights."""
+        return _part(values, SIGNAL_NODES[1:])
 
     def _base(self, values: Values) -> dict[str, Any]:
         chosen = tuple(
@@ -224,6 +222,11 @@ def spelt(value: Any) -> str:
     if isinstance(value, str):
         return value if value.replace("_", "").isalnum() else "'" + value.replace("'", "\\'") + "'"
     return repr(value)
+
+
+def _part(values: Values, nodes: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    held = [(path, value) for path, value in values.items() if path.partition(".")[0] in nodes]
+    return tuple(sorted((path, spelt(value)) for path, value in held))
 
 
 def _put(node: Any, path: str, value: Any) -> None:

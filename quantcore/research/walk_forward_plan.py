@@ -239,7 +239,10 @@ def _purge(settings: WalkForwardSettings, holding: float, n_days: int) -> tuple[
     purge = min(wanted, most)
     why = f"Purged before each test: {_days(purge)}; a position is held for {holding:.1f} days on average"
     if purge < wanted:
-        return purge, f"{why}, but no more than a quarter of the first training span after warm-up is given up."
+        return (
+            purge,
+            f"{why}, but no more than a quarter of the first training span after warm-up is given up.",
+        )
     return purge, f"{why} (target weights before the first test)."
 
 
