@@ -88,8 +88,8 @@ def _folds(summary: Summary) -> Table:
     found = _table("What was chosen, and what came of it (annual Sharpe ratios)")
     found.add_column("Test", no_wrap=True)
     for name in ("Training", "Deflated", "Test", "All sets"):
-        found.add_column(name, justify="right", no_wrap=True)
-    found.add_column(chosen_heading(summary), no_wrap=True)
+        found.add_column(name, justify="right", no_wrap=True, min_width=6)
+    found.add_column(chosen_heading(summary), overflow="fold")
     for fold in summary["folds"]:
         found.add_row(
             f"from {fold['test_start']}",

@@ -271,7 +271,7 @@ def _stability(found: Stability) -> dict[str, Any]:
 
 def _set_table(walked: WalkedForward) -> pd.DataFrame:
     """Return every set: its parameters, what it came to, and how often it was chosen."""
-    table = walked.sets.to_table().to_pandas()
+    table: pd.DataFrame = walked.sets.to_table().to_pandas()
     measured = walked.outcomes.table[
         [c for c in walked.outcomes.table if c not in walked.sets.paths]
     ]

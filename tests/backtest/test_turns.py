@@ -43,8 +43,14 @@ def decided() -> Decided:
 
 
 def turn(decided: Decided, row: int, **changes: Any) -> Turn:
-    usual = {"account": ACCOUNT, "execution": EXECUTION, "exits": NO_EXITS, "risk": None}
-    return Turn(from_us=int(decided.found.bars.ts_us[row]), **(usual | changes))
+    usual = Turn(
+        from_us=int(decided.found.bars.ts_us[row]),
+        account=ACCOUNT,
+        execution=EXECUTION,
+        exits=NO_EXITS,
+        risk=None,
+    )
+    return replace(usual, **changes)
 
 
 @pytest.mark.parametrize("risk", [None, GUARD], ids=["free", "guarded"])

@@ -50,7 +50,7 @@ def on_edge() -> tuple[Evidence, ...]:
 def test_on_noise_the_probability_of_overfitting_is_a_half() -> None:
     found = [backtest_overfitting(noise(seed), n_blocks=10).pbo for seed in range(200)]
     # Of one record it spreads by 0.25 around a half.
-    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / math.sqrt(200))
+    assert abs(np.mean(found) - 0.5) < 4 * np.std(found) / math.sqrt(200)
     assert np.std(found) < 0.3
     assert np.mean([e.overfitting.pbo for e in on_noise()]) == pytest.approx(0.5, abs=0.1)
 

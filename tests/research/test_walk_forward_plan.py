@@ -56,7 +56,7 @@ def test_purge_is_the_holding_period_and_embargo_the_memory_as_far_as_a_group_sp
     # The other side every 12 rows of 8 hours: held for four days.
     weights = np.where(rows // 12 % 2 == 0, 0.2, -0.2)[:, np.newaxis]
     plan = make_plan(settings(groups=5), wanting(weights))
-    assert plan.holding == pytest.approx(4.0)
+    assert plan.holding == pytest.approx(4.0, abs=0.02)  # the border cuts the last position short
     assert plan.purge == 4
     assert [f.test_start - f.train_stop for f in plan.folds] == [4] * 6
     assert plan.memory == 14  # 42 bars of 8 hours
