@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -21,6 +21,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -115,6 +116,8 @@ def compose(
     ConfigError
         If Hydra cannot compose it, or an experiment or override adds a key that nothing reads.
     """
+    running = get_gh_backup()  # inside a command Hydra is at work already
+    GlobalHydra.instance().clear()
     try:
         with (
             _outside_command(),
@@ -123,6 +126,8 @@ def compose(
             cfg = hydra.compose(primary, list(overrides), return_hydra_config=True)
     except _FOREIGN as error:
         raise ConfigError(_explain(error)) from error
+    finally:
+        restore_gh_from_backup(running)
     check_known(cfg)
     return cfg
 
@@ -164,6 +169,24 @@ def recompose(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
         [*(str(text) for text in node.overrides.task), *changes, *(search if added else [])],
         folder=Path(own),
     )
+
+
+def group_options(cfg: DictConfig, groups: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of the options of some config groups, from every folder that a configuration was composed of.
+
+    Raises
+    ------
+    ConfigError
+        If `cfg` comes neither from a command nor from `compose`.
+    """
+    node = _hydra_node(cfg)
+    if node is None:
+        raise ConfigError("cfg must come from a command or from compose, did not")
+    folders = [Path(s.path) for s in node.runtime.config_sources if s.schema == "file"]
+    return {
+        group: sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+        for group in groups
+    }
 
 
 def check_known(cfg: DictConfig) -> None:

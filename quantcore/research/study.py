@@ -19,18 +19,20 @@ from quantcore.account_plane import AccountSettings
 from quantcore.backtest.engine import Decided, decide
 from quantcore.backtest.experiment import run_configured
 from quantcore.backtest.result import Run
-from quantcore.config import build, plain_settings, recompose
+from quantcore.config import build, group_options, plain_settings, recompose
 from quantcore.data.sources import DataSource, MarketData
 from quantcore.data.universe import UniverseSettings
 from quantcore.errors import ConfigError
 from quantcore.execution.settings import ExecutionSettings
 from quantcore.regime.detector import RegimeSettings
+from quantcore.research.sets import override_text
 from quantcore.risk.limits import RiskSettings
 from quantcore.settings import build_settings
 from quantcore.signal_plane import SignalSettings
 from quantcore.signals.generator import PortfolioSettings
 from quantcore.signals.plain import Progress
 from quantcore.signals.strategy_matrix import MatrixSettings
+from quantcore.timegrid import DAY_US
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -86,6 +88,24 @@ class Study:
         """The parts of the settings whose options can be chosen as a whole, such as ``portfolio=risk_parity``."""
         return frozenset(NODES)
 
+    @cached_property
+    def options(self) -> Mapping[str, Sequence[str]]:
+        """The options of each of these parts."""
+        return group_options(self.cfg, NODES)
+
+    @property
+    def n_days(self) -> int:
+        """About how many daily returns a set has."""
+        start_us = self.data.start_us or int(self.data.bars.ts_us[0])
+        return int((int(self.data.bars.ts_us[-1]) - start_us) // DAY_US) + 2
+
+    def configs(self, chosen: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+        """Return the plain settings as they are, and with each of some options alone."""
+        found = [self._base({})]
+        for group, options in chosen.items():
+            found += [self._base({group: option}) for option in options]
+        return found
+
     def prepare(self, sets: Iterable[Values]) -> None:
         """Compose every combination of options that some sets choose, here and not in the processes that run them.
 
@@ -122,7 +142,9 @@ class Study:
 
     def configured(self, values: Values) -> DictConfig:
         """Return the whole configuration with a set, as the command line would give it."""
-        return recompose(self.cfg, [f"{path}={spelt(value)}" for path, value in values.items()])
+        return recompose(
+            self.cfg, [f"{path}={override_text(value)}" for path, value in values.items()]
+        )
 
     def run(self, values: Values) -> Run:
         """Return the whole backtest of a set, as its command would run it."""
@@ -163,7 +185,7 @@ class Study:
 
     def _node(self, base: dict[str, Any], values: Values, name: str, changes: Values) -> Any:
         own = {p: v for p, v in changes.items() if p.partition(".")[0] == name}
-        key = (name, id(base), tuple((p, spelt(v)) for p, v in own.items()))
+        key = (name, id(base), tuple((p, override_text(v)) for p, v in own.items()))
         if key not in self._nodes:
             if len(self._nodes) > _KEPT:
                 self._nodes.clear()
@@ -205,28 +227,9 @@ def study_of(cfg: DictConfig) -> Study:
     return Study(cfg=cfg, data=source.load(reviewed=reviewed))
 
 
-def spelt(value: Any) -> str:
-    """Return a plain value as an override spells it, so that Hydra's parser gives the same value back.
-
-    Examples
-    --------
-    >>> spelt(None), spelt(True), spelt([5, 10]), spelt(0.1)
-    ('null', 'true', '[5,10]', '0.1')
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(spelt(item) for item in value)}]"
-    if isinstance(value, str):
-        return value if value.replace("_", "").isalnum() else "'" + value.replace("'", "\\'") + "'"
-    return repr(value)
-
-
 def _part(values: Values, nodes: Sequence[str]) -> tuple[tuple[str, str], ...]:
     held = [(path, value) for path, value in values.items() if path.partition(".")[0] in nodes]
-    return tuple(sorted((path, spelt(value)) for path, value in held))
+    return tuple(sorted((path, override_text(value)) for path, value in held))
 
 
 def _put(node: Any, path: str, value: Any) -> None:
