@@ -119,10 +119,7 @@ def compose(
     running = get_gh_backup()  # inside a command Hydra is at work already
     GlobalHydra.instance().clear()
     try:
-        with (
-            _outside_command(),
-            hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"),
-        ):
+        with hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"):
             cfg = hydra.compose(primary, list(overrides), return_hydra_config=True)
     except _FOREIGN as error:
         raise ConfigError(_explain(error)) from error
@@ -130,17 +127,6 @@ def compose(
         restore_gh_from_backup(running)
     check_known(cfg)
     return cfg
-
-
-@contextlib.contextmanager
-def _outside_command() -> Iterator[None]:
-    """Put away the Hydra of a running command, which would not let another configuration be composed."""
-    keeper = GlobalHydra.instance()
-    held, keeper.hydra = keeper.hydra, None
-    try:
-        yield
-    finally:
-        keeper.hydra = held
 
 
 def recompose(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:

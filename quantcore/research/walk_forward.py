@@ -7,8 +7,6 @@ the end, and that account is the result: a results folder like a backtest's, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,16 +20,16 @@ from quantcore.backtest.metrics import compute_metrics
 from quantcore.backtest.outlook import outlook
 from quantcore.backtest.result import Run
 from quantcore.errors import ConfigError, QuantcoreError
-from quantcore.research.evaluate import evaluate_all
 from quantcore.research.evidence import Evidence, examine
-from quantcore.research.executors import Executor, LocalExecutor, cores
+from quantcore.research.executors import Executor, executor_of
 from quantcore.research.folds import check_training
 from quantcore.research.forward import first_traded
 from quantcore.research.outcomes import REFUSED, Outcomes
 from quantcore.research.relay import Leg, trade_legs
 from quantcore.research.sets import Sets
-from quantcore.research.space import parse_space
 from quantcore.research.study import Study, study_of
+from quantcore.research.sweep import SweepSettings, sample
+from quantcore.research.sweep import run as run_sets
 from quantcore.research.walk_forward_plan import (
     Plan,
     WalkForwardSettings,
@@ -47,9 +45,6 @@ from quantcore.research.walk_forward_result import (
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-Told = Callable[[int], None]
-"""Is told of each number of sets that have just ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +89,20 @@ def prepare(cfg: DictConfig) -> Prepared:
     from quantcore.config import build
 
     settings: WalkForwardSettings = build(cfg.walk_forward, WalkForwardSettings)
-    space = parse_space(settings.parameters)
+    study = study_of(cfg)
+    space, sets = sample(
+        SweepSettings(
+            parameters=list(settings.parameters), sampling=settings.sampling, sets=settings.sets
+        ),
+        study,
+        seed=cfg.seed,
+    )
     for path in space.paths:
         check_switchable(path)
-    sets = space.sample(settings.sampling, n=settings.sets, seed=cfg.seed)  # type: ignore[arg-type] # checked by settings
     if len(sets) < 2:
         raise ConfigError(
             f"walk_forward.parameters must give at least two sets to choose among, gave {len(sets)}"
         )
-    study = study_of(cfg)
     own = study.decided({}, progress=shown("forecasts"))
     return Prepared(
         study=study,
@@ -114,9 +114,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     )
 
 
-def walk_forward(
-    prepared: Prepared, *, executor: Executor, done: Told | None = None
-) -> WalkedForward:
+def walk_forward(prepared: Prepared, *, executor: Executor, show: bool = True) -> WalkedForward:
     """Evaluate all sets, choose, and trade what was chosen.
 
     Parameters
@@ -125,8 +123,8 @@ def walk_forward(
         What to do.
     executor : Executor
         Where the sets are evaluated.
-    done : callable or None
-        Is told of sets that have ended.
+    show : bool
+        Whether a terminal sees a progress bar.
 
     Raises
     ------
@@ -134,8 +132,7 @@ def walk_forward(
         If fewer than two sets are accepted by the settings and ever hold a position.
     """
     study, settings, sets, plan = prepared.study, prepared.settings, prepared.sets, prepared.plan
-    rows = [dict(sets.row(k)) for k in range(len(sets))]
-    outcomes = evaluate_all(study, rows, executor=executor, done=done)
+    outcomes = run_sets(study, sets, executor=executor, store=None, show=show)
     kept = _accepted(outcomes)
     if not np.array_equal(outcomes.days_us, plan.days_us):
         raise QuantcoreError(
@@ -220,13 +217,12 @@ def main(cfg: DictConfig) -> int:
 
     began = datetime.now(UTC)
     runs = writable_folder(cfg.runs, key="runs")
-    executor = LocalExecutor(workers=cores() if cfg.workers is None else cfg.workers)
+    executor = executor_of(cfg)
     wait = begin_compiling()
     prepared = prepare(cfg)
     print_plan(prepared.plan, experiment=cfg.name, sets=len(prepared.sets))
     wait()
-    with _progress(len(prepared.sets)) as done:
-        walked = walk_forward(prepared, executor=executor, done=done)
+    walked = walk_forward(prepared, executor=executor)
     ahead = outlook(walked.run, curves(walked.run))
     metrics = compute_metrics(walked.run, ahead=ahead)
     seconds = (datetime.now(UTC) - began).total_seconds()
@@ -246,19 +242,6 @@ def main(cfg: DictConfig) -> int:
 
     print_folder(publish(runs, "walk_forward", cfg.name, fill))
     return 0
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Told]:
-    """Show on a terminal how many sets are done, how fast, and how long the rest will take."""
-    import sys
-
-    from tqdm import tqdm
-
-    with tqdm(
-        total=total, desc="parameter sets", unit="set", leave=False, disable=not sys.stderr.isatty()
-    ) as bar:
-        yield lambda count: (bar.update(count), None)[1]
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from quantcore.research.cross_validation import check_groups
 from quantcore.research.evidence import Validation, check_blocks
 from quantcore.research.folds import SCHEMES, Fold, check_training, holding_days, plan_folds
 from quantcore.research.selection import Chooser
+from quantcore.research.space import Sampling
 from quantcore.signal_plane import warm_up
 from quantcore.timegrid import DAY_US, index_us, interval_us
 from quantcore.types import IntArray
 
-SAMPLINGS = ("grid", "random", "sobol")
 SPARED = 0.25
 """Largest share of a training span or a group that a gap may take where it follows from the strategy."""
 
@@ -39,8 +39,8 @@ class WalkForwardSettings:
         What is chosen among, in Hydra's sweep grammar.
     sampling : str
         ``"grid"`` tries all combinations, ``"random"`` and ``"sobol"`` as many as `sets`.
-    sets : int
-        Number of sets where they are sampled, >= 2.
+    sets : int or None
+        Number of sets where they are sampled.
     scheme : str
         ``"expanding"`` or ``"rolling"`` training spans.
     train_days, test_days : int or None
@@ -69,8 +69,8 @@ class WalkForwardSettings:
     """
 
     parameters: tuple[str, ...]
-    sampling: str
-    sets: int
+    sampling: Sampling
+    sets: int | None
     scheme: str
     train_days: int | None
     test_days: int | None
@@ -86,14 +86,12 @@ class WalkForwardSettings:
     draws: int
 
     def __post_init__(self) -> None:
-        for name, known in (("sampling", SAMPLINGS), ("scheme", SCHEMES)):
-            value = getattr(self, name)
-            if value not in known:
-                raise ConfigError(
-                    f"walk_forward.{name} must be one of {', '.join(known)}, was {value!r}"
-                )
+        if self.scheme not in SCHEMES:
+            raise ConfigError(
+                f"walk_forward.scheme must be one of {', '.join(SCHEMES)}, was {self.scheme!r}"
+            )
         for name, least in (
-            ("sets", 2), ("train_days", 1), ("test_days", 1), ("folds", 1), ("purge_days", 0),
+            ("train_days", 1), ("test_days", 1), ("folds", 1), ("purge_days", 0),
             ("embargo_days", 0), ("groups", 2), ("test_groups", 1), ("blocks", 2), ("draws", 1),
         ):  # fmt: skip
             value = getattr(self, name)

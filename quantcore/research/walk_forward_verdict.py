@@ -23,13 +23,13 @@ HOLDS, FAILS, OPEN = "holds", "does_not_hold", "undecided"
 def judge(summary: Summary) -> str:
     """Return whether the result holds out of sample.
 
-    ``"holds"``: the ratio of the joined record is above zero with probability `SURE` or more; ``"does_not_hold"``: it
-    is not above zero; ``"undecided"``: it is, but luck explains it too.
+    ``"holds"``: the ratio of the joined record is above zero with probability `SURE` or more, and so is its whole
+    interval; ``"does_not_hold"``: it is not above zero; ``"undecided"``: it is, but luck explains it too.
     """
-    found, chance = summary["sharpe_oos"], summary["psr"]
+    found, chance, low = summary["sharpe_oos"], summary["psr"], summary["sharpe_oos_low"]
     if not known(found) or not known(chance) or found <= 0.0:
         return FAILS
-    return HOLDS if chance >= SURE else OPEN
+    return HOLDS if chance >= SURE and known(low) and low > 0.0 else OPEN
 
 
 def told(summary: Summary) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command: a results folder like a backtest's with what the choice is worth beside it, and input that is refused."""
+"""The command: a results folder that also says what the choice is worth, and input that is refused."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from quantcore.backtest.metrics import compute_metrics
 from quantcore.backtest.outlook import outlook
 from quantcore.backtest.report import read_run
 from quantcore.backtest.result import METRIC_KEYS, RUN_TABLES
-from quantcore.config import compose
+from quantcore.config import compose, conf_folder, group_options, plain_settings
 from quantcore.errors import ConfigError
 from quantcore.research import walk_forward as command
 from quantcore.research.executors import LocalExecutor
 from quantcore.research.selection import annual_sharpe
+from quantcore.research.space import parse_space
+from quantcore.research.space_names import check_names
+from quantcore.research.study import NODES
+from quantcore.research.walk_forward_plan import check_switchable
 from quantcore.research.walk_forward_report import page
 from quantcore.research.walk_forward_result import WalkedForward, summary_of, tables_of
 from quantcore.research.walk_forward_verdict import judge, told
@@ -34,7 +38,10 @@ SMALL = (
     "portfolio.volatility_half_life=20", "portfolio.covariance_half_life=20", "workers=1",
     "walk_forward.folds=3", "walk_forward.groups=4", "walk_forward.blocks=6", "walk_forward.draws=50",
 )  # fmt: skip
-PARAMETERS = 'walk_forward.parameters=["strategy.fast=2,3,9,4","portfolio=inverse_volatility,risk_parity","strategy.exits.stop_loss=null,0.05"]'
+CHOICES = (
+    "strategy.fast=2,3,9,4", "portfolio=inverse_volatility,risk_parity", "strategy.exits.stop_loss=null,0.05",
+)  # fmt: skip
+PARAMETERS = f"walk_forward.parameters=[{','.join(map(repr, CHOICES))}]"
 """Sixteen sets, of which four are refused: a fast span as long as the slow one."""
 
 
@@ -158,7 +165,9 @@ def test_the_summary_says_what_the_tables_hold(place: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "verdict", "begins"),
     [
-        ({"sharpe_oos": 2.0, "psr": 0.96}, "holds", "It holds out of sample: a Sharpe ratio of 2.00"),
+        ({"sharpe_oos": 2.0, "sharpe_oos_low": 0.1, "psr": 0.96}, "holds", "It holds out of sample: a Sharpe"),
+        ({"sharpe_oos": 2.0, "sharpe_oos_low": -0.1, "psr": 0.96}, "undecided", "Out of sample it cannot be told"),
+        ({"sharpe_oos": 2.0, "sharpe_oos_low": 0.1, "psr": 0.94}, "undecided", "Out of sample it cannot be told"),
         ({"sharpe_oos": 0.5, "psr": 0.70}, "undecided", "Out of sample it cannot be told from luck"),
         ({"sharpe_oos": -0.5, "psr": 0.30}, "does_not_hold", "It does not hold out of sample"),
         ({"sharpe_oos": None, "psr": float("nan")}, "does_not_hold", "Out of sample nothing was earned or lost"),
@@ -228,9 +237,9 @@ def test_the_command_publishes_a_results_folder(
     [
         (["walk_forward.train_days=20"], "walk_forward.train_days must be at least"),
         (["data.end=2024-02-20"], "walk_forward.train_days must be at least"),
-        (["walk_forward.parameters=[strategy.fast=3]"], "must give at least two sets to choose among, gave 1"),
-        (["walk_forward.parameters=[account.capital=100,200]"], "walk_forward.parameters must be what one account can change"),
-        (["walk_forward.parameters=[strategy.fats=3,4]"], "strategy.fats"),
+        (['walk_forward.parameters=["strategy.fast=3"]'], "must give at least two sets to choose among, gave 1"),
+        (['walk_forward.parameters=["account.capital=100,200"]'], "parameters must be what one account can change"),
+        (['walk_forward.parameters=["strategy.fats=3,4"]'], "unknown parameter strategy.fats; nearest: strategy.fast"),
         (["walk_forward.choose=luckiest"], "walk_forward.choose must be one of"),
         (["walk_forward.train_days=500"], "walk_forward.train_days must leave days to test on"),
         (["strategy.slow=3000"], "bars to warm up"),
@@ -242,14 +251,14 @@ def test_bad_input_is_refused_in_one_line_before_anything_is_evaluated(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("evaluated")
 
-    monkeypatch.setattr(command, "evaluate_all", never)
+    monkeypatch.setattr(command, "run_sets", never)
     with pytest.raises(ConfigError, match=said) as caught:
         command.main(configured(place, *changes))
     assert "\n" not in str(caught.value)
 
 
 def test_sets_that_are_all_refused_say_why(place: Path) -> None:
-    cfg = configured(place, "walk_forward.parameters=[strategy.fast=9,10,11]")
+    cfg = configured(place, 'walk_forward.parameters=["strategy.fast=9,10,11"]')
     with pytest.raises(ConfigError, match=r"accept, gave 0 of 3; refused: .*fast"):
         command.walk_forward(command.prepare(cfg), executor=LocalExecutor(workers=1))
 
@@ -282,3 +291,16 @@ def test_the_command_ends_in_nought_from_outside_and_refuses_with_two(tmp_path: 
     assert "walk_forward.train_days must be at least" in lines[0]
     assert len(list((tmp_path / "data" / "runs" / "walk_forward").iterdir())) == 1
     assert not list((tmp_path / "data" / "runs" / ".partial").iterdir())
+
+
+def test_every_experiment_has_a_moderate_number_of_sets_of_settings_that_it_has() -> None:
+    files = sorted((conf_folder() / "experiment").glob("*.yaml"))
+    own = [p.stem for p in files if "\nwalk_forward:" in p.read_text("utf-8")]
+    assert len(own) > 10
+    for experiment in (*own, "stage_230"):  # which has base.yaml's, as the others
+        cfg = compose("walk_forward", [f"+experiment={experiment}"])
+        space = parse_space(cfg.walk_forward.parameters)
+        check_names(space, [plain_settings(cfg)], groups=group_options(cfg, NODES))
+        assert 6 <= space.grid_size() <= 24, experiment
+        for path in space.paths:
+            check_switchable(path)

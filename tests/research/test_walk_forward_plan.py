@@ -111,7 +111,6 @@ def test_data_too_short_for_warm_up_and_spans_is_refused_in_one_line() -> None:
         ({"train_days": 0}, "walk_forward.train_days must be >= 1, was 0"),
         ({"folds": 0}, "walk_forward.folds must be >= 1, was 0"),
         ({"purge_days": -1}, "walk_forward.purge_days must be >= 0, was -1"),
-        ({"sampling": "guess"}, "walk_forward.sampling must be one of grid, random, sobol"),
         ({"scheme": "sliding"}, "walk_forward.scheme must be one of expanding, rolling"),
         ({"choose": "luckiest"}, "walk_forward.choose must be one of"),
         ({"confidence": 1.0}, "walk_forward.confidence must be in"),
