@@ -17,6 +17,9 @@ PBO_LOW, PBO_HIGH = 0.2, 0.4
 ALIKE = 2.0
 """Independent sets below which all are nearly one and the same."""
 
+APART = 0.25
+"""Difference of two ratios of the same record that is worth a sentence."""
+
 HOLDS, FAILS, OPEN = "holds", "does_not_hold", "undecided"
 
 
@@ -87,7 +90,18 @@ def _cost(s: Summary) -> str:
     return (
         f"The chosen sets promised a Sharpe ratio of {ratio(promised)} in training and brought {ratio(came)} in their "
         f"tests; the mean of all sets brought {ratio(drawn)} there, the best in training {_naive(s)}, and the "
-        f"experiment's own settings {ratio(s['sharpe_experiment'])}."
+        f"experiment's own settings {ratio(s['sharpe_experiment'])}.{_joining(s)}"
+    )
+
+
+def _joining(s: Summary) -> str:
+    """Return what joining the tests in one account changed, where it changed much."""
+    account, stitched = s["sharpe_oos"], s["sharpe_chosen"]
+    if not (known(account) and known(stitched)) or abs(account - stitched) < APART:
+        return ""
+    return (
+        f" Joined in one account they made {ratio(account)}: positions that stand at a border, whole lots and smallest "
+        "orders count, the more so the smaller the account."
     )
 
 

@@ -45,15 +45,16 @@ PARAMETERS = f"walk_forward.parameters=[{','.join(map(repr, CHOICES))}]"
 """Sixteen sets, of which four are refused: a fast span as long as the slow one."""
 
 
+COMMON = ("+experiment=quickstart", *SMALL, PARAMETERS)
+
+
 def configured(folder: Path, *changes: str) -> DictConfig:
     return compose(
         "walk_forward",
         [
-            "+experiment=quickstart",
-            *SMALL,
+            *COMMON,
             f"data.root={folder / 'synthetic'}",
             f"runs={folder / 'runs'}",
-            PARAMETERS,
             *changes,
         ],
     )
@@ -181,6 +182,12 @@ def test_the_verdict_follows_the_record(
     assert told(said)[0].startswith(begins)
 
 
+def test_a_joined_account_that_differs_from_its_sets_says_so(place: Path) -> None:
+    same = summary(place) | {"sharpe_oos": 0.7, "sharpe_chosen": 0.6}
+    assert "Joined in one account" not in told(same)[2]
+    assert "Joined in one account they made 0.08" in told(same | {"sharpe_oos": 0.08})[2]
+
+
 @pytest.mark.parametrize(
     ("pbo", "words"), [(0.1, "works"), (0.3, "helps a little"), (0.6, "is hardly better than drawing lots")]
 )  # fmt: skip
@@ -267,7 +274,7 @@ def test_sets_that_are_all_refused_say_why(place: Path) -> None:
 def test_the_command_ends_in_nought_from_outside_and_refuses_with_two(tmp_path: Path) -> None:
     def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "quantcore.research.walk_forward", "+experiment=quickstart", *SMALL, *arguments],
+            [sys.executable, "-m", "quantcore.research.walk_forward", *COMMON, *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,
