@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from quantcore.account_plane import (
     AccountSettings,
@@ -23,8 +23,7 @@ from quantcore.data.universe import UniverseSettings
 from quantcore.execution.settings import ExecutionSettings
 from quantcore.regime.detector import RegimeSettings
 from quantcore.risk.limits import RiskSettings
-from quantcore.signal_plane import SignalSettings
-from quantcore.signals.generator import PortfolioSettings
+from quantcore.signal_plane import PORTFOLIOS, SignalSettings
 from quantcore.signals.plain import Progress
 from quantcore.signals.strategy_matrix import MatrixSettings
 
@@ -77,7 +76,7 @@ def run_configured(cfg: DictConfig, data: MarketData | None = None) -> Run:
 
 def signal_settings(cfg: DictConfig) -> SignalSettings:
     """Build the settings of the signal plane."""
-    portfolio = build(cfg.portfolio, PortfolioSettings)
+    portfolio: Any = build(cfg.portfolio, cast("Any", PORTFOLIOS))
     return SignalSettings(
         strategy=build(cfg.strategy),
         portfolio=portfolio,

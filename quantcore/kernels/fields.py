@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from quantcore.types import FloatArray, IntArray
@@ -17,3 +18,28 @@ class Fields(NamedTuple):
     close: FloatArray
     volume: FloatArray
     funding_rate: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What several parameter sets of a strategy have in common, each measured once.
+
+    Parameters
+    ----------
+    vector : float64 array
+        Settings of the features, as the strategy's `fill_features` reads them.
+    state : float64 array
+        Their empty state.
+    vectors : float64 array, shape (n_sets, n)
+        Settings of each set, as its `fill_from_features` reads them, with the places of its features.
+    n_features : int
+        Rows that `fill_features` fills for each bar and symbol.
+    n_alone : int
+        Features that the sets would measure without sharing.
+    """
+
+    vector: FloatArray = field(repr=False)
+    state: FloatArray = field(repr=False)
+    vectors: FloatArray = field(repr=False)
+    n_features: int
+    n_alone: int

@@ -24,6 +24,7 @@ from quantcore.account_plane import (
     events_per_bar,
     market_arrays,
 )
+from quantcore.account_solo import Marks, solo_marks
 from quantcore.account_step import scan
 from quantcore.backtest.curves import benchmark_curve
 from quantcore.backtest.engine import check_conservation, decision_rows, traded_instruments
@@ -39,29 +40,43 @@ from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.kernels import tally as of
 from quantcore.kernels.by_address import address
-from quantcore.kernels.fields import Fields
-from quantcore.kernels.layout import Account, Journal
+from quantcore.kernels.fields import Features, Fields
+from quantcore.kernels.layout import Account, Journal, Market
 from quantcore.orders import OrderScript
 from quantcore.research.outcomes import SET_METRICS, Chunk
-from quantcore.research.set_kernel import Books, Held, Sets, Timeline, run_sets
+from quantcore.research.set_kernel import (
+    Books,
+    Common,
+    Held,
+    Kernels,
+    Room,
+    Sets,
+    Timeline,
+    run_sets,
+)
 from quantcore.research.study import Variant
 from quantcore.settlements import settlement_rows
-from quantcore.signal_plane import StrategySet, warm_up
+from quantcore.signal_plane import PORTFOLIOS, StrategySet, warm_up
 from quantcore.signals import generator
+from quantcore.signals.fixed import FixedSettings
 from quantcore.timegrid import DAY_US, DAYS_PER_YEAR, interval_us, periods_per_year
 from quantcore.types import BoolArray, FloatArray, IntArray
 
 BLOCK_BYTES = 200_000
-"""Of a block's covariances: with the block's other data they stay in the processor's second cache."""
-BLOCK_MAX = 4096
+"""Of what is shared in a block: with the block's other data it stays in the processor's second cache."""
+BLOCK_MIN, BLOCK_MAX = 16, 4096
+SHARED_MAX = 0.5
+"""Shared features, as a part of those that the sets would measure each alone, from which on sharing does not pay."""
 
 
 def qualifies(variant: Variant) -> bool:
     """Return whether the compiled pass can run a set."""
     strategy, portfolio = variant.signal.strategy, variant.signal.portfolio
-    if isinstance(strategy, StrategySet) or portfolio.shares is not None:
+    if isinstance(strategy, StrategySet) or not hasattr(_module(strategy), "fill_rows"):
         return False
-    return portfolio.kelly is None and hasattr(_module(strategy), "fill_rows")
+    if isinstance(portfolio, FixedSettings):
+        return True
+    return portfolio.shares is None and portfolio.kelly is None
 
 
 def group_key(variant: Variant, where: Stage) -> tuple[Any, ...]:
@@ -72,8 +87,7 @@ def group_key(variant: Variant, where: Stage) -> tuple[Any, ...]:
     return (
         type(signal.strategy),
         tuple(len(part) for part in parts),
-        signal.portfolio.volatility_half_life,
-        signal.portfolio.covariance_half_life,
+        _half_lives(signal.portfolio),
         signal.universe,
         account.missing_funding_rate,
         account.cash_flows,
@@ -81,6 +95,18 @@ def group_key(variant: Variant, where: Stage) -> tuple[Any, ...]:
         variant.execution.router is None,
         variant.execution.slippage is None,
     )
+
+
+def _half_lives(portfolio: PORTFOLIOS) -> tuple[float, ...]:
+    if isinstance(portfolio, FixedSettings):
+        return ()
+    return portfolio.volatility_half_life, portfolio.covariance_half_life
+
+
+def _portfolio_vector(portfolio: PORTFOLIOS, interval: str) -> FloatArray:
+    if isinstance(portfolio, FixedSettings):
+        return np.array([portfolio.weight])
+    return generator.parameters(portfolio, interval)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,22 +214,22 @@ class _Group:
         self.planes = planes
         bars, decisions = where.bars, where.decision_bars
         n_symbols = bars.n_symbols
-        strategy = variants[0].signal.strategy
-        self.module = _module(strategy)
-        parts = [
-            self.module.sweep_parts(v.signal.strategy, decisions.interval, n_symbols)
-            for v in variants
-        ]
-        self.block = min(BLOCK_MAX, max(BLOCK_BYTES // (8 * n_symbols**2), 8), decisions.n_bars)
-        portfolios = [
-            generator.parameters(v.signal.portfolio, decisions.interval) for v in variants
-        ]
+        self.module = _module(variants[0].signal.strategy)
+        settings = [v.signal.strategy for v in variants]
+        parts = [self.module.sweep_parts(s, decisions.interval, n_symbols) for s in settings]
+        self.shared = _shared(self.module, settings, n_symbols)
+        vectors = np.array([p[0] for p in parts]) if self.shared is None else self.shared.vectors
+        n_features = 0 if self.shared is None else self.shared.n_features
+        portfolio = variants[0].signal.portfolio
+        generated = 0 if isinstance(portfolio, FixedSettings) else n_symbols**2
+        self.block = _block(8 * (generated + n_features * n_symbols), decisions.n_bars)
+        portfolios = [_portfolio_vector(v.signal.portfolio, decisions.interval) for v in variants]
         rules: dict[int, int] = {}
         for plane in planes:
             rules.setdefault(id(plane), len(rules))
         distinct = {id(plane): plane for plane in planes}
         self.sets = Sets(
-            vector=np.array([p[0] for p in parts]),
+            vector=vectors,
             portfolio=np.array(portfolios),
             config=np.array([plane.config for plane in planes]),
             rules=np.array([rules[id(plane)] for plane in planes], dtype=np.int64),
@@ -220,7 +246,7 @@ class _Group:
         self.held = Held(
             state=np.array([p[1] for p in parts]),
             counts=np.array([p[2] for p in parts]),
-            smooth=np.zeros((n_sets, n_symbols, 7)),
+            portfolio=np.zeros((n_sets, n_symbols, 7)),
             tally=np.zeros((n_sets, of.N_TALLY)),
             trips=np.zeros((n_sets, n_symbols, of.N_TRIP)),
             daily=np.full((n_sets, n_days), np.nan),
@@ -250,25 +276,34 @@ class _Group:
         weights = np.empty((self.block, where.bars.n_symbols))
         read = weights.view()
         read.flags.writeable = False
+        room = Room(
+            weights,
+            read,
+            np.empty((self.block, 1)),
+            np.empty(self.block, dtype=np.int64),
+            len(journal.whole) - most,
+        )
+        common = Common(np.empty(0), np.empty(0), np.empty((0, self.block, where.bars.n_symbols)))
+        features, kernel = 0, self.module.fill_rows
+        if self.shared is not None:
+            kernel = self.module.fill_from_features
+            rows = np.empty((self.shared.n_features, self.block, where.bars.n_symbols))
+            common = Common(self.shared.vector, self.shared.state, rows)
+            features = address(
+                self.module.fill_features, fields, common.vector, common.state, 0, 0, common.rows
+            )
         rules = at.Rules(books.rate[0], books.size[0], books.bracket[0])
         strategy = address(
-            self.module.fill_rows,
-            fields,
-            sets.vector[0],
-            self.held.state[0],
-            self.held.counts[0],
-            0,
-            0,
-            weights,
-        )
+            kernel, fields, common.rows, sets.vector[0], self.held.state[0], self.held.counts[0], 0, 0, weights,
+        )  # fmt: skip
         step = address(
             scan, account, market, rules, sets.config[0], timeline.settlement, timeline.settlement_value,
             timeline.flow_row, timeline.flow_time, timeline.flow_amount, timeline.local, read, timeline.script,
             timeline.script_value, journal, 0, 0, 0,
         )  # fmt: skip
         run_sets(
-            strategy, step, fields, self._members(), market, timeline, where.first, sets, books, self.held,
-            journal, len(journal.whole) - most, weights, read,
+            Kernels(features, strategy, step), fields, self._members(), market, self._marks(market), timeline,
+            where.first, common, sets, books, self.held, journal, room,
         )  # fmt: skip
         for g, plane in enumerate(self.planes):
             check_conservation(
@@ -383,6 +418,19 @@ class _Group:
             script_value=script.number,
         )
 
+    def _marks(self, market: Market) -> Marks:
+        """Return the marks of one symbol that is decided on at every execution bar, else none."""
+        ts_us = self.where.bars.ts_us
+        if self.where.bars.n_symbols > 1 or (self.where.rows < 0).any():
+            none = np.empty(0)
+            whole = np.empty(0, dtype=np.int64)
+            return Marks(none, none, none, none, none, none, none, none, whole)
+        day = (ts_us - 1) // DAY_US
+        day_end = np.flatnonzero(np.append(day[1:] != day[:-1], True))
+        if len(ts_us) > 1 and ts_us[0] % DAY_US == 0:
+            day_end = day_end[1:]  # a row at midnight with nothing done yet is no day
+        return solo_marks(market, day_end)
+
     def _members(self) -> BoolArray:
         settings = self.variants[0].signal.universe
         bars = self.where.decision_bars
@@ -390,6 +438,20 @@ class _Group:
             return np.ones((0, bars.n_symbols), dtype=np.bool_)
         universe.check_universe(bars.n_symbols, settings)
         return universe.members(bars, settings)[0]
+
+
+def _shared(module: Any, settings: Sequence[Any], n_symbols: int) -> Features | None:
+    """Return what the sets have in common, where the strategy can share it and that is less work than without."""
+    if len(settings) < 2 or not hasattr(module, "shared_features"):
+        return None
+    shared: Features = module.shared_features(settings, n_symbols)
+    return shared if shared.n_features < SHARED_MAX * shared.n_alone else None
+
+
+def _block(row_bytes: int, n_bars: int) -> int:
+    """Return how many rows of a block keep what is shared within `BLOCK_BYTES`."""
+    most = BLOCK_BYTES // row_bytes if row_bytes else BLOCK_MAX
+    return min(max(most, BLOCK_MIN), BLOCK_MAX, n_bars)
 
 
 def _module(strategy: Any) -> Any:

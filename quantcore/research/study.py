@@ -28,8 +28,7 @@ from quantcore.regime.detector import RegimeSettings
 from quantcore.research.sets import override_text
 from quantcore.risk.limits import RiskSettings
 from quantcore.settings import build_settings
-from quantcore.signal_plane import SignalSettings
-from quantcore.signals.generator import PortfolioSettings
+from quantcore.signal_plane import PORTFOLIOS, SignalSettings
 from quantcore.signals.plain import Progress
 from quantcore.signals.strategy_matrix import MatrixSettings
 from quantcore.timegrid import DAY_US
@@ -204,7 +203,7 @@ _KEPT = 4096
 
 _KINDS: Mapping[str, Any] = {
     "strategy": Any,
-    "portfolio": PortfolioSettings,
+    "portfolio": PORTFOLIOS,
     "universe": UniverseSettings,
     "regime": RegimeSettings,
     "matrix": MatrixSettings,
