@@ -176,6 +176,7 @@ def crossed_figure(summary: Summary, paths: pd.DataFrame, splits: pd.DataFrame) 
         "zeroline": True,
         "zerolinecolor": "@muted",
     }
+    layout["yaxis"] |= {"range": [0.0, 1.18 * max(int(counts.max()), 1)]}  # room for the names
     layout["shapes"], layout["annotations"] = [], []
     marks = [
         (summary["sharpe_oos"], "joined account", "@ink"),

@@ -13,7 +13,14 @@ from quantcore.errors import ConfigError
 from quantcore.finance.performance import daily_returns
 from quantcore.research.cross_validation import check_groups
 from quantcore.research.evidence import Validation, check_blocks
-from quantcore.research.folds import SCHEMES, Fold, check_training, holding_days, plan_folds
+from quantcore.research.folds import (
+    SCHEMES,
+    TRAIN_DAYS_MIN,
+    Fold,
+    check_training,
+    holding_days,
+    plan_folds,
+)
 from quantcore.research.selection import Chooser
 from quantcore.research.space import Sampling
 from quantcore.signal_plane import warm_up
@@ -90,6 +97,23 @@ class WalkForwardSettings:
             raise ConfigError(
                 f"walk_forward.scheme must be one of {', '.join(SCHEMES)}, was {self.scheme!r}"
             )
+        if not self.parameters:
+            raise ConfigError(
+                "walk_forward.parameters must name at least one setting with its values, such as "
+                '["strategy.fast=24,48"], was []'
+            )
+        if self.sampling == "grid" and self.sets is not None:
+            raise ConfigError(
+                f"walk_forward.sets must be null on a grid, which has a number of its own, was {self.sets}"
+            )
+        if self.sampling != "grid" and (self.sets is None or self.sets < 2):
+            raise ConfigError(
+                f"walk_forward.sets must be >= 2 for {self.sampling} sampling, was {self.sets}"
+            )
+        self._check_counts()
+        self.chooser(seed=0)
+
+    def _check_counts(self) -> None:
         for name, least in (
             ("train_days", 1), ("test_days", 1), ("folds", 1), ("purge_days", 0),
             ("embargo_days", 0), ("groups", 2), ("test_groups", 1), ("blocks", 2), ("draws", 1),
@@ -97,7 +121,6 @@ class WalkForwardSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"walk_forward.{name} must be >= {least}, was {value}")
-        self.chooser(seed=0)
 
     def chooser(self, *, seed: int) -> Chooser:
         """Return how sets are chosen."""
@@ -233,7 +256,9 @@ def check_switchable(path: str) -> None:
 def _purge(settings: WalkForwardSettings, holding: float, n_days: int) -> tuple[int, str]:
     if settings.purge_days is not None:
         return settings.purge_days, f"Purged before each test: {_days(settings.purge_days)}, given."
-    wanted, most = max(math.ceil(holding), 1), max(int(SPARED * n_days), 0)
+    # Where the span is too short for a choice in any case, it is refused with the gap that it would need.
+    wanted, least = max(math.ceil(holding), 1), TRAIN_DAYS_MIN / (1.0 - SPARED)
+    most = int(SPARED * max(n_days, least))
     purge = min(wanted, most)
     why = f"Purged before each test: {_days(purge)}; a position is held for {holding:.1f} days on average"
     if purge < wanted:

@@ -102,6 +102,9 @@ def test_a_doubtful_choice_is_left_in_cash_only_when_asked() -> None:
     steps = walk(returns, FOLDS, BEST, cash_if_doubtful=True)
     assert [s.held for s in steps] == [s.choice.lower > 0.0 for s in steps]
     assert [s.held for s in steps][:2] == [False, False]
+    likely = walk(noise(4) - 0.001, FOLDS, BEST, cash_if_doubtful=True)[0]
+    assert likely.choice.sharpe > 0.0 > likely.choice.lower  # more than nothing, less than sure
+    assert not likely.held
     assert (stitched(returns, steps)[:40] == 0.0).all()
     assert all(s.held for s in walk(returns, FOLDS, BEST))
 

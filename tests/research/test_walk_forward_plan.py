@@ -108,6 +108,9 @@ def test_data_too_short_for_warm_up_and_spans_is_refused_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"parameters": ()}, "walk_forward.parameters must name at least one setting"),
+        ({"sampling": "sobol"}, "walk_forward.sets must be >= 2 for sobol sampling, was None"),
+        ({"sets": 5}, "walk_forward.sets must be null on a grid, .* was 5"),
         ({"train_days": 0}, "walk_forward.train_days must be >= 1, was 0"),
         ({"folds": 0}, "walk_forward.folds must be >= 1, was 0"),
         ({"purge_days": -1}, "walk_forward.purge_days must be >= 0, was -1"),
