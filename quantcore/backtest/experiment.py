@@ -23,7 +23,7 @@ from quantcore.data.universe import UniverseSettings
 from quantcore.execution.settings import ExecutionSettings
 from quantcore.regime.detector import RegimeSettings
 from quantcore.risk.limits import RiskSettings
-from quantcore.signal_plane import PORTFOLIOS, SignalSettings
+from quantcore.signal_plane import PORTFOLIOS, SignalSettings, StrategySet
 from quantcore.signals.plain import Progress
 from quantcore.signals.strategy_matrix import MatrixSettings
 
@@ -96,7 +96,7 @@ def manifest(cfg: DictConfig, strategy: object) -> dict[str, Any]:
 
     ``git_commit`` says little about a changed tree and nothing about a strategy outside of it, so ``source_hash`` is
     the SHA-256 of quantcore's and strategies' sources and the exchange's facts, and ``strategy_source`` that of the
-    strategy's own module (not of what it imports).
+    strategy's own module, of a set those of its members' (not of what they import).
     """
     return {
         "command": "quantcore.backtest",
@@ -105,7 +105,7 @@ def manifest(cfg: DictConfig, strategy: object) -> dict[str, Any]:
         "seed": cfg.seed,
         "git_commit": _git_commit(),
         "source_hash": _source_hash(),
-        "strategy_source": _module_hash(type(strategy).__module__),
+        "strategy_source": strategy_source(strategy),
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: version(name) for name in _PACKAGES},
     }
@@ -133,6 +133,15 @@ def _source_hash() -> str:
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def strategy_source(strategy: object) -> str | None:
+    """Return the SHA-256 of a strategy's source, or of those of the members of a set by name."""
+    if not isinstance(strategy, StrategySet):
+        return _module_hash(type(strategy).__module__)
+    members = sorted(strategy.members.items())
+    named = [f"{name} {_module_hash(type(member).__module__)}" for name, member in members]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
 def _module_hash(name: str) -> str | None:

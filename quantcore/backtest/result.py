@@ -13,6 +13,7 @@ import pyarrow as pa
 from quantcore.errors import SchemaMismatch
 from quantcore.frames import Bars
 from quantcore.kernels.layout import Rules
+from quantcore.research.trials import TrialCount
 from quantcore.signal_plane import Signals
 
 _TS = pa.timestamp("us", tz="UTC")
@@ -212,6 +213,8 @@ class Run:
         What the signal plane said at each decision, and of what that was made.
     variants : int or None
         How many variants of the strategies were looked at, as their files declare.
+    trials : TrialCount or None
+        How many trials it is the best of, from the ledger (`counting.counted`); None: only `variants` are known.
 
     Raises
     ------
@@ -232,6 +235,7 @@ class Run:
     rules: Rules | None = field(default=None, repr=False)
     signals: Signals | None = field(default=None, repr=False)
     variants: int | None = None
+    trials: TrialCount | None = None
 
     def __post_init__(self) -> None:
         if not self.capital > 0.0:

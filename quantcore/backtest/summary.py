@@ -21,7 +21,7 @@ from quantcore.backtest.markup import (
 from quantcore.backtest.metrics import span
 from quantcore.backtest.result import Run
 from quantcore.backtest.scorecard import Score, inline
-from quantcore.backtest.verdict import Findings, findings, is_limit
+from quantcore.backtest.verdict import Findings, findings, is_limit, trials_told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,6 +88,8 @@ def print_summary(run: Run, metrics: Mapping[str, Any], *, console: Console | No
         screen.print(_columns(_costs(found.metrics), title="Costs, USDT"), width=width)
     for part in _scores(found.scores):
         screen.print(part, width=width)
+    if found.traded:
+        screen.print(Text(f"trials: {trials_told(run, found.metrics)}", style="dim"), width=width)
     notes = [note for note in run.notes if not is_limit(note)]
     for note in [*notes, "The report also tells what the model leaves out in every run."]:
         screen.print(Text(f"note: {note}", style="dim"), width=width)

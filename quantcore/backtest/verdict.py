@@ -10,7 +10,7 @@ import pandas as pd
 
 from quantcore.backtest.curves import Curves
 from quantcore.backtest.markup import day, is_zero, money, percent, plural, share, whole
-from quantcore.backtest.metrics import CONFIDENCE, closing_positions
+from quantcore.backtest.metrics import CONFIDENCE, closing_positions, declared_only
 from quantcore.backtest.notes import MODEL_LIMITS
 from quantcore.backtest.result import Run
 from quantcore.backtest.scorecard import RETURNS_MIN, Score, scorecard, verdict_line
@@ -22,7 +22,7 @@ RATIO_RETURNS_MIN = 10
 _RATIOS = frozenset(
     {
         *("annual_return", "annual_volatility", "sharpe", "sharpe_ci_low", "sharpe_ci_high"),
-        *("sortino", "calmar", "alpha", "beta", "var_95_daily", "es_95_daily", "psr"),
+        *("sortino", "calmar", "alpha", "beta", "var_95_daily", "es_95_daily", "psr", "dsr"),
         "min_track_record_days",
     }
 )
@@ -106,8 +106,20 @@ def outcome(metrics: Mapping[str, Any], returns: int) -> str:
         second = f"not yet to be told from luck (the Sharpe ratio is above zero with probability {percent(psr)}{need})"
     else:
         chance = percent(psr) if psr < 0.999 else "over 99.9 %"
-        second = f"the Sharpe ratio is above zero with probability {chance}, before counting trials"
+        second = f"the Sharpe ratio is above zero with probability {chance}, {_deflated(metrics)}"
     return f"{first}; {second}."
+
+
+def trials_told(run: Run, metrics: Mapping[str, Any]) -> str:
+    """Return how many trials the run is the best of, where that was counted, and what is left of its Sharpe ratio."""
+    count = declared_only(run) if run.trials is None else run.trials
+    chance = metrics["dsr"]
+    if chance is None:
+        return count.sentence
+    return (
+        f"{count.sentence} Counting them, the Sharpe ratio is above what luck would show with probability "
+        f"{percent(chance)}."
+    )
 
 
 def refusals(run: Run) -> str:
@@ -135,6 +147,13 @@ def refusals(run: Run) -> str:
 def is_limit(note: str) -> bool:
     """Return whether a note is about the model, the same in every run, not about this run's data."""
     return note in MODEL_LIMITS or "not modelled" in note
+
+
+def _deflated(metrics: Mapping[str, Any]) -> str:
+    trials, chance = metrics["trials"], metrics["dsr"]
+    if trials is None or chance is None:
+        return "before counting trials"
+    return f"above what luck would show of {plural(trials, 'trial')} with probability {percent(chance)}"
 
 
 def _unwanted(run: Run) -> str:
