@@ -641,6 +641,16 @@ def blank(height: int, unit: str, *, legend: bool = False) -> Spec:
     return layout | {"xaxis": _axis("") | {"automargin": True}}
 
 
+def layout(height: int, unit: str, *, legend: bool) -> Spec:
+    """Return the layout that all figures share, over time unless its ``xaxis`` is replaced; `unit` is of the y axis."""
+    return _layout(height, unit, legend=legend)
+
+
+def axis(unit: str) -> Spec:
+    """Return an axis as all figures have it, with its unit."""
+    return _axis(unit)
+
+
 def _line(
     index: pd.DatetimeIndex, values: FloatArray, name: str, colour: str, *, width: float
 ) -> Spec:

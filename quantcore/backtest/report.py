@@ -119,7 +119,7 @@ def write_run(
         runs_root,
         command,
         experiment,
-        lambda folder: _fill_folder(run, folder, experiment, metrics, ahead),
+        lambda folder: fill_run(run, folder, experiment, metrics=metrics, ahead=ahead),
         now=now,
     )
 
@@ -226,13 +226,15 @@ def to_arrow(table: pd.DataFrame, name: str) -> pa.Table:
     return pa.Table.from_arrays([_column(wide, name, f) for f in schema], schema=schema)
 
 
-def _fill_folder(
+def fill_run(
     run: Run,
     folder: Path,
     experiment: str,
-    metrics: Mapping[str, Any] | None,
-    ahead: Outlook | None,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    ahead: Outlook | None = None,
 ) -> None:
+    """Write the files of a run's results into a folder, for commands that add their own; arguments as `write_run`."""
     trades = run_trades(run)
     told = outlook(run, curves(run)) if ahead is None else ahead
     values = compute_metrics(run, trades=trades, ahead=told) if metrics is None else dict(metrics)

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from quantcore.backtest.curves import Curves
-from quantcore.backtest.engine import MODEL_LIMITS
 from quantcore.backtest.markup import day, is_zero, money, percent, plural, share, whole
 from quantcore.backtest.metrics import CONFIDENCE, closing_positions, declared_only
+from quantcore.backtest.notes import MODEL_LIMITS
 from quantcore.backtest.result import Recorded, Run
 from quantcore.backtest.scorecard import RETURNS_MIN, Score, scorecard, verdict_line
 from quantcore.timegrid import to_index
