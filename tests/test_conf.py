@@ -25,9 +25,9 @@ NEEDED = {"data.root": "somewhere"}
 
 def given(cfg: DictConfig) -> DictConfig:
     for key, value in NEEDED.items():
-        if OmegaConf.is_missing(
-            OmegaConf.select(cfg, key.rpartition(".")[0]), key.rpartition(".")[2]
-        ):
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent)
+        if node is not None and OmegaConf.is_missing(node, name):
             OmegaConf.update(cfg, key, value)
     return cfg
 
