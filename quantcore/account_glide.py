@@ -19,7 +19,9 @@ from quantcore.kernels.layout import (
     CANCEL_TS,
     CAP,
     CUM,
+    CURVE_DRAWDOWN,
     CURVE_EQUITY,
+    CURVE_NAV,
     ENDED,
     ENTRY,
     ENTRY_TS,
@@ -38,6 +40,7 @@ from quantcore.kernels.layout import (
     MARGIN_TYPE,
     MARK,
     MIN_NOTIONAL,
+    N_LEAN,
     NAV_RATE,
     NEVER,
     NO_TRADE_BAND,
@@ -382,20 +385,12 @@ def _mark(
     guarded: bool, row: int, n: int,
 ) -> None:  # fmt: skip
     """Bring the account to the close of the n-th row, and write the curve of those that record it."""
-    if len(journal.curve) > 1:
+    if len(journal.curve) > N_LEAN:
         _record_all(account, rules, market, decisions, journal, scratch, row, n)
+    elif len(journal.curve) > 1:
+        _record_lean(account.cash, decisions, journal, scratch, row, n)
     else:
-        recorded, curve = journal.filled[1], journal.curve
-        if len(decisions) == 0:
-            for r in range(n):
-                curve[CURVE_EQUITY, unsigned(recorded + r)] = scratch[EQUITIES, r]
-            recorded += n
-        else:
-            for r in range(n):
-                if decisions[unsigned(row + r)] != -1:
-                    curve[CURVE_EQUITY, unsigned(recorded)] = scratch[EQUITIES, r]
-                    recorded += 1
-        journal.filled[1] = recorded
+        _record_equity(decisions, journal, scratch, row, n)
         _raise_peak(account.cash, scratch, n)
     account.cash[EQUITY] = scratch[EQUITIES, n - 1]
     if guarded:
@@ -425,6 +420,43 @@ def _record_all(
             gross, net = scratch[GROSS, r], scratch[NET, r]
             record(account, rules, journal, recorded, pnl, needed, gross, net)
             recorded += 1
+    journal.filled[1] = recorded
+
+
+@inner(forceinline=True)
+def _record_equity(
+    decisions: IntArray, journal: Journal, scratch: FloatArray, row: int, n: int
+) -> None:
+    recorded, curve = journal.filled[1], journal.curve
+    if len(decisions) == 0:
+        for r in range(n):
+            curve[CURVE_EQUITY, unsigned(recorded + r)] = scratch[EQUITIES, r]
+        recorded += n
+    else:
+        for r in range(n):
+            if decisions[unsigned(row + r)] != -1:
+                curve[CURVE_EQUITY, unsigned(recorded)] = scratch[EQUITIES, r]
+                recorded += 1
+    journal.filled[1] = recorded
+
+
+@inner()
+def _record_lean(
+    cash: FloatArray, decisions: IntArray, journal: Journal, scratch: FloatArray, row: int, n: int
+) -> None:
+    nav_rate, peak, recorded = cash[NAV_RATE], cash[PEAK_NAV], journal.filled[1]
+    curve, everywhere = journal.curve, len(decisions) == 0
+    for r in range(n):
+        equity = scratch[EQUITIES, r]
+        nav = equity * nav_rate
+        peak = max(peak, nav)
+        if everywhere or decisions[unsigned(row + r)] != -1:
+            at = unsigned(recorded)
+            curve[CURVE_EQUITY, at] = equity
+            curve[CURVE_NAV, at] = nav
+            curve[CURVE_DRAWDOWN, at] = nav / peak - 1.0
+            recorded += 1
+    cash[PEAK_NAV] = peak
     journal.filled[1] = recorded
 
 

@@ -220,7 +220,7 @@ class AccountPlane:
         flow_time = self.flow_time_us[inside]
         flow_row = np.searchsorted(bars.ts_us, flow_time, side="right")
         orders = OrderScript.empty() if script is None else script
-        most = _events_per_bar(account, paid[0][:, at.SETTLEMENT_ROW], flow_row, orders)
+        most = events_per_bar(account, paid[0][:, at.SETTLEMENT_ROW], flow_row, orders)
         journal = _new_journal(4 * most, n_decisions, full_curve)
         row = 0
         while True:
@@ -414,10 +414,11 @@ def _decision_rows(
     return np.empty(0, dtype=np.int64), n_bars
 
 
-def _events_per_bar(
+def events_per_bar(
     account: Account, settlement_row: IntArray, flow_row: IntArray, script: OrderScript
 ) -> int:
-    # More rows than any bar can fill: an order ends once, with notes; a symbol is liquidated at most twice, plans
+    """Return more rows of the journal than any bar can fill."""
+    # An order ends once, with notes; a symbol is liquidated at most twice, plans
     # one order or has a few of its router's, and guards itself with three.
     due = sum(
         int(np.bincount(rows).max()) if len(rows) else 0

@@ -314,10 +314,15 @@ def _copy_marks(account: Account, source: int, target: int) -> None:
 
 @inner()
 def _first(rows: IntArray, row: int) -> int:
-    k = 0
-    while k < len(rows) and rows[k] < row:
-        k += 1
-    return k
+    """Return the first place in ascending rows that is not before a row."""
+    low, high = ZERO, len(rows)
+    while low < high:
+        middle = (low + high) // 2
+        if rows[middle] < row:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @inner()

@@ -11,15 +11,17 @@ import sys
 import tempfile
 import traceback
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import hydra
 import yaml
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -114,13 +116,63 @@ def compose(
     ConfigError
         If Hydra cannot compose it, or an experiment or override adds a key that nothing reads.
     """
+    running = get_gh_backup()  # inside a command Hydra is at work already
+    GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"):
             cfg = hydra.compose(primary, list(overrides), return_hydra_config=True)
     except _FOREIGN as error:
         raise ConfigError(_explain(error)) from error
+    finally:
+        restore_gh_from_backup(running)
     check_known(cfg)
     return cfg
+
+
+def recompose(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
+    """Return the configuration of the same command with further overrides, stronger than those it was given.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        From `compose`, or of a running command.
+    changes : sequence of str
+        As on the command line, such as ``["portfolio=risk_parity", "strategy.fast=24"]``.
+
+    Raises
+    ------
+    ConfigError
+        As `compose`.
+    """
+    node = _hydra_node(cfg)
+    if node is None:
+        raise ConfigError("cfg must come from a command or from compose, did not")
+    added = [s.path for s in node.runtime.config_sources if s.provider == "command-line"]
+    search = [f"hydra.searchpath=[{','.join(f'file://{Path(p).resolve()}' for p in added)}]"]
+    own = next(s.path for s in node.runtime.config_sources if s.provider == "main")
+    return compose(
+        str(node.job.config_name),
+        [*(str(text) for text in node.overrides.task), *changes, *(search if added else [])],
+        folder=Path(own),
+    )
+
+
+def group_options(cfg: DictConfig, groups: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of the options of some config groups, from every folder that a configuration was composed of.
+
+    Raises
+    ------
+    ConfigError
+        If `cfg` comes neither from a command nor from `compose`.
+    """
+    node = _hydra_node(cfg)
+    if node is None:
+        raise ConfigError("cfg must come from a command or from compose, did not")
+    folders = [Path(s.path) for s in node.runtime.config_sources if s.schema == "file"]
+    return {
+        group: sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+        for group in groups
+    }
 
 
 def check_known(cfg: DictConfig) -> None:
@@ -149,6 +201,12 @@ def writable_folder(path: str, *, key: str) -> Path:
     except OSError as error:
         raise ConfigError(f"{key} must be a writable folder, was {path}") from error
     return folder
+
+
+def plain_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved settings as plain dictionaries, lists and scalars, without Hydra's own."""
+    plain: dict[str, Any] = _resolved(cfg)
+    return plain
 
 
 def resolved_yaml(cfg: DictConfig) -> str:

@@ -121,16 +121,17 @@ class _Parameters:
     required: tuple[str, ...]
     open: bool = False
 
-    @classmethod
-    def of(cls, target: Callable[..., Any]) -> _Parameters:
+    @staticmethod
+    @functools.lru_cache(maxsize=256)
+    def of(target: Callable[..., Any]) -> _Parameters:
         hints = get_type_hints(target)
         if isinstance(target, type) and is_dataclass(target):
             taken = [f for f in fields(target) if f.init]
             needed = [f.name for f in taken if f.default is f.default_factory is MISSING]
-            return cls({f.name: hints[f.name] for f in taken}, tuple(needed))
+            return _Parameters({f.name: hints[f.name] for f in taken}, tuple(needed))
         parameters = inspect.signature(target).parameters.values()
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        return cls(
+        return _Parameters(
             {p.name: hints.get(p.name, Any) for p in named},
             tuple(p.name for p in named if p.default is p.empty),
             any(p.kind is p.VAR_KEYWORD for p in parameters),

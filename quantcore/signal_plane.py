@@ -28,7 +28,8 @@ from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel, to_panel
 from quantcore.regime import detector
 from quantcore.regime.detector import RegimeSettings, regime_probabilities
-from quantcore.signals import generator, strategy_matrix
+from quantcore.signals import fixed, generator, strategy_matrix
+from quantcore.signals.fixed import FixedSettings
 from quantcore.signals.generator import PortfolioSettings
 from quantcore.signals.plain import Progress, plain_forecast
 from quantcore.signals.strategy_matrix import MatrixSettings, combine, given_matrix
@@ -37,6 +38,9 @@ from quantcore.types import Array, BoolArray, FloatArray, Panel
 
 KIND = "signal_plane"
 VERSION = 2
+
+PORTFOLIOS = PortfolioSettings | FixedSettings
+"""The settings of every way in which forecasts become weights."""
 
 _NOT_STARTED = -1
 
@@ -69,7 +73,7 @@ class SignalSettings:
     ----------
     strategy : settings dataclass of a strategy, or StrategySet
         Its module holds the strategy (see this module's docstring).
-    portfolio : PortfolioSettings
+    portfolio : PortfolioSettings or FixedSettings
         How forecasts become weights.
     universe : UniverseSettings or None
         Which symbols may be held; None: all.
@@ -85,7 +89,7 @@ class SignalSettings:
     """
 
     strategy: Any
-    portfolio: PortfolioSettings
+    portfolio: PORTFOLIOS
     universe: UniverseSettings | None = None
     regime: RegimeSettings | None = None
     matrix: MatrixSettings | None = None
@@ -320,9 +324,7 @@ def signals(
             strategies=names,
             state=held.get("matrix"),
         )
-    weights, after["portfolio"] = generator.weigh(
-        bars, combined, settings.portfolio, held.get("portfolio")
-    )
+    weights, after["portfolio"] = _weigh(bars, combined, settings, held.get("portfolio"))
     last_us = int(bars.ts_us[-1]) if bars.n_bars else last_us
     return Signals(
         bars=bars,
@@ -398,13 +400,16 @@ def refit(state: FoldState, settings: SignalSettings) -> FoldState:
         held["regime"] = detector.refit(held["regime"], settings.regime)
     if settings.matrix is not None and "matrix" in held:
         held["matrix"] = strategy_matrix.refit(held["matrix"], settings.matrix)
-    held["portfolio"] = generator.refit(held["portfolio"], settings.portfolio)
+    if isinstance(settings.portfolio, PortfolioSettings):
+        held["portfolio"] = generator.refit(held["portfolio"], settings.portfolio)
     return _PlaneState.made(opened.last_us, opened.interval, opened.symbols, held, settings)
 
 
 def warm_up(settings: SignalSettings, interval: str) -> int:
     """Return how many bars of an interval a cold start replays: the longest that a stage asks for."""
-    bars = [generator.warm_up(settings.portfolio, interval)]
+    bars = [1]
+    if isinstance(settings.portfolio, PortfolioSettings):
+        bars.append(generator.warm_up(settings.portfolio, interval))
     for strategy in settings.strategies.values():
         module = _strategy(strategy)
         compiled = hasattr(module, "warm_up")
@@ -422,6 +427,14 @@ def declared_variants(settings: SignalSettings) -> int | None:
     """Return how many variants were looked at, the sum of what the strategies' files declare; None if one does not."""
     counts = [getattr(_strategy(s), "VARIANTS", None) for s in settings.strategies.values()]
     return None if None in counts else sum(int(count) for count in counts if count is not None)
+
+
+def _weigh(
+    bars: Bars, forecasts: FloatArray, settings: SignalSettings, state: FoldState | None
+) -> tuple[FloatArray, FoldState]:
+    if isinstance(settings.portfolio, FixedSettings):
+        return fixed.weigh(bars, forecasts, settings.portfolio, state)
+    return generator.weigh(bars, forecasts, settings.portfolio, state)
 
 
 def _strategy(settings: Any) -> ModuleType:

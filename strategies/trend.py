@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,8 @@ from quantcore.kernels.ewm import (
     half_life_decay,
     span_decay,
 )
-from quantcore.types import FloatArray, Panel
+from quantcore.kernels.fields import Features, Fields
+from quantcore.types import FloatArray, IntArray, Panel
 
 KIND = "trend"
 VERSION = 1
@@ -226,6 +228,118 @@ def scan(closes: FloatArray, settings: FloatArray, state: FloatArray) -> FloatAr
         for i in range(n_symbols):
             forecasts[t, i] = step(state, i, closes[t, i], settings)
     return forecasts
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_rows(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)``: `step` in order, on a state as one vector; for sweeps."""
+    n_symbols = forecasts.shape[1]
+    symbols = state.reshape((n_symbols, len(state) // n_symbols))
+    for t in range(start, stop):
+        for i in range(n_symbols):
+            forecasts[t - start, i] = step(symbols, i, fields.close[t, i], settings)
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_features(
+    fields: Fields,
+    decays: FloatArray,
+    state: FloatArray,
+    start: int,
+    stop: int,
+    features: FloatArray,
+) -> int:
+    """Fill what sets have in common for rows ``[start, stop)``, shape ``(n_features, n_rows, n_symbols)``.
+
+    `decays` holds how many are of variances, then all decays; the features are the closes seen, the variances of price
+    changes, and the averages. The state holds closes seen, last close, then value and weight of each, by symbol.
+    """
+    n_symbols, n_variances = features.shape[2], int(decays[0])
+    held = state.reshape((n_symbols, len(state) // n_symbols))
+    for i in range(n_symbols):
+        for t in range(start, stop):
+            close, last = fields.close[t, i], held[i, 1]
+            if not np.isnan(close):
+                held[i, 0] += 1.0
+                held[i, 1] = close
+            features[0, t - start, i] = held[i, 0]
+            for k in range(n_variances):
+                value, weight = ewm_var_step(
+                    held[i, 2 + 2 * k], held[i, 3 + 2 * k], close - last, decays[1 + k]
+                )
+                held[i, 2 + 2 * k], held[i, 3 + 2 * k] = value, weight
+                features[1 + k, t - start, i] = value
+        for k in range(n_variances, len(decays) - 1):
+            value, weight, decay = held[i, 2 + 2 * k], held[i, 3 + 2 * k], decays[1 + k]
+            for t in range(start, stop):
+                value, weight = ewm_step(value, weight, fields.close[t, i], decay)
+                features[1 + k, t - start, i] = value
+            held[i, 2 + 2 * k], held[i, 3 + 2 * k] = value, weight
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_from_features(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)`` from `fill_features`, the same as `fill_rows` to the last bit.
+
+    `settings` are the closes needed and the place of the variance; then of each pair the places of the fast and of the
+    slow average, and the gain.
+    """
+    first, variance = settings[_FIRST], int(settings[1])
+    n_pairs = (len(settings) - _PAIRS) // 3
+    for t in range(stop - start):
+        for i in range(forecasts.shape[1]):
+            forecasts[t, i] = 0.0
+    for k in range(n_pairs):
+        fast, slow = int(settings[_PAIRS + 3 * k]), int(settings[_PAIRS + 3 * k + 1])
+        gain = settings[_PAIRS + 3 * k + 2]
+        for t in range(stop - start):
+            for i in range(forecasts.shape[1]):
+                forecasts[t, i] += gain * (features[fast, t, i] - features[slow, t, i])
+    for t in range(stop - start):
+        for i in range(forecasts.shape[1]):
+            has_view = not np.isnan(fields.close[start + t, i]) and features[0, t, i] >= first
+            response = _response(forecasts[t, i], features[variance, t, i])
+            forecasts[t, i] = response if has_view else np.nan
+    return 0
+
+
+def sweep_parts(
+    settings: TrendSettings, interval: str, n_symbols: int
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return settings, empty state and counts as the vectors that `fill_rows` takes."""
+    state = init(n_symbols, settings.speeds).reshape(-1)
+    return _parameters(settings), state, np.empty(0, dtype=np.int64)
+
+
+def shared_features(settings: Sequence[TrendSettings], n_symbols: int) -> Features:
+    """Return what some sets have in common: each variance and each average once."""
+    own = [_parameters(each) for each in settings]
+    variances = {decay: 1 + k for k, decay in enumerate(sorted({v[_VARIANCE_DECAY] for v in own}))}
+    spans = [v[_PAIRS:].reshape(-1, 3) for v in own]
+    decays = sorted({decay for pairs in spans for decay in pairs[:, :2].ravel()})
+    places = {decay: 1 + len(variances) + k for k, decay in enumerate(decays)}
+    vectors = np.array(own)
+    for vector, pairs in zip(vectors, spans, strict=True):
+        vector[_VARIANCE_DECAY] = variances[vector[_VARIANCE_DECAY]]
+        for k, (fast, slow, _) in enumerate(pairs):
+            vector[_PAIRS + 3 * k : _PAIRS + 3 * k + 2] = places[fast], places[slow]
+    state = np.zeros((n_symbols, 2 + 2 * (len(variances) + len(decays))))
+    state[:, 1] = np.nan
+    return Features(
+        vector=np.array([len(variances), *variances, *decays], dtype=np.float64),
+        state=state.reshape(-1),
+        vectors=vectors,
+        n_features=1 + len(variances) + len(decays),
+        n_alone=sum(2 + 2 * len(pairs) for pairs in spans),
+    )
 
 
 def forecast(

@@ -370,13 +370,12 @@ def test_configured_strategy_is_smooth_and_within_its_caps_on_real_bars(shared: 
         symbols=tuple(table.columns),
         fields={"close": table.to_numpy(dtype=np.float64)},
     )
-    chosen = SignalSettings(
-        strategy=configured("strategy/trend"), portfolio=configured("portfolio/inverse_volatility")
-    )
+    portfolio = configured("portfolio/inverse_volatility")
+    chosen = SignalSettings(strategy=configured("strategy/trend"), portfolio=portfolio)
     whole, end = target_weights(bars, chosen)
     weights = np.nan_to_num(whole.to_numpy())
-    assert np.abs(weights).max() <= chosen.portfolio.weight_max
-    assert np.abs(weights).sum(axis=1).max() <= chosen.portfolio.gross_max * (1 + 1e-12)
+    assert np.abs(weights).max() <= portfolio.weight_max
+    assert np.abs(weights).sum(axis=1).max() <= portfolio.gross_max * (1 + 1e-12)
     turnover = np.abs(np.diff(weights, axis=0)).sum() / (bars.n_bars / 8760)
     assert 10.0 < turnover < 100.0
     middle = 10_001

@@ -9,6 +9,7 @@ import pandas as pd
 
 from quantcore.backtest.result import Run
 from quantcore.finance import performance
+from quantcore.frames import Bars
 from quantcore.timegrid import DAY_US, DAYS_PER_YEAR, index_us, periods_per_year, to_index
 from quantcore.types import FloatArray, IntArray
 
@@ -84,7 +85,7 @@ def curves(run: Run) -> Curves:
     implied = performance.unit_values(equity, flow, capital=run.capital)
     nav = _numbers(table["nav"]) if "nav" in table else implied
     depth = performance.drawdowns(nav, start=1.0)
-    benchmark = _benchmark(run, ts_us)
+    benchmark = benchmark_curve(run.bars, ts_us)
     first = int(len(ts_us) > 1 and ts_us[0] % DAY_US == 0 and nav[0] == 1.0)
     return Curves(
         ts_us=ts_us,
@@ -108,12 +109,13 @@ def _flows(run: Run, ts_us: IntArray) -> FloatArray:
     return flow
 
 
-def _benchmark(run: Run, ts_us: IntArray) -> FloatArray:
-    column = next((i for i, s in enumerate(run.bars.symbols) if s.startswith("BTC")), None)
+def benchmark_curve(bars: Bars, ts_us: IntArray) -> FloatArray:
+    """Return BTC held at some stamps, 1.0 at the first with a BTC bar; NaN before it, and without BTC bars."""
+    column = next((i for i, s in enumerate(bars.symbols) if s.startswith("BTC")), None)
     if column is None:
         return np.full(len(ts_us), np.nan)
-    rows = np.searchsorted(run.bars.ts_us, ts_us, side="right") - 1
-    close = run.bars.array("close")[:, column]
+    rows = np.searchsorted(bars.ts_us, ts_us, side="right") - 1
+    close = bars.array("close")[:, column]
     held = pd.Series(np.where(rows >= 0, close[np.maximum(rows, 0)], np.nan)).ffill()
     known = held.dropna()
     return _numbers(held / known.iloc[0]) if len(known) else np.full(len(ts_us), np.nan)

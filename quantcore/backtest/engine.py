@@ -25,7 +25,6 @@ from quantcore.data.universe import survivorship_note
 from quantcore.errors import ConfigError, DataGap, QuantcoreError
 from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import exits_of
-from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel
 from quantcore.kernels import layout as at
 from quantcore.regime.detector import regime_labels
@@ -39,7 +38,7 @@ from quantcore.signal_plane import (
 )
 from quantcore.signals.plain import Progress
 from quantcore.timegrid import MINUTE_US, to_index
-from quantcore.types import IntArray, Rule
+from quantcore.types import Array, IntArray, Rule
 
 MODEL_LIMITS = (
     "Liquidation closes whole positions, largest maintenance margin first; the exchange's partial liquidation by "
@@ -159,7 +158,7 @@ def trade(
         targets=to_kernel(targets),
         decisions=decision_rows(bars.ts_us, decided_us),
     )
-    check_conservation(plane, state)
+    check_conservation(plane.capital, state)
     tables = run_tables(events, plane, bars, targets, regimes=regime_labels(found.regimes))
     return Run(
         bars=data.bars,
@@ -217,8 +216,10 @@ def traded_instruments(data: MarketData) -> tuple[Instrument, ...]:
     )
 
 
-def check_conservation(plane: AccountPlane, state: FoldState) -> None:
+def check_conservation(capital: float, state: Mapping[str, Array]) -> None:
     """Refuse a result whose books do not add up: the ledger's own totals must explain its equity.
+
+    `state` holds the account's ``cash`` and ``position``, as in `kernels.layout`.
 
     Raises
     ------
@@ -228,7 +229,7 @@ def check_conservation(plane: AccountPlane, state: FoldState) -> None:
     cash, position = state["cash"], state["position"]
     unrealised = float((position[:, at.QTY] * (position[:, at.MARK] - position[:, at.ENTRY])).sum())
     explained = (
-        plane.capital
+        capital
         + cash[at.NET_DEPOSITS]
         + cash[at.REALISED]
         + unrealised
@@ -237,7 +238,7 @@ def check_conservation(plane: AccountPlane, state: FoldState) -> None:
         - cash[at.LIQUIDATION_FEES]
         + cash[at.INSURANCE]
     )
-    scale = plane.capital + abs(cash[at.NET_DEPOSITS]) + abs(cash[at.REALISED]) + cash[at.FEES]
+    scale = capital + abs(cash[at.NET_DEPOSITS]) + abs(cash[at.REALISED]) + cash[at.FEES]
     if not abs(explained - cash[at.EQUITY]) <= 1e-9 * scale:
         raise QuantcoreError(
             f"equity must equal capital, flows, PnL and costs, was {cash[at.EQUITY]!r} against {explained!r}"

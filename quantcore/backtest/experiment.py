@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from quantcore.account_plane import (
     AccountSettings,
@@ -18,13 +18,12 @@ from quantcore.backtest.engine import run_backtest
 from quantcore.backtest.result import Run
 from quantcore.config import build, compose, config_hash, resolved_yaml
 from quantcore.data.instruments import FACTS
-from quantcore.data.sources import DataSource
+from quantcore.data.sources import DataSource, MarketData
 from quantcore.data.universe import UniverseSettings
 from quantcore.execution.settings import ExecutionSettings
 from quantcore.regime.detector import RegimeSettings
 from quantcore.risk.limits import RiskSettings
-from quantcore.signal_plane import SignalSettings
-from quantcore.signals.generator import PortfolioSettings
+from quantcore.signal_plane import PORTFOLIOS, SignalSettings
 from quantcore.signals.plain import Progress
 from quantcore.signals.strategy_matrix import MatrixSettings
 
@@ -54,8 +53,8 @@ def run_experiment(experiment: str, overrides: Sequence[str] = ()) -> Run:
     return run_configured(compose("backtest", [f"+experiment={experiment}", *overrides]))
 
 
-def run_configured(cfg: DictConfig) -> Run:
-    """Build every setting, load the data and run the backtest; raises as `run_backtest` and the sources do."""
+def run_configured(cfg: DictConfig, data: MarketData | None = None) -> Run:
+    """Build every setting, load the data unless it is given, and run the backtest; raises as `run_backtest` does."""
     account = build(cfg.account, AccountSettings)
     execution = build(cfg.execution, ExecutionSettings)
     signal = signal_settings(cfg)
@@ -63,7 +62,7 @@ def run_configured(cfg: DictConfig) -> Run:
     source: DataSource = build(cfg.data)
     wait = begin_compiling()
     return run_backtest(
-        source.load(reviewed=signal.universe is not None),
+        source.load(reviewed=signal.universe is not None) if data is None else data,
         signal=signal,
         account=account,
         execution=execution,
@@ -77,7 +76,7 @@ def run_configured(cfg: DictConfig) -> Run:
 
 def signal_settings(cfg: DictConfig) -> SignalSettings:
     """Build the settings of the signal plane."""
-    portfolio = build(cfg.portfolio, PortfolioSettings)
+    portfolio: Any = build(cfg.portfolio, cast("Any", PORTFOLIOS))
     return SignalSettings(
         strategy=build(cfg.strategy),
         portfolio=portfolio,

@@ -217,61 +217,95 @@ def span(run: Run) -> dict[str, Any]:
 
 
 def _returns(curve: Curves) -> dict[str, float]:
-    daily, q = curve.daily, curve.days_per_year
-    total = float(curve.nav[-1]) - 1.0
-    annual = performance.annual_return(total, days=curve.days)
-    deepest = float(np.nanmin(curve.drawdown)) if np.isfinite(curve.drawdown).any() else math.nan
-    alpha, beta = performance.alpha_beta(daily, curve.benchmark_daily, periods_per_year=q)
+    drawn = np.isfinite(curve.drawdown).any()
+    return return_metrics(
+        curve.daily,
+        curve.benchmark_daily,
+        total=float(curve.nav[-1]) - 1.0,
+        deepest=float(np.nanmin(curve.drawdown)) if drawn else math.nan,
+        longest_days=performance.longest_drawdown_days(curve.ts_us, curve.nav, start=1.0),
+        days=curve.days,
+        days_per_year=curve.days_per_year,
+    ) | {"benchmark_return": float(curve.benchmark[-1]) - 1.0}
+
+
+def return_metrics(
+    daily: pd.Series, benchmark_daily: pd.Series, *, total: float, deepest: float, longest_days: float,
+    days: float, days_per_year: float,
+) -> dict[str, float]:  # fmt: skip
+    """Return the metrics that follow from a curve and its daily returns.
+
+    Parameters
+    ----------
+    daily, benchmark_daily : Series, shape (n_days,)
+        Daily UTC returns, fractions.
+    total : float
+        Return of the whole span.
+    deepest, longest_days : float
+        Maximum drawdown, <= 0, and the longest time under water.
+    days : float
+        Length of the span.
+    days_per_year : float
+        Returns per year in `daily`.
+    """
+    q = days_per_year
+    annual = performance.annual_return(total, days=days)
+    alpha, beta = performance.alpha_beta(daily, benchmark_daily, periods_per_year=q)
     at_risk, shortfall = math.nan, math.nan
     if daily.notna().any():
         at_risk, shortfall = risk_metrics.historical_tail_loss(
             daily, tail_probability=TAIL_PROBABILITY
         )
+    ratio, psr, record = _sharpe(daily)
     return {
         "total_return": total,
         "annual_return": annual,
         "annual_volatility": performance.annual_volatility(daily, periods_per_year=q),
+        "sharpe": ratio * math.sqrt(q),
         "sortino": performance.sortino(daily, periods_per_year=q),
         "calmar": performance.calmar(annual, deepest),
         "max_drawdown": deepest,
-        "max_drawdown_days": performance.longest_drawdown_days(curve.ts_us, curve.nav, start=1.0),
-        "benchmark_return": float(curve.benchmark[-1]) - 1.0,
+        "max_drawdown_days": longest_days,
         "alpha": alpha,
         "beta": beta,
         "var_95_daily": at_risk,
         "es_95_daily": shortfall,
+        "psr": psr,
+        "min_track_record_days": record * DAYS_PER_YEAR / q,
     }
+
+
+def _sharpe(daily: pd.Series) -> tuple[float, float, float]:
+    """Return the Sharpe ratio per day, the probability that it is above 0, and the days it takes to believe it."""
+    ratio = performance.sharpe(daily, periods_per_year=1.0)
+    skew, kurtosis = performance.skewness(daily), performance.raw_kurtosis(daily)
+    known = int(daily.notna().sum())
+    psr = sharpe.probabilistic_sharpe(ratio, known, skew=skew, kurtosis=kurtosis, benchmark=0.0)
+    record = sharpe.min_track_record(
+        ratio, skew=skew, kurtosis=kurtosis, benchmark=0.0, confidence=CONFIDENCE
+    )
+    return ratio, psr, record
 
 
 def _belief(curve: Curves, variants: int | None) -> dict[str, float | None]:
     daily, q = curve.daily, curve.days_per_year
-    ratio = performance.sharpe(daily, periods_per_year=1.0)
     low, high = sharpe.sharpe_interval(daily, periods_per_year=q, confidence=CONFIDENCE)
-    skew, kurtosis = performance.skewness(daily), performance.raw_kurtosis(daily)
-    record = sharpe.min_track_record(
-        ratio, skew=skew, kurtosis=kurtosis, benchmark=0.0, confidence=CONFIDENCE
-    )
     deflated = None
     if variants is not None and curve.returns > 1:
         # Trials whose records are not kept are taken for skill-less and independent: variance 1 / n each.
         deflated = overfitting.deflated_sharpe(
-            ratio,
+            performance.sharpe(daily, periods_per_year=1.0),
             curve.returns,
-            skew=skew,
-            kurtosis=kurtosis,
+            skew=performance.skewness(daily),
+            kurtosis=performance.raw_kurtosis(daily),
             n_trials=variants,
             variance=1.0 / curve.returns,
         )
     return {
         "dsr": deflated,
         "trials": variants,
-        "sharpe": ratio * math.sqrt(q),
         "sharpe_ci_low": low,
         "sharpe_ci_high": high,
-        "psr": sharpe.probabilistic_sharpe(
-            ratio, curve.returns, skew=skew, kurtosis=kurtosis, benchmark=0.0
-        ),
-        "min_track_record_days": record * DAYS_PER_YEAR / q,
     }
 
 

@@ -24,6 +24,7 @@ from quantcore.kernels.layout import (
     MARGIN,
     MARGIN_TYPE,
     MARK,
+    N_LEAN,
     NAV_RATE,
     PEAK_NAV,
     QTY,
@@ -42,13 +43,15 @@ def record(
 ) -> None:  # fmt: skip
     """Fill the row of `journal.curve` whose equity is written already, from the marks and totals of its close."""
     equity = journal.curve[CURVE_EQUITY, curve]
+    nav = equity * account.cash[NAV_RATE]
+    journal.curve[CURVE_NAV, curve] = nav
+    journal.curve[CURVE_DRAWDOWN, curve] = nav / account.cash[PEAK_NAV] - 1.0
+    if len(journal.curve) == N_LEAN:
+        return
     journal.curve[CURVE_WALLET, curve] = equity - pnl
     journal.curve[CURVE_UNREALISED, curve] = pnl
     journal.curve[CURVE_GROSS, curve] = gross
     journal.curve[CURVE_NET, curve] = net
-    nav = equity * account.cash[NAV_RATE]
-    journal.curve[CURVE_NAV, curve] = nav
-    journal.curve[CURVE_DRAWDOWN, curve] = nav / account.cash[PEAK_NAV] - 1.0
     # Cross margin is one pot; an isolated position is as near to liquidation as its own margin says.
     cross, ratio = equity, 0.0
     for s in range(len(account.held)):

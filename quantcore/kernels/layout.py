@@ -77,7 +77,7 @@ class Journal(NamedTuple):
     number: FloatArray
     """Shape ``(capacity, N_NUMBER)``."""
     curve: FloatArray
-    """One column per decision, shape ``(1 or N_CURVE, capacity)``; with one row the equity alone."""
+    """One column per decision, shape ``(1, N_LEAN or N_CURVE, capacity)``; with one row the equity alone."""
 
 
 def constant(value: int) -> int:
@@ -298,13 +298,14 @@ EVENT_WHY = constant(6)
 
 # Journal.curve
 CURVE_EQUITY = 0
-CURVE_WALLET = 1
-CURVE_UNREALISED = 2
-CURVE_MARGIN_RATIO = 3
-CURVE_GROSS = 4
-CURVE_NET = 5
-CURVE_DRAWDOWN = 6
-CURVE_NAV = 7
+CURVE_NAV = 1
+CURVE_DRAWDOWN = 2
+N_LEAN = 3  # columns of a curve that knows these alone
+CURVE_WALLET = 3
+CURVE_UNREALISED = 4
+CURVE_MARGIN_RATIO = 5
+CURVE_GROSS = 6
+CURVE_NET = 7
 CURVE_LEVEL = 8
 CURVE_VAR = 9
 CURVE_LIQUIDATION = 10

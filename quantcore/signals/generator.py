@@ -60,7 +60,7 @@ VERSION = 2
 _COUNT, _CLOSE, _VARIANCE, _VARIANCE_WEIGHT, _SMOOTH, _SMOOTH_WEIGHT, _HELD = range(7)
 # Places in the parameters.
 _FIRST, _VARIANCE_DECAY, _COVARIANCE_DECAY, _TARGET, _FULL_CONVICTION = 0, 1, 2, 3, 4
-_WEIGHT_MAX, _GROSS_MAX, _SMOOTH_DECAY = 5, 6, 7
+_WEIGHT_MAX, _GROSS_MAX, SMOOTH_DECAY = 5, 6, 7
 _FORGOTTEN = 0.01
 
 
@@ -155,67 +155,113 @@ def init(n_symbols: int) -> FloatArray:
 
 
 @inner()
-def _observe(symbols: FloatArray, closes: FloatArray, decay: float) -> FloatArray:
-    """Return the row's returns since each symbol's last known close, advancing closes, counts and variances."""
-    returns = np.empty(closes.shape[0])
+def measure(
+    symbols: FloatArray, pairs: FloatArray, closes: FloatArray, settings: FloatArray, estimated: FloatArray,
+    returns: FloatArray, shares: FloatArray, covariance: FloatArray,
+) -> None:  # fmt: skip
+    """Take one row of closes: what weights need that no forecast decides, advancing the state.
+
+    Parameters
+    ----------
+    symbols, pairs, closes, settings, estimated : arrays
+        As in `step`.
+    returns : float64 array, shape (n_symbols,)
+        Set to the row's returns since each symbol's last known close.
+    shares : float64 array, shape (n_symbols,)
+        Set to the shares, which sum to 1: those estimated, else of inverse volatility. 0 for a symbol without a price
+        or known volatility, and without an estimate where others have one.
+    covariance : float64 array, shape (n_symbols, n_symbols)
+        Set to the covariance of returns; pairs never seen together move as one.
+    """
+    total = 0.0
     for i in range(closes.shape[0]):
         returns[i] = closes[i] / symbols[i, _CLOSE] - 1.0
         variance, weight = ewm_var_step(
-            symbols[i, _VARIANCE], symbols[i, _VARIANCE_WEIGHT], returns[i], decay
+            symbols[i, _VARIANCE],
+            symbols[i, _VARIANCE_WEIGHT],
+            returns[i],
+            settings[_VARIANCE_DECAY],
         )
         symbols[i, _VARIANCE], symbols[i, _VARIANCE_WEIGHT] = variance, weight
         if not np.isnan(returns[i]):
             symbols[i, _COUNT] += 1.0
+        shares[i] = 0.0
         if not np.isnan(closes[i]):
             symbols[i, _CLOSE] = closes[i]
-    return returns
-
-
-@inner()
-def _shares(
-    symbols: FloatArray, closes: FloatArray, first: float, estimated: FloatArray
-) -> FloatArray:
-    """Return the shares, which sum to 1: those estimated, else of inverse volatility.
-
-    0 for a symbol without a price or known volatility, and without an estimate where others have one.
-    """
-    shares = np.zeros(closes.shape[0])
-    total = 0.0
+            if symbols[i, _COUNT] >= settings[_FIRST] and variance > 0.0:
+                inverse = 1.0 / math.sqrt(variance)
+                shares[i] = inverse if np.isnan(estimated[i]) else estimated[i]
+        total += shares[i]
+    ewm_cov_step(pairs, returns, settings[_COVARIANCE_DECAY])
     for i in range(closes.shape[0]):
-        known = symbols[i, _COUNT] >= first and symbols[i, _VARIANCE] > 0.0
-        if known and not np.isnan(closes[i]):
-            inverse = 1.0 / np.sqrt(symbols[i, _VARIANCE])
-            shares[i] = inverse if np.isnan(estimated[i]) else estimated[i]
-            total += shares[i]
-    return shares / total if total > 0.0 else shares
+        if total > 0.0:
+            shares[i] /= total
+        for j in range(i + 1):
+            known = pairs[1, i, j] > 0.0
+            pair = pairs[0, i, j] if known else math.sqrt(pairs[0, i, i] * pairs[0, j, j])
+            covariance[i, j] = covariance[j, i] = pair
 
 
 @inner()
-def _variance(weights: FloatArray, pairs: FloatArray) -> float:
-    """Return a portfolio's variance, not below that of its positions uncorrelated; unseen pairs move as one."""
-    correlated = 0.0
-    uncorrelated = 0.0
-    for i in range(weights.shape[0]):
-        if weights[i] == 0.0:
-            continue
-        uncorrelated += weights[i] * weights[i] * pairs[0, i, i]
-        for j in range(i):
-            covariance = pairs[0, i, j]
-            if pairs[1, i, j] == 0.0:
-                covariance = np.sqrt(pairs[0, i, i] * pairs[0, j, j])
-            correlated += 2.0 * weights[i] * weights[j] * covariance
+def weigh_row(
+    weights: FloatArray, closes: FloatArray, shares: FloatArray, covariance: FloatArray, settings: FloatArray,
+    moved: FloatArray,
+) -> None:  # fmt: skip
+    """Turn one row of forecasts, in place, into weights before `scale`; NaN forecasts become 0.
+
+    Parameters
+    ----------
+    weights : float64 array, shape (n_symbols,)
+        The forecasts, NaN where there is no view; then the weights.
+    closes : float64 array, shape (n_symbols,)
+        USDT per coin.
+    shares, covariance : float64 arrays
+        From `measure` of the same row.
+    settings : float64 array, shape (8,)
+        From `parameters`.
+    moved : float64 array, shape (n_symbols,)
+        Room to work in.
+    """
+    n_symbols = closes.shape[0]
+    conviction = 0.0
+    for i in range(n_symbols):
+        weights[i] = 0.0 if np.isnan(weights[i]) else shares[i] * weights[i]
+        conviction += abs(weights[i])
+    variance = _variance(weights, covariance, moved)
+    scale = 0.0
+    if variance > 0.0:
+        strength = min(1.0, conviction / settings[_FULL_CONVICTION])
+        scale = strength * settings[_TARGET] / math.sqrt(variance)
+    gross, most = 0.0, settings[_WEIGHT_MAX]
+    for i in range(n_symbols):
+        weights[i] = min(max(weights[i] * scale, -most), most)
+        gross += abs(weights[i])
+    if gross > settings[_GROSS_MAX]:
+        for i in range(n_symbols):
+            weights[i] *= settings[_GROSS_MAX] / gross
+
+
+@inner()
+def _variance(weights: FloatArray, covariance: FloatArray, moved: FloatArray) -> float:
+    """Return a portfolio's variance, not below that of its positions uncorrelated."""
+    n_symbols = len(weights)
+    correlated = uncorrelated = 0.0
+    for i in range(n_symbols):
+        moved[i] = 0.0
+    for j in range(n_symbols):
+        weight = weights[j]
+        if weight != 0.0:
+            uncorrelated += weight * weight * covariance[j, j]
+            # Along the rows, in whole vectors; the diagonal is taken out again below.
+            for i in range(n_symbols):
+                moved[i] += weight * covariance[j, i]
+    for i in range(n_symbols):
+        correlated += weights[i] * (moved[i] - weights[i] * covariance[i, i])
     return uncorrelated + max(correlated, 0.0)
 
 
 @inner()
-def _cap(weights: FloatArray, weight_max: float, gross_max: float) -> FloatArray:
-    capped = np.minimum(np.maximum(weights, -weight_max), weight_max)
-    gross = np.abs(capped).sum()
-    return capped * (gross_max / gross) if gross > gross_max else capped
-
-
-@inner()
-def _smooth(symbols: FloatArray, i: int, forecast: float, decay: float) -> float:
+def smooth(symbols: FloatArray, i: int, forecast: float, decay: float) -> float:
     """Return a symbol's smoothed forecast; without a view there is none, and what was smoothed stays."""
     if np.isnan(forecast):
         return np.nan
@@ -261,32 +307,32 @@ def step(
     float64 array, shape (n_symbols,)
         Signed notional over equity; NaN where the close is missing, 0 where there is no view.
     """
-    returns = _observe(symbols, closes, settings[_VARIANCE_DECAY])
-    ewm_cov_step(pairs, returns, settings[_COVARIANCE_DECAY])
-    weights = _shares(symbols, closes, settings[_FIRST], estimated)
-    conviction = 0.0
+    room = np.empty((3 + len(closes), len(closes)))
+    weights = np.empty(len(closes))
+    advance(symbols, pairs, forecasts, closes, settings, estimated, scale, paper, room, weights)
+    return weights
+
+
+@inner()
+def advance(
+    symbols: FloatArray, pairs: FloatArray, forecasts: FloatArray, closes: FloatArray, settings: FloatArray,
+    estimated: FloatArray, scale: float, paper: FloatArray, room: FloatArray, weights: FloatArray,
+) -> None:  # fmt: skip
+    """Fill `weights` as `step` returns them; `room` to work in has shape ``(3 + n_symbols, n_symbols)``."""
+    measure(symbols, pairs, closes, settings, estimated, room[0], room[1], room[3:])
     for i in range(closes.shape[0]):
-        if len(paper) > 0 and not np.isnan(returns[i]):
-            paper[0] += symbols[i, _HELD] * returns[i]
-        forecast = forecasts[i]
-        if settings[_SMOOTH_DECAY] > 0.0:
-            forecast = _smooth(symbols, i, forecast, settings[_SMOOTH_DECAY])
-        weights[i] *= 0.0 if np.isnan(forecast) else forecast
-        conviction += abs(weights[i])
-    variance = _variance(weights, pairs)
-    if variance > 0.0:
-        strength = min(1.0, conviction / settings[_FULL_CONVICTION])
-        weights *= strength * settings[_TARGET] / np.sqrt(variance)
-    else:
-        weights[:] = 0.0
-    weights = _cap(weights, settings[_WEIGHT_MAX], settings[_GROSS_MAX])
+        if len(paper) > 0 and not np.isnan(room[0, i]):
+            paper[0] += symbols[i, _HELD] * room[0, i]
+        weights[i] = forecasts[i]
+        if settings[SMOOTH_DECAY] > 0.0:
+            weights[i] = smooth(symbols, i, forecasts[i], settings[SMOOTH_DECAY])
+    weigh_row(weights, closes, room[1], room[3:], settings, room[2])
     for i in range(closes.shape[0]):
         if np.isnan(closes[i]):
             weights[i] = np.nan
         else:
             symbols[i, _HELD] = weights[i] if len(paper) > 0 else 0.0
             weights[i] *= scale
-    return weights
 
 
 @njit(cache=True, error_model="numpy")
@@ -309,10 +355,20 @@ def scan(
     `days` and `papers` are rings of daily closes and paper returns, which have no rows where nothing is estimated.
     """
     weights = np.empty(closes.shape)
+    room = np.empty((3 + closes.shape[1], closes.shape[1]))
     paper = today[len(today) - 1 :] if len(papers) > 0 else today[len(today) :]
     for t in range(closes.shape[0]):
-        weights[t] = step(
-            symbols, pairs, forecasts[t], closes[t], settings, estimated, scale, paper
+        advance(
+            symbols,
+            pairs,
+            forecasts[t],
+            closes[t],
+            settings,
+            estimated,
+            scale,
+            paper,
+            room,
+            weights[t],
         )
         closed = ts_us[t] % DAY_US == 0
         if len(days) > 0:

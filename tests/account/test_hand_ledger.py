@@ -235,7 +235,7 @@ def test_every_balance_equals_the_hand_ledger() -> None:
 def test_what_the_tables_say_of_the_hand_ledger() -> None:
     bars = market()
     account, state, events = run(bars)
-    check_conservation(account, state)
+    check_conservation(account.capital, state)
     tables = run_tables(events, account, bars, pd.DataFrame())
     orders = tables["orders"].set_index("order_id")
     assert list(orders.status) == [

@@ -138,7 +138,7 @@ def orders_of(events: Events) -> dict[int, np.ndarray]:
 def test_money_is_conserved_and_equity_is_never_negative(case: Case) -> None:
     run = Run(case)
     for row, state, events in run.steps():
-        check_conservation(run.plane, state)
+        check_conservation(run.plane.capital, state)
         equity = float(events.curve[-1, at.CURVE_EQUITY])
         moved = case.capital + abs(float(state["cash"][at.REALISED]))
         assert equity >= -1e-9 * moved, f"bar {row}"

@@ -107,7 +107,7 @@ SEEDS = range(120)
 def test_at_every_close_routes_and_orders_agree_and_no_fill_goes_beyond_its_goal(seed: int) -> None:
     case = routed_case(seed)
     for row, before, state, events, _, plane in steps(case):
-        check_conservation(plane, state)
+        check_conservation(plane.capital, state)
         open_orders = state["ticket"][: state["counter"][at.OPEN_ORDERS]]
         routed = open_orders[open_orders[:, at.CLIENT] <= at.ROUTED]
         active = state["route"][:, at.STATE] != RouterState.IDLE

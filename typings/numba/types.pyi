@@ -10,3 +10,5 @@ class Array(Type): ...
 class BaseNamedTuple(Type):
     fields: tuple[str, ...]
     types: tuple[Any, ...]
+
+int64: Any

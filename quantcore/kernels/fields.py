@@ -1,0 +1,45 @@
+"""Decision bars as kernels that run many parameter sets read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from quantcore.types import FloatArray, IntArray
+
+
+class Fields(NamedTuple):
+    """Fields of decision bars, each of shape ``(n_bars, n_symbols)`` but the stamps; NaN where not known."""
+
+    ts_us: IntArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+    funding_rate: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What several parameter sets of a strategy have in common, each measured once.
+
+    Parameters
+    ----------
+    vector : float64 array
+        Settings of the features, as the strategy's `fill_features` reads them.
+    state : float64 array
+        Their empty state.
+    vectors : float64 array, shape (n_sets, n)
+        Settings of each set, as its `fill_from_features` reads them, with the places of its features.
+    n_features : int
+        Rows that `fill_features` fills for each bar and symbol.
+    n_alone : int
+        Features that the sets would measure without sharing.
+    """
+
+    vector: FloatArray = field(repr=False)
+    state: FloatArray = field(repr=False)
+    vectors: FloatArray = field(repr=False)
+    n_features: int
+    n_alone: int
