@@ -64,9 +64,10 @@ def changes(settings: pd.DataFrame, label: str, base: str) -> list[str]:
     )
     groups = {key.removesuffix(f".{TARGET}") for key in mine if key.endswith(f".{TARGET}")}
     groups |= {key for key in mine if any(other.startswith(f"{key}.") for other in mine)}
+    outermost = sorted(groups, key=len)
     told: dict[str, str] = {}
     for key in mine:
-        group = next((g for g in groups if key == g or key.startswith(f"{g}.")), None)
+        group = next((g for g in outermost if key == g or key.startswith(f"{g}.")), None)
         name = group or key
         if name not in told:
             sides = (side[key] if group is None else _summed(side, name) for side in (mine, theirs))

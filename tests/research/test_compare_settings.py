@@ -68,11 +68,14 @@ def test_changes_are_told_against_the_base_and_another_class_hides_its_own_setti
     assert changes(table, "A", "A") == []
 
 
+REGIME = {"_target_": "a.B", "detector": {"_target_": "a.C", "days": 3}}
+
+
 def test_many_settings_in_the_place_of_one_value_are_counted() -> None:
     rows = {"calm": {"trend": 0.2}, "wild": {"trend": 0.3}}
     runs = configured(
         {"matrix": {"rows": None, "method": "equal"}, "regime": {}},
-        {"matrix": {"rows": rows, "method": "given"}, "regime": {"_target_": "a.B", "days": 3}},
+        {"matrix": {"rows": rows, "method": "given"}, "regime": REGIME},
     )
     table = settings_table(runs)
     assert changes(table, "B", "A") == [
