@@ -2,9 +2,9 @@
 
 Where one symbol is traded by market orders in cross margin and nothing else is asked for (no exits, limits, router or
 script), most of the step's work is to find out that nothing happens. Here a span without targets and settlements is
-crossed in blocks: with the position fixed, every number of a row rises or falls with its mark, so that a block's
+crossed in windows: with the position fixed, every number of a row rises or falls with its mark, so that a window's
 highest and lowest marks tell whether any row of it can endanger the position, raise the peak or deepen the drawdown.
-Only such blocks are looked at row by row.
+Only such windows are looked at row by row.
 
 Whatever is not plain (a refusal of the exchange, a cut, a margin test that might fail, a missing price) is left to the
 step: `solo` returns the row before which it stands, with the account as the step would have left it. The arithmetic is
@@ -101,8 +101,10 @@ from quantcore.risk.sizer import is_dust, moves
 from quantcore.timegrid import DAY_US
 from quantcore.types import FillReason, FloatArray, IntArray, Rule, WorkingType
 
-BLOCK = 64
-"""Rows of a block."""
+LEAST = 4
+"""Rows of the shortest window; each level doubles them."""
+N_LEVELS = 5
+WIDEST = LEAST << (N_LEVELS - 1)
 
 _REDUCING = constant(REDUCE_ONLY)
 _TARGET = constant(FillReason.TARGET)
@@ -112,18 +114,18 @@ _MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
 
 
 class Marks(NamedTuple):
-    """One symbol's marks row by row and block by block; last prices where there is no mark, NaN where neither is."""
+    """One symbol's marks row by row, and over windows; last prices where there is no mark, NaN where neither is."""
 
     close: FloatArray
     low: FloatArray
     high: FloatArray
+    before: FloatArray
+    """Sum of the closes before each row, shape ``(n_bars + 1,)``; a missing one counts as 0."""
     top: FloatArray
-    """Highest close of each block of `BLOCK` rows; NaN, as the others, where one of them is missing."""
+    """Highest close of the ``LEAST << level`` rows from each on, shape ``(N_LEVELS, n_bars)``; NaN over a NaN."""
     bottom: FloatArray
     lowest: FloatArray
     highest: FloatArray
-    total: FloatArray
-    """Sum of a block's closes."""
     day_end: IntArray
     """Last row of each UTC day."""
 
@@ -132,7 +134,7 @@ class Marks(NamedTuple):
 def solo_marks(market: Market, day_end: IntArray) -> Marks:
     """Return the marks of a market of one symbol; `day_end` are the last rows of its days."""
     n = len(market.ts_us)
-    close, low, high = np.empty(n), np.empty(n), np.empty(n)
+    close, low, high, before = np.empty(n), np.empty(n), np.empty(n), np.zeros(n + 1)
     for row in range(n):
         known = market.mark_close[row, 0] > 0.0
         close[row] = market.mark_close[row, 0] if known else market.close[row, 0]
@@ -140,17 +142,37 @@ def solo_marks(market: Market, day_end: IntArray) -> Marks:
         high[row] = market.mark_high[row, 0] if known else market.high[row, 0]
         if not (close[row] > 0.0 and low[row] > 0.0 and high[row] > 0.0):
             close[row] = low[row] = high[row] = np.nan
-    blocks = n // BLOCK
-    top, bottom, total = np.empty(blocks), np.empty(blocks), np.empty(blocks)
-    lowest, highest = np.empty(blocks), np.empty(blocks)
-    for b in range(blocks):
-        rows = slice(b * BLOCK, (b + 1) * BLOCK)
-        total[b] = close[rows].sum()
-        top[b], bottom[b] = close[rows].max(), close[rows].min()
-        lowest[b], highest[b] = low[rows].min(), high[rows].max()
-        if np.isnan(total[b]):
-            top[b] = bottom[b] = lowest[b] = highest[b] = np.nan
-    return Marks(close, low, high, top, bottom, lowest, highest, total, day_end)
+        before[row + 1] = before[row] + (0.0 if np.isnan(close[row]) else close[row])
+    top, bottom, lowest, highest = (
+        np.empty((N_LEVELS, n)),
+        np.empty((N_LEVELS, n)),
+        np.empty((N_LEVELS, n)),
+        np.empty((N_LEVELS, n)),
+    )
+    _widen(close, top, 1.0)
+    _widen(close, bottom, -1.0)
+    _widen(low, lowest, -1.0)
+    _widen(high, highest, 1.0)
+    return Marks(close, low, high, before, top, bottom, lowest, highest, day_end)
+
+
+@inner()
+def _widen(values: FloatArray, windows: FloatArray, side: float) -> None:
+    """Fill the highest (side 1) or lowest (-1) value of the windows of every level; NaN at the end and over NaN."""
+    n = len(values)
+    for row in range(n):
+        best = values[row] if row + LEAST <= n else np.nan
+        for k in range(1, LEAST):
+            value = values[min(row + k, n - 1)]
+            best = value if np.isnan(value) or (value - best) * side > 0.0 else best
+        windows[0, row] = best
+    for level in range(1, N_LEVELS):
+        half = LEAST << (level - 1)
+        for row in range(n):
+            first = windows[level - 1, row]
+            second = windows[level - 1, row + half] if row + half < n else np.nan
+            beyond = np.isnan(second) or (second - first) * side > 0.0
+            windows[level, row] = second if beyond else first
 
 
 @inner()
@@ -214,28 +236,52 @@ def solo(  # noqa: C901 - one row's events in their order, as in `account_step.s
         until = min(event, stop)
         if p < len(settlement):
             until = min(until, settlement[p, SETTLEMENT_ROW])
-        if pending == 0 and until > row:
-            before = row
-            row, d, tier = _hold(
-                rules, marks, ts_us, tally, daily, wallet, nav_rate, qty, entry, tier, d, row, until
-            )
-            if row > before and qty != 0.0:
-                mark = close[row - 1]
-                equity = wallet + qty * (mark - entry)
-            if row < until:
-                break
-            continue
-        # A row with a settlement, a fill or a target: worked out first, booked once nothing in it is out of the plain.
         paid, amount = 0, 0.0
         while p + paid < len(settlement) and settlement[p + paid, SETTLEMENT_ROW] == row:
             paid += 1
         if paid > 1:
             break
-        if paid == 1 and qty != 0.0:
-            assumed = settlement[p, SETTLEMENT_ASSUMED] != 0
-            rate, paid_at = settlement_value[p, 0], settlement_value[p, 1]
-            if not (assumed and qty * rate < 0.0):
-                amount = qty * _paid_at(market, row, paid_at, mark) * rate
+        if paid == 1:
+            if qty != 0.0:
+                assumed = settlement[p, SETTLEMENT_ASSUMED] != 0
+                rate, paid_at = settlement_value[p, 0], settlement_value[p, 1]
+                if not (assumed and qty * rate < 0.0):
+                    amount = qty * _paid_at(market, row, paid_at, mark) * rate
+            until = event
+            if p + 1 < len(settlement):
+                until = min(until, settlement[p + 1, SETTLEMENT_ROW])
+            until = min(until, stop)
+        if pending == 0 and until > row:
+            before = row
+            row, d, tier = _hold(
+                rules,
+                marks,
+                ts_us,
+                tally,
+                daily,
+                wallet - amount,
+                nav_rate,
+                qty,
+                entry,
+                tier,
+                d,
+                row,
+                until,
+            )
+            if row > before:
+                p += paid
+                if amount != 0.0:
+                    cash[FUNDING] += amount
+                    count_funding(tally, trips, 0, amount)
+                    wallet -= amount
+                equity = wallet
+                if qty != 0.0:
+                    mark = close[row - 1]
+                    equity = wallet + qty * (mark - entry)
+            if row < until:
+                break
+            continue
+        # A row with a fill or a target: worked out first, booked once nothing in it is out of the plain.
         new_wallet, new_lots, new_qty, new_entry = wallet - amount, lots, qty, entry
         price = fee = realised = traded = 0.0
         opened = False
@@ -402,15 +448,27 @@ def _hold(
         d = _end_days(marks, daily, wallet, nav_rate, 0.0, 0.0, d, until)
         return until, d, tier
     while row < until:
-        b = row // BLOCK
-        last = min((b + 1) * BLOCK, until)
-        whole = row % BLOCK == 0 and row + BLOCK <= until
-        safe = whole and _is_safe(rules, marks, b, qty, entry, wallet, tier)
-        if safe and _is_calm(marks, b, qty, entry, wallet, nav_rate, tally):
-            add(tally, EQUITY_SUM, BLOCK * wallet + qty * (marks.total[b] - BLOCK * entry))
-            tally[ROWS] += BLOCK
-            row = last
-        else:
+        n = min(until - row, 2 * WIDEST)
+        last = row + n
+        safe = False
+        if n >= LEAST:
+            level = 0
+            while n > 2 * (LEAST << level):
+                level += 1
+            other = last - (LEAST << level)
+            top = max(marks.top[level, row], marks.top[level, other])
+            bottom = min(marks.bottom[level, row], marks.bottom[level, other])
+            adverse = min(marks.lowest[level, row], marks.lowest[level, other])
+            if qty < 0.0:
+                adverse = max(marks.highest[level, row], marks.highest[level, other])
+            whole = not math.isnan(marks.top[level, row] + marks.top[level, other])
+            safe = whole and _is_safe(rules, top, bottom, adverse, qty, entry, wallet, tier)
+            if safe and _is_calm(top, bottom, qty, entry, wallet, nav_rate, tally):
+                total = marks.before[last] - marks.before[row]
+                add(tally, EQUITY_SUM, n * wallet + qty * (total - n * entry))
+                tally[ROWS] += n
+                row = last
+        if row < last:
             row, tier = _mark_rows(
                 rules, marks, ts_us, tally, wallet, nav_rate, qty, entry, tier, row, last, safe
             )
@@ -458,16 +516,14 @@ def _end_days(
 
 @inner(forceinline=True)
 def _is_safe(
-    rules: Rules, marks: Marks, b: int, qty: float, entry: float, wallet: float, tier: int
-) -> bool:
-    """Return whether no row of a block can leave its bracket or come near liquidation; False if a mark is missing."""
+    rules: Rules, top: float, bottom: float, adverse: float, qty: float, entry: float, wallet: float, tier: int
+) -> bool:  # fmt: skip
+    """Return whether no row with marks in a range can leave its bracket or come near liquidation; False with NaN."""
     bracket = rules.bracket
     floor, cap = bracket[0, tier, FLOOR], bracket[0, tier, CAP]
-    highest = abs(qty) * marks.top[b]
-    inside = abs(qty) * marks.bottom[b] >= floor and highest < cap
-    adverse = marks.lowest[b]
+    highest = abs(qty) * top
+    inside = abs(qty) * bottom >= floor and highest < cap
     if qty < 0.0:
-        adverse = marks.highest[b]
         highest = -qty * adverse
         inside = inside and highest < cap
     needed = highest * bracket[0, tier, MAINTENANCE_RATE] - bracket[0, tier, CUM]
@@ -476,17 +532,17 @@ def _is_safe(
 
 @inner(forceinline=True)
 def _is_calm(
-    marks: Marks,
-    b: int,
+    top: float,
+    bottom: float,
     qty: float,
     entry: float,
     wallet: float,
     nav_rate: float,
     tally: FloatArray,
 ) -> bool:
-    """Return whether the whole of a block lies below the peak and above the deepest drawdown."""
-    good = marks.top[b] if qty > 0.0 else marks.bottom[b]
-    bad = marks.bottom[b] if qty > 0.0 else marks.top[b]
+    """Return whether every row with a mark in a range lies below the peak and above the deepest drawdown."""
+    good = top if qty > 0.0 else bottom
+    bad = bottom if qty > 0.0 else top
     best = (wallet + qty * (good - entry)) * nav_rate
     worst = (wallet + qty * (bad - entry)) * nav_rate
     peak = tally[PEAK]

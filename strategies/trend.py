@@ -238,9 +238,10 @@ def fill_rows(
     """Fill the forecasts of rows ``[start, stop)``: `step` in order, on a state as one vector; for sweeps."""
     n_symbols = forecasts.shape[1]
     symbols = state.reshape((n_symbols, len(state) // n_symbols))
+    closes = fields.close  # once: every look into a tuple counts a reference
     for t in range(start, stop):
         for i in range(n_symbols):
-            forecasts[t - start, i] = step(symbols, i, fields.close[t, i], settings)
+            forecasts[t - start, i] = step(symbols, i, closes[t, i], settings)
     return 0
 
 
@@ -259,10 +260,10 @@ def fill_features(
     changes, and the averages. The state holds closes seen, last close, then value and weight of each, by symbol.
     """
     n_symbols, n_variances = features.shape[2], int(decays[0])
-    held = state.reshape((n_symbols, len(state) // n_symbols))
+    held, closes = state.reshape((n_symbols, len(state) // n_symbols)), fields.close
     for i in range(n_symbols):
         for t in range(start, stop):
-            close, last = fields.close[t, i], held[i, 1]
+            close, last = closes[t, i], held[i, 1]
             if not np.isnan(close):
                 held[i, 0] += 1.0
                 held[i, 1] = close
@@ -276,7 +277,7 @@ def fill_features(
         for k in range(n_variances, len(decays) - 1):
             value, weight, decay = held[i, 2 + 2 * k], held[i, 3 + 2 * k], decays[1 + k]
             for t in range(start, stop):
-                value, weight = ewm_step(value, weight, fields.close[t, i], decay)
+                value, weight = ewm_step(value, weight, closes[t, i], decay)
                 features[1 + k, t - start, i] = value
             held[i, 2 + 2 * k], held[i, 3 + 2 * k] = value, weight
     return 0
@@ -292,7 +293,7 @@ def fill_from_features(
     `settings` are the closes needed and the place of the variance; then of each pair the places of the fast and of the
     slow average, and the gain.
     """
-    first, variance = settings[_FIRST], int(settings[1])
+    first, variance, closes = settings[_FIRST], int(settings[_VARIANCE_DECAY]), fields.close
     n_pairs = (len(settings) - _PAIRS) // 3
     for t in range(stop - start):
         for i in range(forecasts.shape[1]):
@@ -305,7 +306,7 @@ def fill_from_features(
                 forecasts[t, i] += gain * (features[fast, t, i] - features[slow, t, i])
     for t in range(stop - start):
         for i in range(forecasts.shape[1]):
-            has_view = not np.isnan(fields.close[start + t, i]) and features[0, t, i] >= first
+            has_view = not np.isnan(closes[start + t, i]) and features[0, t, i] >= first
             response = _response(forecasts[t, i], features[variance, t, i])
             forecasts[t, i] = response if has_view else np.nan
     return 0

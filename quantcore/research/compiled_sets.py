@@ -281,7 +281,6 @@ class _Group:
             read,
             np.empty((self.block, 1)),
             np.empty(self.block, dtype=np.int64),
-            len(journal.whole) - most,
         )
         common = Common(np.empty(0), np.empty(0), np.empty((0, self.block, where.bars.n_symbols)))
         features, kernel = 0, self.module.fill_rows
@@ -303,7 +302,7 @@ class _Group:
         )  # fmt: skip
         run_sets(
             Kernels(features, strategy, step), fields, self._members(), market, self._marks(market), timeline,
-            where.first, common, sets, books, self.held, journal, room,
+            where.first, common, sets, books, self.held, journal, room, len(journal.whole) - most,
         )  # fmt: skip
         for g, plane in enumerate(self.planes):
             check_conservation(

@@ -20,6 +20,7 @@ from quantcore.kernels.by_address import call
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.fields import Fields
 from quantcore.kernels.layout import Account, Journal, Market, Rules
+from quantcore.kernels.memory import lent
 from quantcore.kernels.tally import count_curve, count_events
 from quantcore.signals import fixed
 from quantcore.signals.generator import SMOOTH_DECAY, measure, smooth, weigh_row
@@ -127,14 +128,12 @@ class Room(NamedTuple):
     """The targets of one symbol that are given, shape ``(n_block, 1)``."""
     events: IntArray
     """Their execution rows."""
-    journal_rows: int
-    """Rows of the journal from which on it is emptied."""
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def run_sets(  # noqa: C901 - the order of the stages is read in one place
     kernels: Kernels, fields: Fields, members: BoolArray, market: Market, marks: Marks, timeline: Timeline,
-    first: int, common: Common, sets: Sets, books: Books, held: Held, journal: Journal, room: Room,
+    first: int, common: Common, sets: Sets, books: Books, held: Held, journal: Journal, room: Room, journal_rows: int,
 ) -> int:  # fmt: skip
     """Run every set over all bars; return the number of decisions taken by each.
 
@@ -160,8 +159,20 @@ def run_sets(  # noqa: C901 - the order of the stages is read in one place
         Room for one block's events and its curve, emptied after each.
     room : Room
         Of one block.
+    journal_rows : int
+        Rows of the journal from which on it is emptied.
     """
-    n_decisions, n_symbols = fields.close.shape
+    # References to what a tuple holds are counted at every look at it, with locked instructions: only the strategy is
+    # handed tuples, everything else is lent.
+    closes, common_rows = fields.close, common.rows
+    lent_market, lent_marks, lent_timeline, lent_journal = (
+        lent(market),
+        lent(marks),
+        lent(timeline),
+        lent(journal),
+    )
+    sets, books, held, room = lent(sets), lent(books), lent(held), lent(room)
+    n_decisions, n_symbols = closes.shape
     block = len(room.weights)
     generated = sets.portfolio.shape[1] > FIXED
     symbols, pairs = np.zeros((n_symbols, 7)), np.zeros((2, n_symbols, n_symbols))
@@ -171,53 +182,54 @@ def run_sets(  # noqa: C901 - the order of the stages is read in one place
     returns, moved = np.empty(n_symbols), np.empty(n_symbols)
     shares = np.empty((block if generated else 1, n_symbols))
     covariance = np.empty((len(shares), n_symbols, n_symbols))
-    begun, recorded = 0, 0
-    start = 0
+    local, n_rows = timeline.local, len(market.ts_us)
+    begun, recorded, start = 0, 0, 0
     while start < n_decisions:
         stop = min(start + block, first if start < first else n_decisions)
         if kernels.features != 0:
-            call(kernels.features, (fields, common.vector, common.state, start, stop, common.rows))
+            call(kernels.features, (fields, common.vector, common.state, start, stop, common_rows))
         if generated:
             for t in range(start, stop):
                 measure(
-                    symbols, pairs, fields.close[t], sets.portfolio[0], estimated, returns, shares[t - start],
+                    symbols, pairs, closes[t], sets.portfolio[0], estimated, returns, shares[t - start],
                     covariance[t - start],
                 )  # fmt: skip
         traded = start >= first
         until = begun
         if traded:
             last = stop == n_decisions
-            until = len(market.ts_us) if last else timeline.decision_row[stop - 1] + 1
+            until = n_rows if last else lent_timeline.decision_row[stop - 1] + 1
         for g in range(len(sets.vector)):
             call(
                 kernels.strategy,
                 (
-                    fields, common.rows, sets.vector[g], held.state[g], held.counts[g], start, stop, room.weights,
+                    fields, common_rows, sets.vector[g], held.state[g], held.counts[g], start, stop, room.weights,
                 ),
             )  # fmt: skip
             if generated:
                 held.views[g] += _weigh(
-                    fields.close, members, start, stop, shares, covariance, sets.portfolio[g], held.portfolio[g],
+                    closes, members, start, stop, shares, covariance, sets.portfolio[g], held.portfolio[g],
                     moved, room.weights,
                 )  # fmt: skip
             else:
                 held.views[g] += _fix(
-                    fields.close, members, start, stop, sets.portfolio[g, 0], held.portfolio[g], room.weights
+                    closes, members, start, stop, sets.portfolio[g, 0], held.portfolio[g], room.weights
                 )  # fmt: skip
             if not traded:
                 continue
-            if len(marks.close) > 0:
+            if len(lent_marks.close) > 0:
                 _trade_one(
-                    kernels.account, market, marks, timeline, sets, books, held, journal, room, g, begun, until,
-                    stop - start,
+                    kernels.account, market, lent_market, lent_marks, lent_timeline, sets, books, held, journal,
+                    lent_journal, room, journal_rows, g, begun, until, stop - start,
                 )  # fmt: skip
             else:
                 _trade(
-                    kernels.account, market, timeline, sets, books, held, journal, room, g, begun, until, recorded
+                    kernels.account, market, lent_timeline, sets, books, held, journal, lent_journal, room,
+                    journal_rows, g, begun, until, recorded,
                 )  # fmt: skip
         if traded:
             for row in range(begun, until):
-                recorded += timeline.local[row] != -1
+                recorded += local[row] != -1
             begun = until
         start = stop
     return int(n_decisions - first)
@@ -276,7 +288,7 @@ def _account(books: Books, g: int) -> Account:
 @inner()
 def _trade(
     account_step: int, market: Market, timeline: Timeline, sets: Sets, books: Books, held: Held, journal: Journal,
-    room: Room, g: int, row: int, until: int, recorded: int,
+    lent_journal: Journal, room: Room, journal_rows: int, g: int, row: int, until: int, recorded: int,
 ) -> None:  # fmt: skip
     """Advance a set's account over execution rows by the step, and count what happened."""
     account, r = _account(books, g), sets.rules[g]
@@ -287,45 +299,52 @@ def _trade(
             (
                 account, market, rules, sets.config[g], timeline.settlement, timeline.settlement_value,
                 timeline.flow_row, timeline.flow_time, timeline.flow_amount, timeline.local, room.read_weights,
-                timeline.script, timeline.script_value, journal, room.journal_rows, row, until,
+                timeline.script, timeline.script_value, journal, journal_rows, row, until,
             ),
         )  # fmt: skip
-        count_events(journal, held.tally[g], held.trips[g])
-    count_curve(journal, timeline.curve_ts, recorded, held.tally[g], held.daily[g])
+        count_events(lent_journal, held.tally[g], held.trips[g])
+    count_curve(lent_journal, timeline.curve_ts, recorded, held.tally[g], held.daily[g])
 
 
 @inner()
 def _trade_one(
-    account_step: int, market: Market, marks: Marks, timeline: Timeline, sets: Sets, books: Books, held: Held,
-    journal: Journal, room: Room, g: int, row: int, until: int, n: int,
+    account_step: int, market: Market, lent_market: Market, marks: Marks, timeline: Timeline, sets: Sets, books: Books,
+    held: Held, journal: Journal, lent_journal: Journal, room: Room, journal_rows: int, g: int, row: int, until: int,
+    n: int,
 ) -> None:  # fmt: skip
     """Advance the account of one symbol: by its own way as far as that goes, by the step where it does not."""
-    account, r = _account(books, g), sets.rules[g]
-    rules = Rules(books.rate[r], books.size[r], books.bracket[r])
-    if not is_plain(account, rules, sets.config[g], market.ts_us[-1]):
-        _trade(account_step, market, timeline, sets, books, held, journal, room, g, row, until, row)
+    own, r = _account(books, g), sets.rules[g]
+    exchange = Rules(books.rate[r], books.size[r], books.bracket[r])
+    account, rules, config = lent(own), lent(exchange), sets.config[g]
+    if not is_plain(account, rules, config, lent_market.ts_us[-1]):
+        _trade(
+            account_step, market, timeline, sets, books, held, journal, lent_journal, room, journal_rows, g, row, until,
+            row,
+        )  # fmt: skip
         return
+    weights, targets, events = room.weights, room.targets, room.events
     count = 0
     for k in range(n):
-        if not math.isnan(room.weights[k, 0]):
-            room.targets[count, 0], room.events[count] = room.weights[k, 0], row + k
+        if not math.isnan(weights[k, 0]):
+            targets[count, 0], events[count] = weights[k, 0], row + k
             count += 1
-    steps = 2
+    flows, steps = timeline.flow_row, 2
     while row < until:
         flow = until
-        for f in range(len(timeline.flow_row)):
-            if row <= timeline.flow_row[f] < flow:
-                flow = timeline.flow_row[f]
+        for f in range(len(flows)):
+            if row <= flows[f] < flow:
+                flow = flows[f]
         reached = solo(
-            account, rules, market, marks, timeline.settlement, timeline.settlement_value, sets.config[g], journal,
-            held.tally[g], held.trips[g], held.daily[g], room.events, room.targets, count, row, flow,
+            account, rules, lent_market, marks, timeline.settlement, timeline.settlement_value, config, lent_journal,
+            held.tally[g], held.trips[g], held.daily[g], events, targets, count, row, flow,
         )  # fmt: skip
-        journal.filled[0] = 0
+        lent_journal.filled[0] = 0
         steps = 2 if reached > row else min(2 * steps, STEPS_MAX)
         row = reached
         if row < until:
             last = min(row + steps, until)
             _trade(
-                account_step, market, timeline, sets, books, held, journal, room, g, row, last, row
-            )
+                account_step, market, timeline, sets, books, held, journal, lent_journal, room, journal_rows, g, row,
+                last, row,
+            )  # fmt: skip
             row = last
