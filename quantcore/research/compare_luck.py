@@ -211,7 +211,7 @@ def _tested_verdict(
         )
     text = f"{one} cannot be told apart from {other}: {told}."
     if row["p_value"] <= limit:
-        text += " Alone the difference would count; among so many comparisons one such is to be expected."
+        text += f" Alone the difference would count; as one of {comparisons} comparisons it does not."
     elif estimate != 0.0:
         half = float(row["high"]) - estimate
         years = len(span.returns) * (half / estimate) ** 2 / span.periods_per_year
