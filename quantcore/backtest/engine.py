@@ -38,7 +38,7 @@ from quantcore.signal_plane import (
 )
 from quantcore.signals.plain import Progress
 from quantcore.timegrid import MINUTE_US, to_index
-from quantcore.types import Array, IntArray, Rule
+from quantcore.types import Array, FloatArray, IntArray, Rule
 
 MODEL_LIMITS = (
     "Liquidation closes whole positions, largest maintenance margin first; the exchange's partial liquidation by "
@@ -216,18 +216,23 @@ def traded_instruments(data: MarketData) -> tuple[Instrument, ...]:
     )
 
 
-def check_conservation(capital: float, state: Mapping[str, Array]) -> None:
+def check_conservation(capital: float | FloatArray, state: Mapping[str, Array]) -> None:
     """Refuse a result whose books do not add up: the ledger's own totals must explain its equity.
 
-    `state` holds the account's ``cash`` and ``position``, as in `kernels.layout`.
+    Parameters
+    ----------
+    capital : float or float64 array, shape (...)
+        USDT at the start; of many accounts at once, one of each.
+    state : mapping of str to array
+        ``cash``, shape ``(..., N_CASH)``, and ``position``, ``(..., n_symbols, N_POSITION)``; see `kernels.layout`.
 
     Raises
     ------
     QuantcoreError
         If equity differs from capital, flows, PnL and costs by more than 1e-9 of the capital that was at work.
     """
-    cash, position = state["cash"], state["position"]
-    unrealised = float((position[:, at.QTY] * (position[:, at.MARK] - position[:, at.ENTRY])).sum())
+    cash, position = np.moveaxis(state["cash"], -1, 0), np.moveaxis(state["position"], -1, 0)
+    unrealised = (position[at.QTY] * (position[at.MARK] - position[at.ENTRY])).sum(axis=-1)
     explained = (
         capital
         + cash[at.NET_DEPOSITS]
@@ -238,10 +243,12 @@ def check_conservation(capital: float, state: Mapping[str, Array]) -> None:
         - cash[at.LIQUIDATION_FEES]
         + cash[at.INSURANCE]
     )
-    scale = capital + abs(cash[at.NET_DEPOSITS]) + abs(cash[at.REALISED]) + cash[at.FEES]
-    if not abs(explained - cash[at.EQUITY]) <= 1e-9 * scale:
+    scale = capital + np.abs(cash[at.NET_DEPOSITS]) + np.abs(cash[at.REALISED]) + cash[at.FEES]
+    wrong = np.flatnonzero(~(np.abs(explained - cash[at.EQUITY]) <= 1e-9 * scale))
+    if len(wrong):
+        found, said = np.ravel(cash[at.EQUITY])[wrong[0]], np.ravel(explained)[wrong[0]]
         raise QuantcoreError(
-            f"equity must equal capital, flows, PnL and costs, was {cash[at.EQUITY]!r} against {explained!r}"
+            f"equity must equal capital, flows, PnL and costs, was {found!r} against {said!r}"
         )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.layout import (
@@ -83,14 +82,13 @@ _LIQUIDATION = constant(FillReason.LIQUIDATION)
 _SETTLEMENT = constant(FillReason.SETTLEMENT)
 
 
-@njit(cache=True, error_model="numpy")
-def start_tally(tally: FloatArray, trips: FloatArray) -> None:
-    """Set a tally, shape ``(N_TALLY,)``, and its round trips, shape ``(n_symbols, N_TRIP)``, to those of no event."""
+def start_tallies(tally: FloatArray, trips: FloatArray) -> None:
+    """Set tallies, shape ``(n, N_TALLY)``, and their round trips, ``(n, n_symbols, N_TRIP)``, to those of no event."""
     tally[:] = 0.0
     trips[:] = 0.0
-    tally[PEAK] = tally[NAV] = 1.0
-    tally[DEEPEST] = np.nan
-    tally[UNDER_SINCE] = -1.0
+    tally[:, PEAK] = tally[:, NAV] = 1.0
+    tally[:, DEEPEST] = np.nan
+    tally[:, UNDER_SINCE] = -1.0
 
 
 @inner(forceinline=True)
@@ -101,12 +99,6 @@ def add(tally: FloatArray, column: int, value: float) -> None:
     lost = (total - after) + value if abs(total) >= abs(value) else (value - after) + total
     tally[column] = after
     tally[column + 1] += lost
-
-
-@njit(cache=True, error_model="numpy")
-def total(tally: FloatArray, column: int) -> float:
-    """Return a compensated sum."""
-    return float(tally[column] + tally[column + 1])
 
 
 @inner()

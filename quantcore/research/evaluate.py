@@ -11,9 +11,10 @@ import numpy as np
 
 from quantcore.backtest.engine import Decided, trade
 from quantcore.errors import ConfigError
-from quantcore.research.compiled_sets import Stage, group_key, qualifies, run_group, stage
+from quantcore.research.compiled_sets import group_key, qualifies, run_group
 from quantcore.research.executors import Executor
 from quantcore.research.outcomes import Chunk, Outcomes, join, merge, refusal, set_metrics
+from quantcore.research.set_group import Stage, stage
 from quantcore.research.study import Study, Values, Variant
 from quantcore.types import IntArray
 
