@@ -44,6 +44,7 @@ JUDGES = {
     "quantcore.finance.performance",
     "quantcore.finance.sharpe",
     "quantcore.finance.overfitting",
+    "quantcore.finance.paired",
     "quantcore.finance.bootstrap",
 }
 JUDGES_MAY_IMPORT = {"finance", "kernels", "frames", *WORDS}
@@ -54,7 +55,9 @@ EFFECTS = (
     "quantcore.data.store",
     "quantcore.data.__main__",
     "quantcore.research.trials",
+    "quantcore.research.executors",
     "quantcore.research.search_storage",
+    "quantcore.research.sweep",
     "quantcore.backtest.report",
     "quantcore.backtest.__main__",
     "live.run",
