@@ -189,11 +189,41 @@ def _free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def publish_sweep(
+    cfg: DictConfig, study: Study, sets: Sets, outcomes: Outcomes, *, seconds: float, runs: Path
+) -> None:
+    """Judge a sweep, write its results folder, and print what it says."""
+    import pyarrow.parquet as pq
+
+    from quantcore.backtest.experiment import manifest
+    from quantcore.backtest.folder import publish, to_json
+    from quantcore.config import resolved_yaml
+    from quantcore.research.sweep_printed import print_sweep
+    from quantcore.research.sweep_report import page
+    from quantcore.research.sweep_result import judge, sweep_table
+
+    swept = judge(cfg, study, sets, outcomes, seconds=seconds)
+    made_by = manifest(cfg, study.variant({}).signal.strategy)
+    made_by |= {
+        "command": "quantcore.research.sweep",
+        "data_fingerprint": study.data.bars.fingerprint(),
+    }
+    html = page(swept.table, sets.paths, swept.facts, swept.found)
+
+    def fill(folder: Path) -> None:
+        pq.write_table(sweep_table(sets, outcomes), folder / "sweep.parquet", compression="zstd")
+        (folder / "summary.json").write_text(to_json(swept.summary), "utf-8")
+        (folder / "manifest.json").write_text(to_json(made_by), "utf-8")
+        (folder / "config.yaml").write_text(resolved_yaml(cfg), "utf-8")
+        (folder / "sweep.html").write_text(html, "utf-8")
+
+    print_sweep(swept, sets.paths, publish(runs, "sweep", cfg.name, fill))
+
+
 def main(cfg: DictConfig) -> int:
     """Run the configured sweep, publish what was found, and print it."""
     from quantcore.backtest.compiling import begin_compiling
     from quantcore.config import build, writable_folder
-    from quantcore.research.sweep_result import publish_sweep
     from quantcore.research.trials import open_ledger
 
     runs = writable_folder(cfg.runs, key="runs")
