@@ -11,16 +11,20 @@ if TYPE_CHECKING:
 
 def main(cfg: DictConfig) -> int:
     """Run the configured backtest and publish its results."""
+    from quantcore.backtest.counting import counted
     from quantcore.backtest.curves import curves
     from quantcore.backtest.experiment import run_configured
     from quantcore.backtest.metrics import compute_metrics
     from quantcore.backtest.outlook import outlook
     from quantcore.backtest.summary import print_folder, print_heading, print_summary
     from quantcore.config import writable_folder
+    from quantcore.research.trials import open_ledger
 
     runs = writable_folder(cfg.runs, key="runs")
+    ledger = open_ledger(cfg.ledger)
     run = run_configured(cfg)
     print_heading(run, experiment=cfg.name)
+    run = counted(run, ledger)
     ahead = outlook(run, curves(run))
     metrics = compute_metrics(run, ahead=ahead)
     print_summary(run, metrics)

@@ -12,10 +12,11 @@ import pandas as pd
 from quantcore.backtest.curves import Curves, curves
 from quantcore.backtest.execution_quality import execution_quality
 from quantcore.backtest.outlook import Outlook, outlook
-from quantcore.backtest.result import METRIC_KEYS, Run
+from quantcore.backtest.result import METRIC_KEYS, Recorded, Run
 from quantcore.backtest.trades import OPEN, round_trips
 from quantcore.errors import SchemaMismatch
-from quantcore.finance import overfitting, performance, risk_metrics, sharpe
+from quantcore.finance import performance, risk_metrics, sharpe
+from quantcore.research.trials import TrialCount
 from quantcore.timegrid import DAYS_PER_YEAR, index_us, to_us
 from quantcore.types import BoolArray, FloatArray
 
@@ -104,7 +105,7 @@ def slippage_costs(fills: pd.DataFrame) -> FloatArray:
     return np.where(_crossed(fills) & ~np.isnan(gap), gap * signed_qty(fills), 0.0)
 
 
-def closing_positions(run: Run) -> pd.DataFrame:
+def closing_positions(run: Recorded) -> pd.DataFrame:
     """Return the positions still held at the last equity row."""
     positions = run.tables["positions"]
     last_us = to_us(run.tables["equity"]["ts"].iloc[-1])
@@ -132,8 +133,8 @@ def compute_metrics(
     ``sharpe_ci_high`` are the studentised stationary bootstrap's, from `outlook.RETURNS_MIN` daily returns on;
     ``ruin_probability`` is that of equity below half within a year, by resampling the record;
     ``liquidation_probability_24h`` that of the riskiest day. What ``fill_rate`` and the keys after
-    ``min_track_record_days`` are, `execution_quality` says. ``trials`` counts the variants that the strategies' files
-    declare, and ``dsr`` is the Sharpe ratio deflated by them.
+    ``min_track_record_days`` are, `execution_quality` says. ``trials`` is how many trials deflate ``dsr``:
+    what `Run.trials` found in the ledger, without it the variants that the strategies' files declare.
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ def compute_metrics(
         "capital": run.capital,
         "final_equity": float(curve.equity[-1]),
         **_returns(curve),
-        **_belief(curve, run.variants),
+        **_belief(curve, run.trials or declared_only(run)),
         **_ahead(told),
         **_trips(trips),
         "deposits": paid.deposits,
@@ -177,6 +178,11 @@ def compute_metrics(
         **_execution(run, curve, paid),
     }
     return {key: _plain(values.get(key)) for key in METRIC_KEYS}
+
+
+def declared_only(run: Run) -> TrialCount:
+    """Return the count of a run that was not written down: the variants that its strategies' files declare."""
+    return TrialCount(declared=run.variants, found=None, effective=None)
 
 
 def check_conservation(run: Run, paid: Costs) -> None:
@@ -201,17 +207,17 @@ def check_conservation(run: Run, paid: Costs) -> None:
         )
 
 
-def span(run: Run) -> dict[str, Any]:
-    """Return ``start end bars symbols`` of `metrics.json`: what was traded, and when."""
+def span(run: Recorded) -> dict[str, Any]:
+    """Return ``start end bars symbols`` of `metrics.json`: what was traded, and when; no ``bars`` without the bars."""
     stamps = run.tables["equity"]["ts"]
     targets = run.tables["targets"]
     panel = targets.drop(columns="ts", errors="ignore")
     first_us, last_us = index_us(pd.DatetimeIndex(stamps.iloc[[0, -1]]))
-    inside = (run.bars.ts_us >= first_us) & (run.bars.ts_us <= last_us)
+    bars = run.bars.between(int(first_us), int(last_us)).n_bars if isinstance(run, Run) else None
     return {
         "start": stamps.iloc[0].isoformat(),
         "end": stamps.iloc[-1].isoformat(),
-        "bars": int(inside.sum()),
+        "bars": bars,
         "symbols": int(panel.notna().any(axis=0).sum()) if len(panel) else 0,
     }
 
@@ -287,23 +293,18 @@ def _sharpe(daily: pd.Series) -> tuple[float, float, float]:
     return ratio, psr, record
 
 
-def _belief(curve: Curves, variants: int | None) -> dict[str, float | None]:
+def _belief(curve: Curves, trials: TrialCount) -> dict[str, float | None]:
     daily, q = curve.daily, curve.days_per_year
     low, high = sharpe.sharpe_interval(daily, periods_per_year=q, confidence=CONFIDENCE)
-    deflated = None
-    if variants is not None and curve.returns > 1:
-        # Trials whose records are not kept are taken for skill-less and independent: variance 1 / n each.
-        deflated = overfitting.deflated_sharpe(
-            performance.sharpe(daily, periods_per_year=1.0),
-            curve.returns,
-            skew=performance.skewness(daily),
-            kurtosis=performance.raw_kurtosis(daily),
-            n_trials=variants,
-            variance=1.0 / curve.returns,
-        )
+    deflated = trials.deflated(
+        performance.sharpe(daily, periods_per_year=1.0),
+        curve.returns,
+        skew=performance.skewness(daily),
+        kurtosis=performance.raw_kurtosis(daily),
+    )
     return {
         "dsr": deflated,
-        "trials": variants,
+        "trials": trials.used,
         "sharpe_ci_low": low,
         "sharpe_ci_high": high,
     }

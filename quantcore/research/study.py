@@ -139,6 +139,10 @@ class Study:
         signal = self.variant(values).signal
         return decide(self.data_for(signal), signal=signal, progress=progress)
 
+    def chosen(self, values: Values) -> dict[str, Any]:
+        """Return the plain settings with the whole options that a set chooses, before its single values."""
+        return self._base(values)
+
     def configured(self, values: Values) -> DictConfig:
         """Return the whole configuration with a set, as the command line would give it."""
         return recompose(

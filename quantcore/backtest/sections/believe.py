@@ -12,7 +12,7 @@ import numpy as np
 from quantcore.backtest.markup import day, percent, plural, ratio, section, share, stacked, whole
 from quantcore.backtest.outlook import RUIN_DAYS, RUIN_THRESHOLD
 from quantcore.backtest.sections.story import Section, Story
-from quantcore.backtest.verdict import RATIO_RETURNS_MIN
+from quantcore.backtest.verdict import RATIO_RETURNS_MIN, trials_told
 from quantcore.finance import calendar, overfitting, performance
 from quantcore.timegrid import DAYS_PER_YEAR, to_index
 
@@ -115,18 +115,17 @@ def _trials(story: Story) -> Iterator[Question]:
     few, many = (overfitting.expected_max_sharpe(n, variance=1.0 / years) for n in TRIALS)
     why = (
         f"Of {TRIALS[0]} strategies without any skill the best would show a Sharpe ratio of {ratio(few)} over this "
-        f"span, of {TRIALS[1]} {ratio(many)}; this one shows {ratio(ratio_now)}. {_declared(story)}"
+        f"span, of {TRIALS[1]} {ratio(many)}; this one shows {ratio(ratio_now)}."
     )
     yield Question("Would it stand out among ten?", "no" if ratio_now < few else "open", why)
-
-
-def _declared(story: Story) -> str:
-    counted, chance = story.metrics["trials"], story.metrics["dsr"]
-    if counted is None or chance is None:
-        return "How many were tried, a run does not know."
-    return (
-        f"Its files declare {plural(counted, 'variant')} that were looked at; counting them, the ratio is above what "
-        f"luck would show with probability {percent(chance)}."
+    chance = story.metrics["dsr"]
+    answer: Answer = "open"
+    if chance is not None and chance < SURE:
+        answer = "no"
+    elif chance is not None and story.run.trials is not None and story.run.trials.found:
+        answer = "yes"  # only what was counted, not what was declared alone, can speak for it
+    yield Question(
+        "Does it stand out among all that was tried?", answer, trials_told(story.run, story.metrics)
     )
 
 
