@@ -127,7 +127,17 @@ def test_a_difference_of_nothing_is_not_said_to_show_some_day() -> None:
     rng = np.random.default_rng(2)
     span = spanned(*rng.normal(0.0, 0.01, (2, 100)))
     rows = [("B", "A", "sharpe", e, e - 1.0, e + 1.0, 0.9, 0.9, 0.9) for e in (0.001, 0.01)]
-    columns = "label base statistic estimate low high p_value p_base p_all".split()
+    columns = [
+        "label",
+        "base",
+        "statistic",
+        "estimate",
+        "low",
+        "high",
+        "p_value",
+        "p_base",
+        "p_all",
+    ]
     none, little = (
         verdicts(span, pd.DataFrame([row], columns=columns), JUDGE)[0]["text"] for row in rows
     )
