@@ -17,6 +17,7 @@ import pandas as pd
 from quantcore.backtest.attribution import PARTS
 from quantcore.backtest.report import SavedRun, read_run
 from quantcore.backtest.result import Run
+from quantcore.backtest.view import NewRun, OpenedRun
 from quantcore.errors import ConfigError
 from quantcore.research.compare_luck import (
     CompareSettings,
