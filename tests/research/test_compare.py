@@ -67,7 +67,10 @@ def test_a_run_and_its_folder_compare_alike(three: list[Run], written: Path) -> 
 
 def test_what_a_notebook_holds_compares_alike(three: list[Run], written: Path) -> None:
     folders = sorted((written / "backtest").iterdir())
-    views = [NewRun("fake", three[0]), OpenedRun("fake", read_run(folders[1]))]
+    views: list[NewRun | OpenedRun] = [
+        NewRun("fake", three[0]),
+        OpenedRun("fake", read_run(folders[1])),
+    ]
     assert compare(views, JUDGE).verdicts == compare(three[:2], JUDGE).verdicts
 
 
