@@ -36,8 +36,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+import quantcore as qc
 from quantcore import plots
-from quantcore.backtest.experiment import run_experiment, signal_settings
+from quantcore.backtest.experiment import signal_settings
 from quantcore.backtest.strategy_profit import paper_returns
 from quantcore.config import compose
 from quantcore.data.sources import MarketData
@@ -61,7 +62,7 @@ MARKET = [
     "data=synthetic", f"data.seed={SEED}", "data.n_symbols=12", "data.late_listings=0",
     "data.first_day=2023-01-01", "data.days=640", "universe.symbols_max=8", "universe.symbols_min=6",
 ]  # fmt: skip
-run = run_experiment("multi_strategy", MARKET)
+run = qc.backtest("multi_strategy", MARKET)
 said = run.signals
 bars = said.bars
 settings = signal_settings(compose("backtest", ["+experiment=multi_strategy", *MARKET]))
@@ -341,8 +342,8 @@ print(f"{bars.index[-1]}: parts, cut, and forecast differ by {apart_by:.0e} at m
 # from the same market cancels, and only what the regimes changed is left.
 
 # %%
-plain = run_experiment("multi_strategy_no_regime", MARKET)
-markov = run_experiment("multi_strategy", [*MARKET, "regime=hmm"])
+plain = qc.backtest("multi_strategy_no_regime", MARKET)
+markov = qc.backtest("multi_strategy", [*MARKET, "regime=hmm"])
 comparison = compare([plain, run, markov], seed=SEED)
 plots.figure(equity_figure(comparison))
 

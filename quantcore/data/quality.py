@@ -192,12 +192,13 @@ def _bar_findings(
     empty = np.isnan(np.stack(list(prices.values()))).all(axis=0)
     yield from _gap_findings(ts_us[~empty], length)
     possible = ~impossible & ~empty
-    excess = np.maximum(
-        np.maximum(prices["open"], prices["close"]) / prices["high"] - 1,
-        1 - np.minimum(prices["open"], prices["close"]) / prices["low"],
-        where=possible,
-        out=np.zeros(len(ts_us)),
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # of impossible prices, which are left out
+        excess = np.maximum(
+            np.maximum(prices["open"], prices["close"]) / prices["high"] - 1,
+            1 - np.minimum(prices["open"], prices["close"]) / prices["low"],
+            where=possible,
+            out=np.zeros(len(ts_us)),
+        )
     detail = "open or close outside low to high, value is the excess as a fraction"
     yield from _each_run("ohlc", possible & (excess > 0), ts_us, excess, detail)
     at = np.flatnonzero(possible)

@@ -17,6 +17,7 @@ import pandas as pd
 from quantcore.backtest.attribution import PARTS
 from quantcore.backtest.report import SavedRun, read_run
 from quantcore.backtest.result import Run
+from quantcore.backtest.view import NewRun, OpenedRun
 from quantcore.errors import ConfigError
 from quantcore.research.compare_luck import (
     CompareSettings,
@@ -46,14 +47,17 @@ __all__ = ["CompareSettings", "Comparison", "compare", "main"]
 
 
 def compare(
-    runs: Sequence[SavedRun | Run], settings: CompareSettings | None = None, *, seed: int = 7
+    runs: Sequence[SavedRun | Run | NewRun | OpenedRun],
+    settings: CompareSettings | None = None,
+    *,
+    seed: int = 7,
 ) -> Comparison:
     """Compare finished runs, the first being the base.
 
     Parameters
     ----------
-    runs : sequence of SavedRun or Run
-        Two or more: what `read_run` read or `run_experiment` gave.
+    runs : sequence of SavedRun, Run, NewRun or OpenedRun
+        Two or more: what ``qc.backtest``, ``qc.open_run``, `run_experiment` or `read_run` gave.
     settings : CompareSettings or None
         How differences are judged; None takes those of ``conf/compare.yaml``.
     seed : int
@@ -70,8 +74,10 @@ def compare(
 
     Examples
     --------
-    >>> runs = [run_experiment("quickstart"), run_experiment("carry")]  # doctest: +SKIP
-    >>> print(*compare(runs).verdicts, sep=" ")  # doctest: +SKIP
+    In a notebook::
+
+        one, other = qc.backtest("quickstart"), qc.backtest("quickstart", {"strategy.fast": 24})
+        print(*compare([one, other]).verdicts)
     """
     if settings is None:
         from quantcore.config import build, compose

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantcore.backtest.markup import ratio, share
+from quantcore.backtest.markup import is_zero, ratio, share
 from quantcore.backtest.outlook import RETURNS_MIN
 from quantcore.finance import paired, performance
 from quantcore.research.compare_span import Span
@@ -214,10 +214,10 @@ def _tested_verdict(
         text += (
             f" Alone the difference would count; as one of {comparisons} comparisons it does not."
         )
-    elif estimate != 0.0:
+    elif not is_zero(ratio(estimate)):
         half = float(row["high"]) - estimate
         years = len(span.returns) * (half / estimate) ** 2 / span.periods_per_year
-        text += f" A difference of {ratio(estimate, signed=True)} would show after some {_years(years)}."
+        text += f" A difference of {ratio(estimate, signed=True)} would show after {_years(years)}."
     return "undecided", text
 
 
@@ -266,5 +266,5 @@ def _p(value: float) -> str:
 
 def _years(years: float) -> str:
     if years < 2.0:
-        return f"{365.0 * years:,.0f} days"
-    return f"{years:,.0f} years" if years < 1000.0 else "a thousand years and more"
+        return f"some {365.0 * years:,.0f} days"
+    return f"some {years:,.0f} years" if years < 1000.0 else "more than a thousand years"

@@ -15,6 +15,7 @@ import yaml
 from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.report import SavedRun
 from quantcore.backtest.result import RUN_TABLES, Run, check_columns
+from quantcore.backtest.view import NewRun, OpenedRun
 from quantcore.errors import ConfigError, DataGap, SchemaMismatch
 from quantcore.finance import performance
 from quantcore.settings import nearest
@@ -94,7 +95,7 @@ class Record:
         return int(self.ts_us[0]) - self.spacing_us
 
 
-def records(runs: Iterable[SavedRun | Run]) -> tuple[Record, ...]:
+def records(runs: Iterable[SavedRun | Run | NewRun | OpenedRun]) -> tuple[Record, ...]:
     """Return runs as a comparison reads them, the first under the letter A.
 
     Raises
@@ -166,14 +167,23 @@ def _finished(command: Path) -> list[Path]:
     return [folder for folder in _subfolders(command) if (folder / "metrics.json").is_file()]
 
 
-def _record(run: SavedRun | Run, label: str) -> Record:
-    if isinstance(run, Run):
-        tables: dict[str, pd.DataFrame] = {**run.tables, "trades": run_trades(run)}
-        metrics: Mapping[str, Any] = compute_metrics(run, trades=tables["trades"])
-        folder, place = "", f"run {label}"
-    else:
+def _bare(given: SavedRun | Run | NewRun | OpenedRun) -> SavedRun | Run:
+    if isinstance(given, OpenedRun):
+        return given.saved
+    return given.result if isinstance(given, NewRun) else given
+
+
+def _record(given: SavedRun | Run | NewRun | OpenedRun, label: str) -> Record:
+    run = _bare(given)
+    metrics: Mapping[str, Any]
+    if isinstance(run, SavedRun):
         tables, metrics = dict(run.tables), run.metrics
         folder, place = run.folder.resolve().name, str(run.folder)
+    else:
+        tables = {**run.tables, "trades": run_trades(run)}
+        known = given.metrics if isinstance(given, NewRun) else None
+        metrics = known or compute_metrics(run, trades=tables["trades"])
+        folder, place = "", f"run {label}"
     _check(tables, place)
     return Record(
         label=label,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +19,15 @@ from quantcore.timegrid import interval_name, to_index
 ABSENT = "\u2013"
 """Stands where a run does not have a setting."""
 
-_UNIMPORTANT = frozenset({"runs", "name"})
-"""Settings that change no result: where results go, and what they are called."""
+_UNIMPORTANT = ("runs", "name", "ledger", "sweep")
+"""Settings that change no result: where results and trials are written, what they are called, what a sweep would do."""
 _HASHES = {
     "data_fingerprint": "data",
     "source_hash": "sources of quantcore and strategies",
     "strategy_source": "source of the strategy",
 }
+_SEVERAL = 5
+"""Settings of one group that only one of two runs has, from which on they are counted."""
 _SHORT = 10
 """Letters of a hash that are shown."""
 
@@ -39,7 +42,8 @@ def settings_table(runs: Sequence[Record]) -> pd.DataFrame:
         one value.
     """
     flat = [dict(_flat(run.settings)) for run in runs]
-    keys = sorted({key for settings in flat for key in settings} - _UNIMPORTANT)
+    keys = sorted({key for settings in flat for key in settings})
+    keys = [key for key in keys if key.partition(".")[0] not in _UNIMPORTANT]
     rows = [(key, *(settings.get(key, ABSENT) for settings in flat)) for key in keys]
     differing = [row for row in rows if len(set(row[1:])) > 1]
     return pd.DataFrame(differing, columns=["key", *(run.label for run in runs)], dtype=object)
@@ -64,6 +68,7 @@ def changes(settings: pd.DataFrame, label: str, base: str) -> list[str]:
     )
     groups = {key.removesuffix(f".{TARGET}") for key in mine if key.endswith(f".{TARGET}")}
     groups |= {key for key in mine if any(other.startswith(f"{key}.") for other in mine)}
+    groups |= _one_sided(mine) | _one_sided(theirs)
     outermost = sorted(groups, key=len)
     told: dict[str, str] = {}
     for key in mine:
@@ -73,6 +78,12 @@ def changes(settings: pd.DataFrame, label: str, base: str) -> list[str]:
             sides = (side[key] if group is None else _summed(side, name) for side in (mine, theirs))
             told[name] = f"{name}: {' instead of '.join(sides)}"
     return list(told.values())
+
+
+def _one_sided(side: Mapping[str, str]) -> set[str]:
+    """Return the groups of which a run lacks several settings altogether, as where another command made it."""
+    lacking = Counter(key.partition(".")[0] for key in side if "." in key and side[key] == ABSENT)
+    return {group for group, count in lacking.items() if count >= _SEVERAL}
 
 
 def _summed(side: Mapping[str, str], group: str) -> str:
@@ -133,7 +144,7 @@ def warnings(runs: Sequence[Record], span: Span) -> list[str]:
             f"The runs do not cover the same time: only what they have in common is compared, {first:%Y-%m-%d %H:%M} "
             f"to {last:%Y-%m-%d %H:%M}. A run that began earlier enters with what it held then."
         )
-    for key, name in _HASHES.items():
+    for key, name in (("command", "command"), *_HASHES.items()):
         known = [run.manifest.get(key) for run in runs]
         if len(set(known)) > 1:
             groups = _grouped([str(value) for value in known], runs)

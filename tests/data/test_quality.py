@@ -121,6 +121,14 @@ def test_bars_with_impossible_prices_are_dropped_and_flows_forgotten(values: Val
     ]
 
 
+@pytest.mark.parametrize("name", ["open", "high", "low", "close"])
+def test_a_price_of_zero_is_impossible_and_divides_nothing(values: Values, name: str) -> None:
+    values[name][7] = 0.0
+    checks = found(klines(values))
+    assert [c.count for c in checks["bad_price"]] == [1]
+    assert "ohlc" not in checks
+
+
 def test_bars_off_the_grid_are_found_and_dropped(values: Values) -> None:
     stamps = HOUR_US * np.arange(1, N + 1)
     stamps[30] += 1_000_000

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from quantcore.backtest.report import read_run, write_run
 from quantcore.backtest.result import Run
+from quantcore.backtest.view import NewRun, OpenedRun
 from quantcore.config import compose
 from quantcore.errors import ConfigError
 from quantcore.research import compare as command
@@ -62,6 +63,15 @@ def test_a_run_and_its_folder_compare_alike(three: list[Run], written: Path) -> 
     assert made.verdicts == read.verdicts
     again = compare(three[:2], JUDGE, seed=4)
     assert not again.differences.equals(made.differences)
+
+
+def test_what_a_notebook_holds_compares_alike(three: list[Run], written: Path) -> None:
+    folders = sorted((written / "backtest").iterdir())
+    views: list[NewRun | OpenedRun] = [
+        NewRun("fake", three[0]),
+        OpenedRun("fake", read_run(folders[1])),
+    ]
+    assert compare(views, JUDGE).verdicts == compare(three[:2], JUDGE).verdicts
 
 
 def test_settings_left_out_are_those_of_the_command(three: list[Run]) -> None:

@@ -123,6 +123,28 @@ def test_what_counts_alone_and_not_among_many_is_said() -> None:
     assert "Alone" not in second["text"]
 
 
+def test_a_difference_of_nothing_is_not_said_to_show_some_day() -> None:
+    rng = np.random.default_rng(2)
+    span = spanned(*rng.normal(0.0, 0.01, (2, 100)))
+    rows = [("B", "A", "sharpe", e, e - 1.0, e + 1.0, 0.9, 0.9, 0.9) for e in (0.001, 0.01)]
+    columns = [
+        "label",
+        "base",
+        "statistic",
+        "estimate",
+        "low",
+        "high",
+        "p_value",
+        "p_base",
+        "p_all",
+    ]
+    none, little = (
+        verdicts(span, pd.DataFrame([row], columns=columns), JUDGE)[0]["text"] for row in rows
+    )
+    assert "would show" not in none
+    assert little.endswith("A difference of +0.01 would show after more than a thousand years.")
+
+
 def test_beside_the_base_stand_mean_tracking_error_and_correlation(noise: FloatArray) -> None:
     found = against_base(spanned(noise[:, 0], noise[:, 1], np.zeros(300))).set_index("label")
     apart = noise[:, 1] - noise[:, 0]

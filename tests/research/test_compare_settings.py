@@ -88,6 +88,19 @@ def test_many_settings_in_the_place_of_one_value_are_counted() -> None:
     ]  # fmt: skip
 
 
+def test_settings_that_only_another_command_has_are_counted() -> None:
+    walk = {"folds": 6, "blocks": 16, "draws": 1000, "scheme": "rolling", "sets": None}
+    runs = configured(
+        {"walk": {"parameters": "a"}}, {"walk": {**walk, "parameters": "b"}, "workers": 2}
+    )
+    table = settings_table(runs)
+    assert changes(table, "B", "A") == [
+        "walk: 6 settings instead of 1 setting", f"workers: 2 instead of {ABSENT}",
+    ]  # fmt: skip
+    runs = [replace(r, manifest={"command": c}) for r, c in zip(runs, ("one", "two"), strict=True)]
+    assert "Not the same command: A, B." in warnings(runs, common_span(runs))
+
+
 def test_what_runs_were_made_from_is_shown_short_and_differences_are_warned_of() -> None:
     one, other = pair(days=30)
     same = {"data_fingerprint": "d" * 64, "source_hash": "s" * 64, "packages": {"numpy": "2.4"}}
