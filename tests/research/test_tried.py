@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from quantcore.backtest.counting import counted, run_hash
@@ -46,7 +47,7 @@ def test_a_sweep_and_a_backtest_of_its_best_set_are_one_trial(study: Study, tmp_
     daily = np.random.default_rng(1).normal(0.0, 0.01, (len(known), len(SETS)))
     daily[:, 0] = known
     daily[:, 2] = np.nan  # refused
-    days_us = index_us(known.index)
+    days_us = index_us(pd.DatetimeIndex(known.index))
     done = record_study(ledger, study, SETS, daily=daily, days_us=days_us, command="sweep")
     assert len(done.entry.trials) == 4
     assert (done.entry.command, done.entry.experiment) == ("sweep", "quickstart")
