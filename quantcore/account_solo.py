@@ -286,7 +286,10 @@ def solo(  # noqa: C901 - one row's events in their order, as in `account_step.s
         price = fee = realised = traded = 0.0
         opened = False
         if pending != 0:
-            price = taker_price(rules, 0, ONE if pending > 0 else NONE, market.open[row, 0])
+            reference = market.open[row, 0]
+            if math.isnan(reference):
+                break
+            price = taker_price(rules, 0, ONE if pending > 0 else NONE, reference)
             traded = quantity(rules, 0, abs(pending))
             fee = traded * price * taker_fee
             opening = opening_lots(lots, pending)
@@ -587,8 +590,6 @@ def _can_trade(
     price: float, fee: float, leverage: float,
 ) -> bool:  # fmt: skip
     """Return whether the exchange fills an order as it was sent; as `matching.trade` has it."""
-    if math.isnan(price):
-        return False
     size = abs(pending)
     if size - opening >= abs(lots) and lots != 0:
         whole_fee = abs(qty) * price * rules.rate[0, TAKER_FEE]

@@ -413,11 +413,24 @@ def _explain(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OmegaConfBaseException) and "not in struct" in str(cause):
-            known = [str(k) for k in cause.parent_node or () if k not in ("hydra", TARGET)]
-            return one_line(unknown_key(str(cause.full_key), known, COMMAND_LINE))
+            parent: Any = cause.parent_node or {}
+            known = [str(k) for k in parent if k not in ("hydra", TARGET)]
+            deeper = [p for k in known for p in _paths(parent._get_node(k), k)]
+            return one_line(unknown_key(str(cause.full_key), known, COMMAND_LINE, deeper=deeper))
         cause = cause.__cause__
     paragraph = str(error).strip().split("\n\n")[0]
     return " ".join(paragraph.split()) or type(error).__name__
+
+
+def _paths(node: Any, path: str) -> Iterator[str]:
+    """Yield the paths of the settings below a node."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    for key in node:
+        if key != TARGET:
+            below = f"{path}.{key!s}"
+            yield below
+            yield from _paths(node._get_node(key), below)
 
 
 def _experiment_name(*, _root_: DictConfig) -> str:

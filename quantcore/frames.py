@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from quantcore.bars_text import bars_facts, bars_title
+from quantcore.cards import card, facts
 from quantcore.errors import DataGap, SchemaMismatch
 from quantcore.timegrid import index_us, interval_us, to_index
 from quantcore.types import Array, BoolArray, FloatArray, IntArray, Panel
@@ -174,6 +177,23 @@ class Bars:
             return self.panel(name)
         raise AttributeError(f"Bars has no attribute {name!r}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The fields are kept behind a view that cannot be pickled.
+        parts = (self.interval, self.ts_us, self.symbols, dict(self.fields), self.settlements)
+        return _bars, parts
+
+    def __repr__(self) -> str:
+        title, aside = bars_title(self.ts_us, self.interval, self.n_symbols)
+        return "\n".join([f"{title}, {aside}", *(f"  {n:<13}{text}" for n, text in self._facts())])
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return card(*bars_title(self.ts_us, self.interval, self.n_symbols), facts(self._facts()))
+
+    def _facts(self) -> list[tuple[str, str]]:
+        settled = self.settlements.symbol
+        return bars_facts(self.ts_us, self.interval, self.symbols, dict(self.fields), settled)
+
     def rows(self, start: int, stop: int) -> Bars:
         """Return rows ``start`` to ``stop`` (exclusive), with the settlements that lie in them."""
         start, stop, _ = slice(start, stop).indices(self.n_bars)
@@ -236,6 +256,19 @@ class Bars:
         for part in ("time_us", "symbol", "rate", "mark_price"):
             digest.update(getattr(self.settlements, part).data)
         return digest.hexdigest()
+
+
+def _bars(
+    interval: str,
+    ts_us: IntArray,
+    symbols: tuple[str, ...],
+    fields: dict[str, FloatArray],
+    settlements: Settlements,
+) -> Bars:
+    """Return bars from their parts in order."""
+    return Bars(
+        interval=interval, ts_us=ts_us, symbols=symbols, fields=fields, settlements=settlements
+    )
 
 
 def _read_only(array: Array) -> Array:

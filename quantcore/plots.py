@@ -65,7 +65,28 @@ PALETTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
-"""Colours by theme and token."""
+"""Colours of the report's page by theme and token."""
+
+NEUTRAL: Mapping[str, str] = MappingProxyType(
+    {
+        "page": "rgba(0,0,0,0)",
+        "raised": "#ffffff",
+        "ink": "#757b85",
+        "muted": "#7b818b",
+        "line": "rgba(128,128,128,0.4)",
+        "grid": "rgba(128,128,128,0.18)",
+        "accent": "#3b7dd8",
+        "accent-soft": "rgba(59,125,216,0.16)",
+        "loss": "#d4631c",
+        "loss-soft": "rgba(212,99,28,0.18)",
+        "second": "#8a94a3",
+        "teal": "#0f8f85",
+        "violet": "#9068cc",
+        "amber": "#b07d00",
+    }
+)
+"""Colours for a page whose theme nobody knows, such as a notebook's: text has a contrast of 3.9 or more on white and
+on the dark grey of JupyterLab and VS Code, lines of 3 or more."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 HOLDING_LIMITS = (
@@ -101,16 +122,17 @@ def figure(spec: Spec, *, theme: str = "light") -> Figure:
 
 
 def themed(spec: Any, theme: str) -> Any:
-    """Return a copy of a spec with its colour tokens replaced by a palette's colours.
+    """Return a copy of a spec with its colour tokens replaced by a palette's: light, dark, or neutral for either page.
 
     Raises
     ------
     ValueError
         If there is no such theme.
     """
-    if theme not in PALETTES:
-        raise ValueError(f"theme must be one of {sorted(PALETTES)}, was {theme!r}")
-    return _replaced(spec, PALETTES[theme])
+    palettes = {**PALETTES, "neutral": NEUTRAL}
+    if theme not in palettes:
+        raise ValueError(f"theme must be one of {sorted(palettes)}, was {theme!r}")
+    return _replaced(spec, palettes[theme])
 
 
 def thin(values: FloatArray, *, points: int) -> IntArray:
@@ -601,6 +623,32 @@ def shaded(spans: Sequence[Span], colour: str) -> list[Spec]:
         }
         for start, end in spans
     ]
+
+
+def blank(height: int, unit: str, *, legend: bool = False) -> Spec:
+    """Return the layout of a figure without a time axis, for figures that other modules draw.
+
+    Parameters
+    ----------
+    height : int
+        Pixels.
+    unit : str
+        Title of the vertical axis.
+    legend : bool
+        Whether there is one, above the figure.
+    """
+    layout = _layout(height, unit, legend=legend) | {"hovermode": "closest"}
+    return layout | {"xaxis": _axis("") | {"automargin": True}}
+
+
+def layout(height: int, unit: str, *, legend: bool) -> Spec:
+    """Return the layout that all figures share, over time unless its ``xaxis`` is replaced; `unit` is of the y axis."""
+    return _layout(height, unit, legend=legend)
+
+
+def axis(unit: str) -> Spec:
+    """Return an axis as all figures have it, with its unit."""
+    return _axis(unit)
 
 
 def _line(

@@ -102,13 +102,28 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), "")
 
 
-def unknown_key(path: str, known: Iterable[str], place: str) -> ConfigError:
-    """Return the error for a key that nothing reads: its place, the nearest known key and all known ones."""
+def unknown_key(
+    path: str, known: Iterable[str], place: str, *, deeper: Iterable[str] = ()
+) -> ConfigError:
+    """Return the error for a key that nothing reads: its place, the nearest known key and all known ones.
+
+    Of `deeper`, paths below the known keys, those that end like the key are the nearest.
+
+    Examples
+    --------
+    >>> print(unknown_key("capital", ["account", "data"], "", deeper=["account.capital", "data.root"]))
+    unknown key capital; nearest: account.capital; known: account, data
+    """
     parent, _, name = path.rpartition(".")
-    names = sorted(known)
+    names, paths = sorted(known), list(deeper)
     near = nearest(name, names)
+    ends = [p.rpartition(".")[2] for p in paths]
+    meant = name if name in ends or near else nearest(name, ends)
+    found = [p for p, end in zip(paths, ends, strict=True) if end == meant]
     text = f"unknown key {path}{_place(place)}"
-    if near:
+    if found:
+        text += f"; nearest: {' or '.join(found)}"
+    elif near:
         text += f"; nearest: {parent}.{near}" if parent else f"; nearest: {near}"
     return ConfigError(f"{text}; known: {', '.join(names) or 'none'}")
 

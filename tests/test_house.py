@@ -14,7 +14,7 @@ WORDS = ("types", "errors", "timegrid", "fold", "exits")
 ROWS: tuple[tuple[str, ...], ...] = (
     WORDS,
     ("kernels",),
-    ("frames", "config", "settings", "origins"),
+    ("frames", "config", "settings", "origins", "overrides", "bars_text", "cards"),
     ("data",),
     ("features",),
     ("finance",),
@@ -35,8 +35,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("research.trials",),
     ("backtest",),
     ("research",),
+    ("face",),
 )
-"""The rows of `quantcore`, top first; a row imports itself and the rows before it."""
+"""The rows of `quantcore`, top first; a row imports itself and the rows before it; `quantcore` itself stands last."""
 STRATEGIES_MAY_IMPORT = {"features", "regime", "signals", "kernels", "frames", *WORDS}
 JUDGES = {
     "quantcore.finance.calendar",
@@ -53,6 +54,7 @@ EFFECTS = (
     "quantcore.data.store",
     "quantcore.data.__main__",
     "quantcore.research.trials",
+    "quantcore.research.search_storage",
     "quantcore.backtest.report",
     "quantcore.backtest.__main__",
     "live.run",
@@ -128,6 +130,8 @@ def is_below(module: str, parents: tuple[str, ...] | set[str]) -> bool:
 
 def row(module: str) -> int:
     """Return the row of a module of `quantcore`."""
+    if module == "quantcore":
+        return len(ROWS) - 1
     inner = module.removeprefix("quantcore.")
     for i, names in enumerate(ROWS):
         if is_below(inner, names):
@@ -284,6 +288,7 @@ def test_a_cache_elsewhere_is_seen() -> None:
         ("quantcore.research.trials", "from quantcore.backtest.engine import run"),
         ("quantcore.signal_plane", "from strategies.trend import forecast"),
         ("quantcore.backtest.engine", "from live.journal import Journal"),
+        ("quantcore.research.sweep", "from quantcore.face import load"),
         ("strategies.trend", "from quantcore.account_plane import scan"),
         ("strategies.trend", "import live.clock"),
     ],
@@ -298,6 +303,8 @@ def test_a_wrong_arrow_is_seen(module: str, source: str) -> None:
         ("quantcore.backtest.engine", "from quantcore.account_plane import scan"),
         ("quantcore.backtest.engine", "from quantcore.research.trials import Ledger"),
         ("quantcore.research.sweep", "from quantcore.backtest.engine import run"),
+        ("quantcore.face", "from quantcore.research.sweep import sweep"),
+        ("quantcore", "from quantcore.face import load"),
         ("strategies.trend", "from quantcore.kernels.ewm import step\nimport quantcore.fold"),
         ("live.loop", "from quantcore.signal_plane import target_weights\nimport strategies.trend"),
     ],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quantcore.backtest.result import Run
+from quantcore.backtest.result import Recorded, Run
 from quantcore.finance import performance
 from quantcore.frames import Bars
 from quantcore.timegrid import DAY_US, DAYS_PER_YEAR, index_us, periods_per_year, to_index
@@ -72,8 +72,8 @@ class Curves:
         return self.days / DAYS_PER_YEAR
 
 
-def curves(run: Run) -> Curves:
-    """Return the curves of a run.
+def curves(run: Recorded) -> Curves:
+    """Return the curves of a run; without its bars, as in a results folder, there is no benchmark.
 
     The unit value is ``equity.nav`` where the account gives it, else it follows from equity and flows
     (``equity.flow``, else ``cash_flows``).
@@ -85,7 +85,9 @@ def curves(run: Run) -> Curves:
     implied = performance.unit_values(equity, flow, capital=run.capital)
     nav = _numbers(table["nav"]) if "nav" in table else implied
     depth = performance.drawdowns(nav, start=1.0)
-    benchmark = benchmark_curve(run.bars, ts_us)
+    benchmark = np.full(len(ts_us), np.nan)
+    if isinstance(run, Run):
+        benchmark = benchmark_curve(run.bars, ts_us)
     first = int(len(ts_us) > 1 and ts_us[0] % DAY_US == 0 and nav[0] == 1.0)
     return Curves(
         ts_us=ts_us,
@@ -101,7 +103,7 @@ def curves(run: Run) -> Curves:
     )
 
 
-def _flows(run: Run, ts_us: IntArray) -> FloatArray:
+def _flows(run: Recorded, ts_us: IntArray) -> FloatArray:
     moved = run.tables["cash_flows"]
     rows = np.searchsorted(ts_us, index_us(pd.DatetimeIndex(moved["ts"])))
     flow = np.zeros(len(ts_us))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from quantcore.account_plane import (
     AccountPlane,
@@ -16,7 +15,14 @@ from quantcore.account_plane import (
     account_plane,
 )
 from quantcore.account_step import RECORD_ONLY
-from quantcore.backtest.protection import longest_without_stop
+from quantcore.backtest.notes import (
+    MODEL_LIMITS,
+    event_notes,
+    idle_notes,
+    instrument_notes,
+    quality,
+    stop_notes,
+)
 from quantcore.backtest.result import Run
 from quantcore.backtest.tables import run_tables
 from quantcore.data.instruments import Instrument, load_instruments
@@ -24,7 +30,8 @@ from quantcore.data.sources import MarketData
 from quantcore.data.universe import survivorship_note
 from quantcore.errors import ConfigError, DataGap, QuantcoreError
 from quantcore.execution.settings import ExecutionSettings
-from quantcore.exits import exits_of
+from quantcore.exits import ExitSettings, exits_of
+from quantcore.fold import FoldState
 from quantcore.frames import Bars, to_kernel
 from quantcore.kernels import layout as at
 from quantcore.regime.detector import regime_labels
@@ -34,20 +41,10 @@ from quantcore.signal_plane import (
     SignalSettings,
     declared_variants,
     signals,
-    warm_up,
 )
 from quantcore.signals.plain import Progress
-from quantcore.timegrid import MINUTE_US, to_index
-from quantcore.types import Array, FloatArray, IntArray, Rule
-
-MODEL_LIMITS = (
-    "Liquidation closes whole positions, largest maintenance margin first; the exchange's partial liquidation by "
-    "brackets is not modelled.",
-    "Market orders trade whole at the next open: the account's own market impact on the price is not modelled.",
-    "Tick sizes, minimum orders, brackets and fees are those of the instruments' files; what applied earlier may "
-    "have differed.",
-)
-"""What every report says the model leaves out."""
+from quantcore.timegrid import to_index
+from quantcore.types import Array, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +115,7 @@ def decide(data: MarketData, *, signal: SignalSettings, progress: Progress = ite
     if first >= decision_bars.n_bars:
         raise DataGap(f"data must hold a decision bar of {data.interval} from {data.start_us} on")
     found = signals(decision_bars, signal, first=first, progress=progress).since(first)
-    notes = _idle_notes(found, decision_bars, signal)
+    notes = idle_notes(found, decision_bars, signal)
     return Decided(data=data, signal=signal, found=found, notes=tuple(notes))
 
 
@@ -137,49 +134,156 @@ def trade(
 
     `instruments` are those of the data's symbols by default (`traded_instruments`).
     """
+    facts = traded_instruments(decided.data) if instruments is None else instruments
+    turn = Turn(
+        from_us=int(decided.found.bars.ts_us[0]),
+        account=account,
+        execution=execution,
+        exits=exits_of(decided.signal.strategy),
+        risk=risk,
+    )
+    return trade_in_turn(
+        decided,
+        [turn],
+        instruments=facts,
+        config_yaml=config_yaml,
+        manifest=manifest,
+        before_account=before_account,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """The settings of an account's plane from one decision on, until those of the next turn take over.
+
+    Parameters
+    ----------
+    from_us : int
+        The decision, microseconds since 1970.
+    account, execution, exits, risk : AccountSettings, ExecutionSettings, ExitSettings, RiskSettings or None
+        As in `account_plane`.
+    """
+
+    from_us: int
+    account: AccountSettings
+    execution: ExecutionSettings
+    exits: ExitSettings
+    risk: RiskSettings | None
+
+
+def trade_in_turn(
+    decided: Decided,
+    turns: Sequence[Turn],
+    *,
+    instruments: Sequence[Instrument] | None = None,
+    config_yaml: str = "",
+    manifest: Mapping[str, Any] | None = None,
+    before_account: Callable[[], None] | None = None,
+) -> Run:
+    """Trade targets in one account whose settings change at given decisions; other arguments and errors as `trade`.
+
+    Positions and resting orders are carried over; a protective order stays as it was sent.
+
+    Parameters
+    ----------
+    decided : Decided
+        What the signal plane said.
+    turns : sequence of Turn
+        In order of time, the first from the first decision on. What can change is what the account decides by: limits,
+        exits, band. Capital, leverage, fees and the kind of what is switched on cannot.
+
+    Raises
+    ------
+    ConfigError
+        Also if settings change that cannot.
+    """
     data, signal, found = decided.data, decided.signal, decided.found
     targets, decided_us = found.weights, found.bars.ts_us
     begin = int(np.searchsorted(data.bars.ts_us, decided_us[0]))
     bars = data.bars.rows(begin, data.bars.n_bars)
     facts = traded_instruments(data) if instruments is None else instruments
-    plane = account_plane(
-        facts,
-        interval=bars.interval,
-        account=account,
-        execution=execution,
-        exits=exits_of(signal.strategy),
-        risk=risk,
-    )
+    planes = [
+        account_plane(
+            facts,
+            interval=bars.interval,
+            account=turn.account,
+            execution=turn.execution,
+            exits=turn.exits,
+            risk=turn.risk,
+        )
+        for turn in turns
+    ]
+    _check_turns(planes)
     if before_account is not None:
         before_account()
-    state, events = plane.advance(
-        plane.start(),
-        bars,
-        targets=to_kernel(targets),
-        decisions=decision_rows(bars.ts_us, decided_us),
-    )
+    starts = np.searchsorted(bars.ts_us, [turn.from_us for turn in turns])
+    state, events = _advance(planes, starts, bars, to_kernel(targets), decided_us)
+    plane = planes[-1]
     check_conservation(plane.capital, state)
     tables = run_tables(events, plane, bars, targets, regimes=regime_labels(found.regimes))
     return Run(
         bars=data.bars,
         interval=data.interval,
-        capital=account.capital,
+        capital=plane.capital,
         tables=tables,
         notes=(
             *data.notes,
-            *_instrument_notes(facts),
-            *_event_notes(plane, events),
-            *_stop_notes(plane, events),
+            *instrument_notes(facts),
+            *event_notes(plane, events),
+            *stop_notes(planes, events),
             *([] if signal.universe is None else [survivorship_note(data.bars)]),
             *decided.notes,
             *MODEL_LIMITS,
         ),
-        quality=_quality(tables, bars),
+        quality=quality(tables, bars),
         config_yaml=config_yaml,
         manifest={**(manifest or {}), "data_fingerprint": data.bars.fingerprint()},
         rules=plane.rules,
         signals=found,
         variants=declared_variants(signal),
+    )
+
+
+def _check_turns(planes: Sequence[AccountPlane]) -> None:
+    first = planes[0]
+    shapes = {name: array.shape for name, array in first.start().items()}
+    for plane in planes[1:]:
+        same = (
+            plane.capital == first.capital
+            and plane.missing_funding_rate == first.missing_funding_rate
+            and np.array_equal(plane.flow_time_us, first.flow_time_us)
+            and np.array_equal(plane.flow_amount, first.flow_amount)
+            and all(map(np.array_equal, plane.rules, first.rules))
+            and {name: array.shape for name, array in plane.start().items()} == shapes
+        )
+        if not same:
+            raise ConfigError(
+                "capital, cash flows, leverage, margin, fees and costs, and whether risk, router and slippage control "
+                "are on, must be the same in all turns of one account, were not"
+            )
+
+
+def _advance(
+    planes: Sequence[AccountPlane],
+    starts: IntArray,
+    bars: Bars,
+    targets: FloatArray,
+    decided_us: IntArray,
+) -> tuple[FoldState, Events]:
+    rows = decision_rows(bars.ts_us, decided_us)
+    state, found = planes[0].start(), []
+    for plane, start, stop in zip(planes, starts, [*starts[1:], bars.n_bars], strict=True):
+        state, events = plane.advance(
+            state, bars.rows(start, stop), targets=targets, decisions=rows[start:stop]
+        )
+        found.append(events)
+    if len(found) == 1:
+        return state, found[0]
+    return state, Events(
+        **{
+            name: np.concatenate([getattr(events, name) for events in found])
+            for name in ("whole", "number", "curve_ts", "curve")
+        }
     )
 
 
@@ -250,68 +354,3 @@ def check_conservation(capital: float | FloatArray, state: Mapping[str, Array]) 
         raise QuantcoreError(
             f"equity must equal capital, flows, PnL and costs, was {found!r} against {said!r}"
         )
-
-
-def _instrument_notes(instruments: Sequence[Instrument]) -> list[str]:
-    defaulted = [i.symbol for i in instruments if i.defaulted]
-    if not defaulted:
-        return []
-    return [
-        f"No exchange facts are on file for {', '.join(defaulted)}: conservative defaults stand in."
-    ]
-
-
-def _event_notes(plane: AccountPlane, events: Events) -> list[str]:
-    unpaid = plane.flow_time_us.size - len(events.of(at.EVENT_FLOW)[0])
-    notes = (
-        [f"{unpaid} cash flows lie outside the traded span and were left out."] if unpaid else []
-    )
-    whole, number = events.of(at.EVENT_WHY)
-    cut = np.flatnonzero(whole[:, at.EVENT_REASON] == Rule.WITHDRAWAL)
-    dates = to_index(whole[cut, at.TS])
-    return notes + [
-        f"The withdrawal of {number[row, at.B]:,.2f} USDT due on {date:%Y-%m-%d} exceeded what the account had free: "
-        f"{number[row, at.A]:,.2f} USDT were paid."
-        for row, date in zip(cut, dates, strict=True)
-    ]
-
-
-def _stop_notes(plane: AccountPlane, events: Events) -> list[str]:
-    """Say for how long a position was without its stop, where every position is to have one."""
-    if plane.config[at.STOP_LOSS] == at.OFF:
-        return []
-    bar_us, latency_us = (int(plane.config[c]) for c in (at.BAR_US, at.LATENCY_US))
-    longest = longest_without_stop(events, bar_us=bar_us, latency_us=latency_us)
-    return [
-        "A stop is sent at the close of the bar that opens a position: no position was without one for more than "
-        f"{longest / MINUTE_US:,.12g} minutes, counted from the open of that bar."
-    ]
-
-
-def _idle_notes(found: Signals, decision_bars: Bars, signal: SignalSettings) -> list[str]:
-    """Say that no position was ever wanted, or refuse where that is only because the data is too short."""
-    if np.any(np.nan_to_num(found.weight_array) != 0.0):
-        return []
-    needed = warm_up(signal, decision_bars.interval)
-    no_view = bool(np.isnan(found.combined).all())
-    if no_view and needed > decision_bars.n_bars:
-        raise ConfigError(
-            f"strategy and portfolio need {needed:,} bars to warm up, the data holds "
-            f"{decision_bars.n_bars:,}: no decision could be taken"
-        )
-    return ["No position was ever wanted: every target weight is 0 or missing."]
-
-
-def _quality(tables: Mapping[str, pd.DataFrame], bars: Bars) -> dict[str, float]:
-    """Return which shares of the notional held were charged an assumed funding rate and valued without a mark."""
-    funding, positions = tables["funding"], tables["positions"]
-    paid = (funding.qty * funding.mark_price).abs()
-    assumed = float(paid[funding.assumed].sum() / paid.sum()) if paid.sum() > 0 else 0.0
-    held = (positions.qty * positions.mark_price).abs().to_numpy()
-    fallback = 1.0 if len(held) else 0.0
-    if bars.has("mark_price") and held.sum() > 0:
-        rows = np.searchsorted(bars.index, positions.ts)
-        columns = np.searchsorted(np.array(bars.symbols), positions.symbol.to_numpy(dtype=str))
-        missing = np.isnan(bars.array("mark_price")[rows, columns])
-        fallback = float(held[missing].sum() / held.sum())
-    return {"assumed_funding_share": assumed, "fallback_mark_share": fallback}

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from omegaconf import open_dict
+
 from quantcore.account_plane import (
     AccountSettings,
 )
@@ -17,19 +19,23 @@ from quantcore.backtest.compiling import begin_compiling
 from quantcore.backtest.engine import run_backtest
 from quantcore.backtest.result import Run
 from quantcore.config import build, compose, config_hash, resolved_yaml
+from quantcore.data.coverage import coverage_notes
 from quantcore.data.instruments import FACTS
 from quantcore.data.sources import DataSource, MarketData
 from quantcore.data.universe import UniverseSettings
 from quantcore.execution.settings import ExecutionSettings
+from quantcore.frames import Bars
 from quantcore.regime.detector import RegimeSettings
 from quantcore.risk.limits import RiskSettings
 from quantcore.signal_plane import PORTFOLIOS, SignalSettings, StrategySet
 from quantcore.signals.plain import Progress
 from quantcore.signals.strategy_matrix import MatrixSettings
+from quantcore.timegrid import to_us
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+BARS_NOTE = "The bars were handed over in Python: where they came from is not recorded, only their fingerprint."
 _T = TypeVar("_T")
 _SOURCES = ("quantcore", "strategies")
 _PACKAGES = ("numba", "numpy", "pandas", "pyarrow", "quantcore")
@@ -59,10 +65,12 @@ def run_configured(cfg: DictConfig, data: MarketData | None = None) -> Run:
     execution = build(cfg.execution, ExecutionSettings)
     signal = signal_settings(cfg)
     risk = _chosen(cfg.risk, RiskSettings)
-    source: DataSource = build(cfg.data)
+    source: DataSource | None = build(cfg.data) if data is None else None
     wait = begin_compiling()
+    loaded = data if source is None else source.load(reviewed=signal.universe is not None)
+    assert loaded is not None
     return run_backtest(
-        source.load(reviewed=signal.universe is not None) if data is None else data,
+        loaded,
         signal=signal,
         account=account,
         execution=execution,
@@ -72,6 +80,38 @@ def run_configured(cfg: DictConfig, data: MarketData | None = None) -> Run:
         progress=shown("forecasts"),
         before_account=wait,
     )
+
+
+def run_on_bars(cfg: DictConfig, bars: Bars, *, interval: str) -> Run:
+    """Run the backtest on bars that were made in Python; raises as `run_configured`.
+
+    Of the data's settings only ``start`` counts. The run's own settings hold, in their place, the bars' fingerprint.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        From `compose`.
+    bars : Bars
+        On the execution grid.
+    interval : str
+        Of decisions, a whole multiple of the bars' own.
+    """
+    start = cfg.data.get("start")
+    start_us = None if start is None else to_us(start)
+    data = MarketData(
+        bars=bars,
+        interval=interval,
+        start_us=start_us,
+        notes=(BARS_NOTE, *coverage_notes(bars, start_us=start_us, ends_us={})),
+    )
+    with open_dict(cfg):
+        cfg.data = {
+            "bars": bars.fingerprint(),
+            "interval": interval,
+            "execution_interval": bars.interval,
+            "start": start,
+        }
+    return run_configured(cfg, data)
 
 
 def signal_settings(cfg: DictConfig) -> SignalSettings:
@@ -112,17 +152,23 @@ def manifest(cfg: DictConfig, strategy: object) -> dict[str, Any]:
 
 
 def shown(what: str) -> Progress:
-    """Return what shows a bar on a terminal once a loop over rows takes longer than two seconds."""
+    """Return what shows a bar on a terminal or in a notebook once a loop over rows takes longer than two seconds."""
 
     def show(rows: range) -> Iterable[int]:
-        if not sys.stderr.isatty():
+        if not (sys.stderr.isatty() or in_notebook()):
             return rows
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         bar: Iterable[int] = tqdm(rows, desc=what, unit="bar", delay=2.0, leave=False)
         return bar
 
     return show
+
+
+def in_notebook() -> bool:
+    """Return whether a Jupyter kernel runs this, which shows output as HTML."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", {})
 
 
 def _source_hash() -> str:

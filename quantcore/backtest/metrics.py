@@ -12,7 +12,7 @@ import pandas as pd
 from quantcore.backtest.curves import Curves, curves
 from quantcore.backtest.execution_quality import execution_quality
 from quantcore.backtest.outlook import Outlook, outlook
-from quantcore.backtest.result import METRIC_KEYS, Run
+from quantcore.backtest.result import METRIC_KEYS, Recorded, Run
 from quantcore.backtest.trades import OPEN, round_trips
 from quantcore.errors import SchemaMismatch
 from quantcore.finance import performance, risk_metrics, sharpe
@@ -105,7 +105,7 @@ def slippage_costs(fills: pd.DataFrame) -> FloatArray:
     return np.where(_crossed(fills) & ~np.isnan(gap), gap * signed_qty(fills), 0.0)
 
 
-def closing_positions(run: Run) -> pd.DataFrame:
+def closing_positions(run: Recorded) -> pd.DataFrame:
     """Return the positions still held at the last equity row."""
     positions = run.tables["positions"]
     last_us = to_us(run.tables["equity"]["ts"].iloc[-1])
@@ -207,17 +207,17 @@ def check_conservation(run: Run, paid: Costs) -> None:
         )
 
 
-def span(run: Run) -> dict[str, Any]:
-    """Return ``start end bars symbols`` of `metrics.json`: what was traded, and when."""
+def span(run: Recorded) -> dict[str, Any]:
+    """Return ``start end bars symbols`` of `metrics.json`: what was traded, and when; no ``bars`` without the bars."""
     stamps = run.tables["equity"]["ts"]
     targets = run.tables["targets"]
     panel = targets.drop(columns="ts", errors="ignore")
     first_us, last_us = index_us(pd.DatetimeIndex(stamps.iloc[[0, -1]]))
-    inside = (run.bars.ts_us >= first_us) & (run.bars.ts_us <= last_us)
+    bars = run.bars.between(int(first_us), int(last_us)).n_bars if isinstance(run, Run) else None
     return {
         "start": stamps.iloc[0].isoformat(),
         "end": stamps.iloc[-1].isoformat(),
-        "bars": int(inside.sum()),
+        "bars": bars,
         "symbols": int(panel.notna().any(axis=0).sum()) if len(panel) else 0,
     }
 

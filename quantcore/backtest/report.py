@@ -12,14 +12,16 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from quantcore.backtest.curves import curves
 from quantcore.backtest.folder import publish, to_json
 from quantcore.backtest.metrics import compute_metrics, run_trades
 from quantcore.backtest.outlook import Outlook, outlook
-from quantcore.backtest.result import OPTIONAL_COLUMNS, SCHEMAS, Run
+from quantcore.backtest.result import OPTIONAL_COLUMNS, RUN_TABLES, SCHEMAS, Run, check_columns
 from quantcore.backtest.tearsheet import tearsheet
-from quantcore.errors import DataGap, SchemaMismatch
+from quantcore.errors import ConfigError, DataGap, SchemaMismatch
+from quantcore.settings import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,33 @@ class SavedRun:
     metrics: Mapping[str, Any] = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
     config_yaml: str = field(repr=False)
+
+    @property
+    def capital(self) -> float:
+        """Equity before the first row, USDT."""
+        return float(self.metrics["capital"])
+
+    @property
+    def interval(self) -> str:
+        """The decision interval."""
+        return self._of_data("interval")
+
+    @property
+    def execution_interval(self) -> str:
+        """The interval of the execution bars."""
+        return self._of_data("execution_interval")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: only the page in the folder tells them."""
+        return ()
+
+    def _of_data(self, key: str) -> str:
+        settings = yaml.safe_load(self.config_yaml)
+        data = settings.get("data") if isinstance(settings, dict) else None
+        if not isinstance(data, dict) or key not in data:
+            raise SchemaMismatch(f"{self.folder}: config.yaml must hold data.{key}, does not")
+        return str(data[key])
 
 
 def write_run(
@@ -90,7 +119,7 @@ def write_run(
         runs_root,
         command,
         experiment,
-        lambda folder: _fill_folder(run, folder, experiment, metrics, ahead),
+        lambda folder: fill_run(run, folder, experiment, metrics=metrics, ahead=ahead),
         now=now,
     )
 
@@ -116,6 +145,57 @@ def read_run(folder: Path) -> SavedRun:
         manifest=json.loads((folder / "manifest.json").read_text("utf-8")),
         config_yaml=(folder / "config.yaml").read_text("utf-8"),
     )
+
+
+def open_folder(folder: Path) -> SavedRun:
+    """Read a backtest's results folder, of which every file must be there and whole.
+
+    Raises
+    ------
+    DataGap
+        If it is none, or a file is missing.
+    SchemaMismatch
+        If a file cannot be read, or a table lacks a column.
+    """
+    tables = (*RUN_TABLES, "trades")
+    wanted = ("metrics.json", "manifest.json", "config.yaml", *(f"{t}.parquet" for t in tables))
+    for name in wanted:
+        if not (folder / name).is_file():
+            raise DataGap(f"a backtest's results folder must hold {name}, {folder} does not")
+    try:
+        saved = read_run(folder)
+    except (ValueError, OSError) as error:
+        raise SchemaMismatch(f"{folder} must be readable, was not: {one_line(error)}") from error
+    for name in tables:
+        if name != "targets":
+            check_columns(saved.tables[name], name)
+    return saved
+
+
+def write_page(html: str, path: str | Path) -> Path:
+    """Write a page to a file, whole or not at all, and return its path; an older file is replaced.
+
+    Raises
+    ------
+    ConfigError
+        If the path is a folder, lies in none that exists, or cannot be written to.
+    """
+    target = Path(path).expanduser()
+    if target.is_dir() or not target.parent.is_dir():
+        rule = (
+            "must be a file, was a folder"
+            if target.is_dir()
+            else "must lie in a folder that exists, was"
+        )
+        raise ConfigError(f"path {rule}: {path}")
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        partial.write_text(html, "utf-8")
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"path must be writable, was {path}: {error.strerror}") from error
+    return target
 
 
 def to_arrow(table: pd.DataFrame, name: str) -> pa.Table:
@@ -146,13 +226,15 @@ def to_arrow(table: pd.DataFrame, name: str) -> pa.Table:
     return pa.Table.from_arrays([_column(wide, name, f) for f in schema], schema=schema)
 
 
-def _fill_folder(
+def fill_run(
     run: Run,
     folder: Path,
     experiment: str,
-    metrics: Mapping[str, Any] | None,
-    ahead: Outlook | None,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    ahead: Outlook | None = None,
 ) -> None:
+    """Write the files of a run's results into a folder, for commands that add their own; arguments as `write_run`."""
     trades = run_trades(run)
     told = outlook(run, curves(run)) if ahead is None else ahead
     values = compute_metrics(run, trades=trades, ahead=told) if metrics is None else dict(metrics)

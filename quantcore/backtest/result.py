@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -182,6 +182,35 @@ METRIC_KEYS = (*CONTRACT_KEYS, *_FURTHER.split())
 """All keys of `metrics.json`, those of the contract first."""
 
 
+class Recorded(Protocol):
+    """What a finished run and a results folder that was read back both know of it."""
+
+    @property
+    def interval(self) -> str:
+        """The decision interval."""
+        ...
+
+    @property
+    def execution_interval(self) -> str:
+        """The interval of the execution bars."""
+        ...
+
+    @property
+    def capital(self) -> float:
+        """Equity before the first row, USDT."""
+        ...
+
+    @property
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        """The tables of `RUN_TABLES`."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the data and the model, as far as they were kept."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything a finished backtest knows, before anything is derived from it.
@@ -247,6 +276,11 @@ class Run:
                 check_columns(self.tables[name], name)
         if self.tables["equity"].empty:
             raise SchemaMismatch("table equity must have at least one row")
+
+    @property
+    def execution_interval(self) -> str:
+        """The interval of the execution bars."""
+        return self.bars.interval
 
 
 def check_columns(table: pd.DataFrame, name: str) -> None:

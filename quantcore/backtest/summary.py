@@ -19,7 +19,7 @@ from quantcore.backtest.markup import (
     whole,
 )
 from quantcore.backtest.metrics import span
-from quantcore.backtest.result import Run
+from quantcore.backtest.result import Recorded
 from quantcore.backtest.scorecard import Score, inline
 from quantcore.backtest.verdict import Findings, findings, is_limit, trials_told
 
@@ -33,12 +33,12 @@ WIDTH = 100
 """Columns to which the summary is held on wide terminals."""
 
 
-def print_heading(run: Run, *, experiment: str, console: Console | None = None) -> None:
+def print_heading(run: Recorded, *, experiment: str, console: Console | None = None) -> None:
     """Print what was run and what became of the money: at once, before anything is estimated from it.
 
     Parameters
     ----------
-    run : Run
+    run : Recorded
         The finished run.
     experiment : str
         Its name.
@@ -63,12 +63,14 @@ def print_heading(run: Run, *, experiment: str, console: Console | None = None) 
     screen.file.flush()
 
 
-def print_summary(run: Run, metrics: Mapping[str, Any], *, console: Console | None = None) -> None:
+def print_summary(
+    run: Recorded, metrics: Mapping[str, Any], *, console: Console | None = None
+) -> None:
     """Print a run's summary, before its report is written: that takes longer than the run.
 
     Parameters
     ----------
-    run : Run
+    run : Recorded
         The finished run.
     metrics : mapping of str to Any
         `metrics.json`.

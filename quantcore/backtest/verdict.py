@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from quantcore.backtest.curves import Curves
-from quantcore.backtest.engine import MODEL_LIMITS
 from quantcore.backtest.markup import day, is_zero, money, percent, plural, share, whole
 from quantcore.backtest.metrics import CONFIDENCE, closing_positions, declared_only
-from quantcore.backtest.result import Run
+from quantcore.backtest.notes import MODEL_LIMITS
+from quantcore.backtest.result import Recorded, Run
 from quantcore.backtest.scorecard import RETURNS_MIN, Score, scorecard, verdict_line
 from quantcore.timegrid import to_index
 
@@ -68,13 +68,13 @@ class Findings:
     verdict: str
 
 
-def findings(run: Run, metrics: Mapping[str, Any], curve: Curves) -> Findings:
+def findings(run: Recorded, metrics: Mapping[str, Any], curve: Curves) -> Findings:
     """Return what is to be told of a run with these metrics and curves."""
     enough = curve.returns >= RATIO_RETURNS_MIN
     told: dict[str, Any] = {
         k: None if k in _RATIOS and not enough else v for k, v in metrics.items()
     }
-    scores = scorecard(told, execution_interval=run.bars.interval, returns=curve.returns)
+    scores = scorecard(told, execution_interval=run.execution_interval, returns=curve.returns)
     traded = not run.tables["fills"].empty
     first = outcome(told, curve.returns) if traded else f"Nothing was traded: {refusals(run)}."
     return Findings(
@@ -82,7 +82,7 @@ def findings(run: Run, metrics: Mapping[str, Any], curve: Curves) -> Findings:
         returns=curve.returns,
         closed=told["trades"] - int((closing_positions(run)["qty"] != 0.0).sum()),
         traded=traded,
-        benchmark=_benchmark(curve),
+        benchmark=_benchmark(curve, told),
         scores=tuple(scores),
         verdict=f"{first} {verdict_line(scores)}",
     )
@@ -110,19 +110,23 @@ def outcome(metrics: Mapping[str, Any], returns: int) -> str:
     return f"{first}; {second}."
 
 
-def trials_told(run: Run, metrics: Mapping[str, Any]) -> str:
+def trials_told(run: Recorded, metrics: Mapping[str, Any]) -> str:
     """Return how many trials the run is the best of, where that was counted, and what is left of its Sharpe ratio."""
-    count = declared_only(run) if run.trials is None else run.trials
+    if isinstance(run, Run):
+        told = (declared_only(run) if run.trials is None else run.trials).sentence
+    elif metrics["trials"] is None:
+        told = "How many trials it is the best of was not counted when it was run."
+    else:
+        told = (
+            f"It was counted as the best of {plural(metrics['trials'], 'trial')} when it was run."
+        )
     chance = metrics["dsr"]
     if chance is None:
-        return count.sentence
-    return (
-        f"{count.sentence} Counting them, the Sharpe ratio is above what luck would show with probability "
-        f"{percent(chance)}."
-    )
+        return told
+    return f"{told} Counting them, the Sharpe ratio is above what luck would show with probability {percent(chance)}."
 
 
-def refusals(run: Run) -> str:
+def refusals(run: Recorded) -> str:
     """Return why a run did not trade: the rules that refused most of its orders, or that none was wanted."""
     reasons = run.tables["reasons"]
     refused = reasons[reasons["action"].isin(_REFUSED)]
@@ -156,7 +160,7 @@ def _deflated(metrics: Mapping[str, Any]) -> str:
     return f"above what luck would show of {plural(trials, 'trial')} with probability {percent(chance)}"
 
 
-def _unwanted(run: Run) -> str:
+def _unwanted(run: Recorded) -> str:
     orders, targets = (
         run.tables["orders"],
         run.tables["targets"].drop(columns="ts", errors="ignore"),
@@ -168,9 +172,9 @@ def _unwanted(run: Run) -> str:
     return "no order was sent"
 
 
-def _benchmark(curve: Curves) -> str:
+def _benchmark(curve: Curves, metrics: Mapping[str, Any]) -> str:
     start = curve.benchmark_from
-    if start is None:
-        return ""
+    if start is None:  # a results folder keeps the benchmark's return and not its curve
+        return "" if metrics["benchmark_return"] is None else "BTC held"
     late = start - to_index(curve.ts_us[:1])[0] >= pd.Timedelta(days=1)
     return f"BTC held from {day(start)}" if late else "BTC held"

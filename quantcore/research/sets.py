@@ -89,6 +89,11 @@ class Sets:
         columns = {path: values[start:stop] for path, values in self.columns.items()}
         return replace(self, columns=columns)
 
+    def take(self, rows: Sequence[int]) -> Sets:
+        """Return some of the sets, in the order of `rows`."""
+        columns = {path: [values[k] for k in rows] for path, values in self.columns.items()}
+        return replace(self, columns=columns)
+
     def to_table(self) -> pa.Table:
         """Return one row per set and one column per path, in the column's natural type.
 

@@ -58,7 +58,7 @@ def record_study(
         market=Market.of(study.data.bars),
         interval=study.data.interval,
     )
-    trials = set_hashes(study, [sets[k] for k in tried.tolist()])
+    trials = set_hashes(study, [sets[int(k)] for k in tried])
     return record_sets(ledger, occasion, trials=trials, daily=daily[:, tried], days_us=days_us)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -164,3 +164,17 @@ def test_progress_hands_on_every_row_and_says_nothing_at_first(
     assert isinstance(rows, range) is not terminal
     assert list(rows) == list(range(3, 9))
     assert printed.getvalue().strip() == ""
+
+
+def test_progress_is_shown_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shell:
+        config: ClassVar[dict[str, Any]] = {"IPKernelApp": {}}
+
+    assert not experiment.in_notebook()
+    fake = type(sys)("IPython")
+    vars(fake)["get_ipython"] = Shell
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    assert experiment.in_notebook()
+    rows = experiment.shown("rows")(range(3))
+    assert not isinstance(rows, range)
+    assert list(rows) == [0, 1, 2]

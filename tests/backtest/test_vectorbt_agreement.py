@@ -1,10 +1,12 @@
-"""The account against vectorbt on the same signals: leverage 1, no costs, no funding, market orders at the next open.
+"""The account against vectorbt on the same signals: leverage 1, no funding, market orders at the next open.
+
+Once without any cost and once with the exchange's taker fee.
 
 Community vectorbt has no leverage and cuts orders to the cash silently, so gross exposure stays well below the equity.
 Its `size_granularity` rounds down without a tolerance, so that a position of 9.129 closes by 9.128; so where vectorbt
 finds the sizes itself, our step is a ten-billionth of a coin and vectorbt has none. What then remains is rounding: a
-step per order, and the last digits of floats (we keep whole lots and book profit per fill, vectorbt adds up coins and
-cash). Prices are equal, equity agrees to 1e-9 relative, sizes to that and one step.
+step per position, so two per order, and the last digits of floats (we keep whole lots and book profit per fill,
+vectorbt adds up coins and cash). Prices are equal, equity and fees agree to 1e-9 relative, sizes to that and two steps.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ COARSE = "0.001"
 FINE = "0.0000000001"
 TOLERANCE = 1e-9
 ENGINES = ["numba", "rust"]
+FEES = [0.0, 0.0005]
 
 
 def market(rng: np.random.Generator, n_bars: int, n_symbols: int) -> Bars:
@@ -57,7 +60,7 @@ def market(rng: np.random.Generator, n_bars: int, n_symbols: int) -> Bars:
     )
 
 
-def instruments(bars: Bars, step: str) -> list[Instrument]:
+def instruments(bars: Bars, step: str, fee: float = 0.0) -> list[Instrument]:
     bracket = Bracket(floor=0.0, cap=1e9, maintenance_margin_rate=0.005, cum=0.0, leverage_max=20)
     return [
         Instrument(
@@ -69,7 +72,7 @@ def instruments(bars: Bars, step: str) -> list[Instrument]:
             limit_max_qty="1000000",
             min_notional=0.0,
             maker_fee=0.0,
-            taker_fee=0.0,
+            taker_fee=fee,
             liquidation_fee=0.0,
             funding_interval_hours=8,
             brackets=(bracket,),
@@ -80,10 +83,15 @@ def instruments(bars: Bars, step: str) -> list[Instrument]:
 
 
 def ours(
-    bars: Bars, step: str, *, targets: FloatArray | None = None, script: OrderScript | None = None
+    bars: Bars,
+    step: str,
+    *,
+    fee: float,
+    targets: FloatArray | None = None,
+    script: OrderScript | None = None,
 ) -> Events:
     plane = account_plane(
-        instruments(bars, step),
+        instruments(bars, step, fee),
         interval=bars.interval,
         account=AccountSettings(
             capital=CAPITAL,
@@ -114,6 +122,7 @@ def fills(events: Events, bars: Bars) -> pd.DataFrame:
         "column": whole[:, at.EVENT_SYMBOL],
         "size": whole[:, at.EVENT_SIDE] * number[:, at.A],
         "price": number[:, at.B],
+        "fee": number[:, at.C],
     }
     return pd.DataFrame(table).sort_values(["row", "column"], ignore_index=True)
 
@@ -125,6 +134,7 @@ def their_fills(portfolio: Any) -> pd.DataFrame:
         "column": records["col"].astype(np.int64),
         "size": np.where(records["side"] == 0, 1.0, -1.0) * records["size"],
         "price": records["price"],
+        "fee": records["fees"],
     }
     return pd.DataFrame(table).sort_values(["row", "column"], ignore_index=True)
 
@@ -134,7 +144,8 @@ def assert_agrees(events: Events, bars: Bars, portfolio: Any) -> None:
     assert len(mine) > 20
     pd.testing.assert_frame_equal(mine[["row", "column"]], theirs[["row", "column"]])
     np.testing.assert_array_equal(mine.price, theirs.price)
-    np.testing.assert_allclose(mine["size"], theirs["size"], rtol=TOLERANCE, atol=float(FINE))
+    np.testing.assert_allclose(mine["size"], theirs["size"], rtol=TOLERANCE, atol=2 * float(FINE))
+    np.testing.assert_allclose(mine["fee"], theirs["fee"], rtol=TOLERANCE, atol=2 * float(FINE))
     equity = np.asarray(portfolio.value()).ravel()
     np.testing.assert_allclose(events.curve[:, at.CURVE_EQUITY], equity, rtol=TOLERANCE)
 
@@ -144,15 +155,16 @@ def next_bar(values: FloatArray, fill: float) -> FloatArray:
     return np.vstack([np.full((1, values.shape[1]), fill), values[:-1]])
 
 
+@pytest.mark.parametrize("fee", FEES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_target_weights_of_several_symbols_give_the_fills_and_equity_of_vectorbt(
-    engine: str, rng: np.random.Generator
+    engine: str, fee: float, rng: np.random.Generator
 ) -> None:
     bars = market(rng, n_bars=2_000, n_symbols=3)
     targets = rng.uniform(-0.2, 0.2, (bars.n_bars, bars.n_symbols))
     targets[rng.random(targets.shape) < 0.2] = 0.0
     targets[rng.random(targets.shape) < 0.9] = np.nan
-    events = ours(bars, FINE, targets=targets)
+    events = ours(bars, FINE, fee=fee, targets=targets)
     assert (events.whole[:, at.KIND] != at.EVENT_WHY).all(), "an order was cut or refused"
 
     index, columns = to_index(bars.ts_us), list(bars.symbols)
@@ -164,7 +176,7 @@ def test_target_weights_of_several_symbols_give_the_fills_and_equity_of_vectorbt
         price=bars.array("open"),
         val_price=next_bar(closes, 100.0),
         init_cash=CAPITAL,
-        fees=0.0,
+        fees=fee,
         slippage=0.0,
         cash_sharing=True,
         group_by=True,
@@ -174,9 +186,10 @@ def test_target_weights_of_several_symbols_give_the_fills_and_equity_of_vectorbt
     assert_agrees(events, bars, portfolio)
 
 
+@pytest.mark.parametrize("fee", FEES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_dual_moving_average_gives_the_fills_and_equity_of_vectorbt(
-    engine: str, rng: np.random.Generator
+    engine: str, fee: float, rng: np.random.Generator
 ) -> None:
     bars = market(rng, n_bars=2_000, n_symbols=1)
     closes = pd.Series(bars.array("close")[:, 0], index=to_index(bars.ts_us), name=bars.symbols[0])
@@ -197,7 +210,8 @@ def test_a_dual_moving_average_gives_the_fills_and_equity_of_vectorbt(
         for k, ts in enumerate(closes.index[up | down])
         if ts < closes.index[-1]
     ]
-    events = ours(bars, COARSE, script=order_script(requests, bars, instruments(bars, COARSE)))
+    script = order_script(requests, bars, instruments(bars, COARSE))
+    events = ours(bars, COARSE, fee=fee, script=script)
 
     portfolio = vbt.Portfolio.from_signals(
         closes,
@@ -207,7 +221,7 @@ def test_a_dual_moving_average_gives_the_fills_and_equity_of_vectorbt(
         price=pd.Series(bars.array("open")[:, 0], index=closes.index),
         upon_opposite_entry="reverse",
         init_cash=CAPITAL,
-        fees=0.0,
+        fees=fee,
         slippage=0.0,
         freq="1h",
         engine=engine,

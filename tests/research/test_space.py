@@ -273,6 +273,21 @@ def test_the_rarest_sets_are_found_where_all_others_are_there(sampling: str) -> 
     assert len(set(numbers(sets, "a"))) == 2999
 
 
+def test_what_is_not_drawn_for_long_is_taken_from_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("quantcore.research.space._DRAWS_MAX", 1)
+    sets = parse_space(["a=range(50)"]).random(49, np.random.default_rng(8))
+    assert len(set(numbers(sets, "a"))) == 49
+
+
+@pytest.mark.parametrize(
+    "word", ["null", "True", "false", "nan", "INF", "1", "1e5", "", " a", "a,b"]
+)
+def test_text_that_reads_as_something_else_is_quoted(word: str) -> None:
+    assert OverridesParser.create().parse_override(f"a={override_text(word)}").value() == word
+
+
 def test_a_space_that_holds_fewer_sets_is_returned_whole_with_a_note() -> None:
     space = parse_space(["a=1,2", "b=int(interval(4,6))"])
     sets = space.random(1000, np.random.default_rng(9))
@@ -281,7 +296,8 @@ def test_a_space_that_holds_fewer_sets_is_returned_whole_with_a_note() -> None:
     ]  # fmt: skip
     assert len(sets) == 6
     assert sets.note == "1,000 sets asked for, the space holds 6: all of them"
-    assert space.sobol(6, np.random.default_rng(9)).note == ""
+    exactly = space.sobol(6, np.random.default_rng(9))
+    assert (exactly.columns, exactly.note) == (sets.columns, "")
 
 
 def test_a_seed_gives_the_same_sets_again() -> None:

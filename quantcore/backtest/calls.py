@@ -1,0 +1,64 @@
+"""What stands behind the functions of `entrance`: settings given in Python, data from anywhere, runs from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from quantcore.backtest.experiment import run_configured, run_on_bars
+from quantcore.backtest.report import open_folder
+from quantcore.backtest.view import NewRun, OpenedRun
+from quantcore.config import compose
+from quantcore.errors import ConfigError, QuantcoreError
+from quantcore.frames import Bars
+from quantcore.overrides import (
+    Overrides,
+    cause,
+    check_text,
+    override_keys,
+    override_list,
+    place_overrides,
+    told,
+)
+
+__all__ = ["QuantcoreError", "cause", "open_called", "run_called", "told"]
+
+_OF_BARS = ("data.interval", "data.start")
+"""Settings of the data that mean something for bars in memory."""
+
+
+def run_called(experiment: str, overrides: Overrides, data: str | Path | Bars | None) -> NewRun:
+    """Run a backtest; parameters and errors as `entrance.backtest`."""
+    given = override_list(overrides)
+    of_data = [key for key in override_keys(given) if key.split(".")[0] == "data"]
+    chosen = [f"+experiment={check_text(experiment, 'experiment')}", *given]
+    if data is None:
+        cfg = compose("backtest", chosen)
+        return NewRun(name=str(cfg.name), result=run_configured(cfg))
+    if isinstance(data, Bars):
+        _check_of_bars(of_data)
+        cfg = compose("backtest", chosen)
+        interval = cfg.data.interval if "data.interval" in of_data else data.interval
+        return NewRun(name=str(cfg.name), result=run_on_bars(cfg, data, interval=interval))
+    place = place_overrides(data)
+    for key in override_keys(place):
+        if key in of_data:
+            raise ConfigError(
+                f"data must be given once, was data={str(data)!r} and the override {key}"
+            )
+    cfg = compose("backtest", [*chosen, *place])
+    return NewRun(name=str(cfg.name), result=run_configured(cfg))
+
+
+def open_called(folder: str | Path) -> OpenedRun:
+    """Read a results folder; parameters and errors as `entrance.open_run`."""
+    saved = open_folder(Path(folder).expanduser())
+    return OpenedRun(name=str(saved.manifest.get("experiment", saved.folder.name)), saved=saved)
+
+
+def _check_of_bars(keys: Sequence[str]) -> None:
+    for key in keys:
+        if key not in _OF_BARS:
+            raise ConfigError(
+                f"of bars that are handed over only {' and '.join(_OF_BARS)} must be set, was {key}"
+            )
