@@ -223,7 +223,11 @@ def config_hash(cfg: DictConfig) -> str:
 
 
 def run_command(
-    primary: str, task: Callable[[DictConfig], int | None], *, folder: Path | None = None
+    primary: str,
+    task: Callable[[DictConfig], int | None],
+    *,
+    folder: Path | None = None,
+    bare: str | None = None,
 ) -> int:
     """Run a command from the process's arguments and return its exit code; every `__main__` is one call of this.
 
@@ -241,6 +245,8 @@ def run_command(
         Takes the composed configuration; its return is the exit code, None is success.
     folder : Path, optional
         The folder of option files; `conf_folder()` if left out.
+    bare : str, optional
+        The setting that takes arguments without ``=`` as its list, such as ``"folders"``; without it they are refused.
 
     Returns
     -------
@@ -250,7 +256,7 @@ def run_command(
     os.environ["HYDRA_FULL_ERROR"] = "1"
     flags = [a for a in sys.argv[1:] if not _is_override(a)]
     argv = [sys.argv[0], *flags, *(a for a in sys.argv[1:] if _is_override(a))]
-    refused = _refused_arguments(argv[1:])
+    argv[1:], refused = _checked_arguments(argv[1:], bare)
     if refused:
         return _report(refused)
     sys.excepthook = _show_defect
@@ -319,21 +325,35 @@ def _is_override(argument: str) -> bool:
     return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
-def _refused_arguments(arguments: list[str]) -> str:
-    """Return what is wrong with arguments that are neither flags of Hydra's nor overrides, else ``""``."""
+def _checked_arguments(arguments: list[str], bare: str | None) -> tuple[list[str], str]:
+    """Return arguments as Hydra takes them, and what is wrong with those that are neither flags nor overrides."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
             parsed, rest = get_args_parser().parse_known_args(arguments)
-            bare = [a for a in (*parsed.overrides, *rest) if not _is_override(a)]
-            if bare and not bare[0].startswith("-"):
-                return f"{bare[0]!r} must be key=value"
+            words = [a for a in (*parsed.overrides, *rest) if not _is_override(a)]
+            if words and not words[0].startswith("-"):
+                if bare is None:
+                    return arguments, f"{words[0]!r} must be key=value"
+                arguments = _gathered(arguments, words, bare)
             get_args_parser().parse_args(arguments)
     except SystemExit as end:
         if end.code:
-            return printed.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+            return arguments, printed.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise
-    return ""
+    return arguments, ""
+
+
+def _gathered(arguments: list[str], words: list[str], key: str) -> list[str]:
+    """Return the arguments with those that are bare words as one list, which is the value of a key."""
+    left, items = list(arguments), []
+    for word in words:
+        if not word.startswith("-"):
+            left.remove(word)
+            # In Hydra's grammar a quote ends the text unless a backslash stands before it, and so for backslashes.
+            safe = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), word)
+            items.append(f"'{safe}'")
+    return [*left, f"{key}=[{','.join(items)}]"]
 
 
 @contextlib.contextmanager

@@ -280,6 +280,7 @@ defaults:
   - override hydra/job_logging: none
   - override hydra/hydra_logging: none
 free: {a: 1}
+words: []
 hydra: {job: {name: toy}, help: {header: "python -m toy"}}
 """,
     "account/cross.yaml": "_target_: toy.Account\ncapital: 7700\nflows: []\n",
@@ -300,6 +301,7 @@ account: {capital: 100}
 PROGRAM = """
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,7 +324,7 @@ class Account:
 
 def main(cfg):
     capital = build(cfg.account).capital
-    print(cfg.name, f"{capital:g}", cfg.data.get("root", "-"))
+    print(cfg.name, f"{capital:g}", cfg.data.get("root", "-"), *([list(cfg.words)] if cfg.words else []))
     if capital == 1:
         return 1
     if capital == 2:
@@ -338,7 +340,8 @@ def main(cfg):
 
 if __name__ == "__main__":
     sys.modules["toy"] = sys.modules["__main__"]
-    raise SystemExit(run_command("toy", main, folder=Path(__file__).parent / "conf"))
+    bare = os.environ.get("TOY_BARE")
+    raise SystemExit(run_command("toy", main, folder=Path(__file__).parent / "conf", bare=bare))
 """
 
 
@@ -440,6 +443,18 @@ def test_bad_input_ends_in_one_line_and_code_2(toy: Path, arguments: list[str], 
     assert ended.code == 2
     assert len(ended.err) == 1
     assert ended.err[0].startswith(line)
+
+
+@pytest.mark.integration
+def test_a_command_may_take_bare_words_as_the_list_of_one_setting(toy: Path) -> None:
+    words = ["latest~1", "a b", "it's", "back\\", "20240101T000000.000001Z-x", "[1,2]", "-m"]
+    ended = run(toy, "data=folder", *words, "data.root=there", TOY_BARE="words")
+    assert ended.code == 0, ended.err
+    assert ended.out == [f"toy 7700 there {words[:-1]}"]
+    assert run(toy, "x", "words=[y]", TOY_BARE="words").out == ["toy 7700 - ['x']"]
+    refused = run(toy, "x", "--capital=5", TOY_BARE="words")
+    assert (refused.code, refused.err) == (2, ["unrecognized arguments: --capital=5"])
+    assert run(toy, "x").err == ["'x' must be key=value"]
 
 
 @pytest.mark.integration

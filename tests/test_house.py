@@ -44,6 +44,7 @@ JUDGES = {
     "quantcore.finance.performance",
     "quantcore.finance.sharpe",
     "quantcore.finance.overfitting",
+    "quantcore.finance.paired",
     "quantcore.finance.bootstrap",
 }
 JUDGES_MAY_IMPORT = {"finance", "kernels", "frames", *WORDS}
