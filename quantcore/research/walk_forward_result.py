@@ -12,6 +12,7 @@ import pandas as pd
 
 from quantcore.backtest.curves import curves
 from quantcore.backtest.result import Run
+from quantcore.backtest.verdict import trials_told
 from quantcore.research.cross_validation import CrossValidation
 from quantcore.research.evidence import Evidence, deflated
 from quantcore.research.forward import fold_table
@@ -170,7 +171,11 @@ def summary_of(
         "stability": _stability(moved),
         "rank_correlation": _mean([s.rank_correlation for s in evidence.steps]),
         "folds": _folds(walked),
-        "notes": [*plan.notes, *([walked.sets.note] if walked.sets.note else [])],
+        "notes": [
+            *plan.notes,
+            *([walked.sets.note] if walked.sets.note else []),
+            *([] if walked.run.trials is None else [trials_told(walked.run, metrics)]),
+        ],
         "seconds": seconds,
     }
     verdict = judge(values)

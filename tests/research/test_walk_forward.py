@@ -27,6 +27,7 @@ from quantcore.research.selection import annual_sharpe
 from quantcore.research.space import parse_space
 from quantcore.research.space_names import check_names
 from quantcore.research.study import NODES
+from quantcore.research.trials import open_ledger
 from quantcore.research.walk_forward_plan import check_switchable
 from quantcore.research.walk_forward_report import page
 from quantcore.research.walk_forward_result import WalkedForward, summary_of, tables_of
@@ -311,3 +312,29 @@ def test_every_experiment_has_a_moderate_number_of_sets_of_settings_that_it_has(
         assert 6 <= space.grid_size() <= 24, experiment
         for path in space.paths:
             check_switchable(path)
+
+
+def test_the_sets_and_the_joined_account_are_trials(place: Path, tmp_path: Path) -> None:
+    """Twelve accepted sets and the account that trades the chosen ones; a second walk adds nothing."""
+    prepared = command.prepare(configured(place))
+    ledger = open_ledger(str(tmp_path / "trials.jsonl"))
+    for _ in range(2):
+        found = command.written_down(walked(place), prepared, ledger)
+        assert found.run.trials is not None
+        count = found.run.trials
+        assert count.found == 13
+        assert count.effective is not None
+        assert 1.0 <= count.effective <= 13.0
+    assert ledger is not None
+    sets, account = ledger.read().entries
+    assert (len(sets.trials), len(account.trials)) == (12, 1)
+    assert {sets.command, account.command} == {"walk_forward"}
+    assert sets.last_day == account.last_day
+    assert sets.first_day < account.first_day
+    quiet = command.written_down(walked(place), prepared, None).run.trials
+    assert quiet is not None
+    assert quiet.place == "off"
+    metrics = compute_metrics(found.run)
+    assert metrics["trials"] == max(count.used or 0, found.run.variants or 0)
+    told_of = summary_of(found, metrics, experiment="small", seconds=1.0)["notes"][-1]
+    assert "13 trials of this market and span with this one" in told_of
