@@ -20,8 +20,8 @@ import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException, MissingConfigException
-from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -116,15 +116,16 @@ def compose(
     ConfigError
         If Hydra cannot compose it, or an experiment or override adds a key that nothing reads.
     """
-    running = get_gh_backup()  # inside a command Hydra is at work already
-    GlobalHydra.instance().clear()
+    running = Singleton._instances.pop(GlobalHydra, None)  # inside a command Hydra is at work
     try:
         with hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"):
             cfg = hydra.compose(primary, list(overrides), return_hydra_config=True)
     except _FOREIGN as error:
         raise ConfigError(_explain(error)) from error
     finally:
-        restore_gh_from_backup(running)
+        Singleton._instances.pop(GlobalHydra, None)
+        if running is not None:
+            Singleton._instances[GlobalHydra] = running
     check_known(cfg)
     return cfg
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quantcore.errors import QuantcoreError
+from quantcore.finance import performance
 from quantcore.finance.overfitting import backtest_overfitting
 from quantcore.research.outcomes import REFUSED, SET_METRICS, Outcomes, set_metrics
 from quantcore.research.sets import Sets
 from quantcore.research.study import Study
+from quantcore.research.sweep_findings import Findings, findings
+from quantcore.research.sweep_wording import SweepFacts, verdict
+from quantcore.research.trials import TrialCount, count_trials, open_ledger
+from quantcore.research.tried import record_study
+from quantcore.signal_plane import declared_variants
+from quantcore.timegrid import to_index
 from quantcore.types import FloatArray
 
 if TYPE_CHECKING:
@@ -80,56 +88,125 @@ def verify(study: Study, sets: Sets, outcomes: Outcomes, number: int) -> float:
     return worst
 
 
-def summarise(
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """A finished sweep, and what it is worth.
+
+    Parameters
+    ----------
+    summary : mapping
+        `summary.json`.
+    table : DataFrame
+        One row per set, as `sweep.parquet`.
+    facts : SweepFacts
+        What the table does not say.
+    found : Findings
+        What it does say.
+    """
+
+    summary: Mapping[str, Any]
+    table: pd.DataFrame = field(repr=False)
+    facts: SweepFacts
+    found: Findings = field(repr=False)
+
+
+def judge(
     cfg: DictConfig, study: Study, sets: Sets, outcomes: Outcomes, *, seconds: float
-) -> dict[str, Any]:
-    """Return `summary.json`: what was swept, what the best came to, and what that is worth."""
-    table = outcomes.table
+) -> Swept:
+    """Write the sets down in the ledger of trials, run the best alone, and say what the sweep is worth."""
+    table = sweep_table(sets, outcomes).to_pandas()
     best = best_set(table)
-    told: dict[str, Any] = {
+    rows = [sets.row(k) for k in range(len(sets))]
+    trials, deflated, told = math.nan, None, "No set has a daily return, so nothing was counted."
+    if best is not None:
+        ledger = open_ledger(cfg.ledger)
+        recorded = record_study(
+            ledger, study, rows, daily=outcomes.daily, days_us=outcomes.days_us, command="sweep"
+        )
+        count = count_trials(recorded, declared=declared_variants(study.variant({}).signal))
+        deflated, told = _deflated(count, outcomes.daily[:, best]), count.sentence
+        trials = math.nan if count.used is None else float(count.used)
+    pbo = probability_of_overfitting(outcomes.daily)
+    days = to_index(outcomes.days_us).strftime("%Y-%m-%d") if len(outcomes.days_us) else ["", ""]
+    facts = SweepFacts(
+        experiment=str(cfg.name),
+        start=days[0],
+        end=days[-1],
+        symbols=study.data.bars.n_symbols,
+        sampling=str(cfg.sweep.sampling),
+        trials=trials,
+        deflated_sharpe=deflated,
+        overfitting_probability=pbo,
+        seconds=seconds,
+        notes=tuple(note for note in (sets.note, told, *study.data.notes) if note),
+    )
+    found = findings(table, sets.paths, trials=trials, seed=int(cfg.seed))
+    summary: dict[str, Any] = {
         "experiment": str(cfg.name),
         "sets": len(sets),
         "refused": int((table[REFUSED] != "").sum()),
         "parameters": list(sets.paths),
         "sampling": str(cfg.sweep.sampling),
         "note": sets.note,
-        "days": len(outcomes.days_us),
+        "start": facts.start,
+        "end": facts.end,
         "seconds": round(seconds, 3),
         "sets_per_second": round(len(sets) / seconds, 3) if seconds > 0.0 else None,
-        "pbo": probability_of_overfitting(outcomes.daily),
-        "best": None,
+        "trials": None if math.isnan(trials) else trials,
+        "trials_told": told,
+        "dsr": deflated,
+        "pbo": pbo,
+        "verdict": verdict(found, facts, table, sets.paths).headline,
+        "best": None if best is None else _told_set(sets, outcomes, best),
+        "rather": None if found.peak is None else _told_set(sets, outcomes, found.peak.centre),
     }
     if best is not None:
-        told["best"] = {
-            "set": best,
-            "overrides": sets.overrides(best),
-            "metrics": {key: float(table[key].iloc[best]) for key in SET_METRICS},
-            "verified_difference": verify(study, sets, outcomes, best),
-        }
-    return told
+        summary["best"] |= {"verified_difference": verify(study, sets, outcomes, best)}
+    return Swept(summary=summary, table=table, facts=facts, found=found)
+
+
+def _told_set(sets: Sets, outcomes: Outcomes, number: int) -> dict[str, Any]:
+    return {
+        "set": number,
+        "overrides": sets.overrides(number),
+        "metrics": {key: float(outcomes.table[key].iloc[number]) for key in SET_METRICS},
+    }
+
+
+def _deflated(count: TrialCount, daily: FloatArray) -> float | None:
+    known = daily[np.isfinite(daily)]
+    return count.deflated(
+        performance.sharpe(known, periods_per_year=1.0),
+        len(known),
+        skew=performance.skewness(known),
+        kurtosis=performance.raw_kurtosis(known),
+    )
 
 
 def publish_sweep(
     cfg: DictConfig, study: Study, sets: Sets, outcomes: Outcomes, *, seconds: float, runs: Path
-) -> Mapping[str, Any]:
-    """Write the results folder, print what it says, and return `summary.json`."""
+) -> Swept:
+    """Judge a sweep, write its results folder, and print what it says."""
     from quantcore.backtest.experiment import manifest
     from quantcore.backtest.folder import publish, to_json
-    from quantcore.backtest.summary import print_folder
     from quantcore.config import resolved_yaml
+    from quantcore.research.sweep_printed import print_sweep
+    from quantcore.research.sweep_report import page
 
-    summary = summarise(cfg, study, sets, outcomes, seconds=seconds)
+    swept = judge(cfg, study, sets, outcomes, seconds=seconds)
     made_by = manifest(cfg, study.variant({}).signal.strategy)
     made_by |= {
         "command": "quantcore.research.sweep",
         "data_fingerprint": study.data.bars.fingerprint(),
     }
+    html = page(swept.table, sets.paths, swept.facts, swept.found)
 
     def fill(folder: Path) -> None:
         pq.write_table(sweep_table(sets, outcomes), folder / "sweep.parquet", compression="zstd")
-        (folder / "summary.json").write_text(to_json(summary), "utf-8")
+        (folder / "summary.json").write_text(to_json(swept.summary), "utf-8")
         (folder / "manifest.json").write_text(to_json(made_by), "utf-8")
         (folder / "config.yaml").write_text(resolved_yaml(cfg), "utf-8")
+        (folder / "sweep.html").write_text(html, "utf-8")
 
-    print_folder(publish(runs, "sweep", cfg.name, fill))
-    return summary
+    print_sweep(swept, sets.paths, publish(runs, "sweep", cfg.name, fill))
+    return swept
