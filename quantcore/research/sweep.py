@@ -179,8 +179,10 @@ def main(cfg: DictConfig) -> int:
     from quantcore.backtest.compiling import begin_compiling
     from quantcore.backtest.folder import PARTIAL
     from quantcore.config import build, writable_folder
+    from quantcore.research.trials import open_ledger
 
     runs = writable_folder(cfg.runs, key="runs")
+    open_ledger(cfg.ledger)  # one that cannot be used is refused before anything is computed
     settings = build(cfg.sweep, SweepSettings)
     executor = executor_of(cfg)
     study = study_of(cfg)
