@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,6 @@ import yaml
 from quantcore.backtest.curves import curves
 from quantcore.backtest.result import Run
 from quantcore.research.trials import (
-    SETTINGS,
     Ledger,
     Market,
     Occasion,
@@ -21,13 +20,7 @@ from quantcore.research.trials import (
 )
 
 
-def counted(
-    run: Run,
-    ledger: Ledger | None,
-    *,
-    command: str = "backtest",
-    parts: Sequence[str] = SETTINGS,
-) -> Run:
+def counted(run: Run, ledger: Ledger | None, *, command: str = "backtest") -> Run:
     """Write a run down as tried, and return it with what its Sharpe ratio is to be deflated by (`Run.trials`).
 
     The same settings and strategy on the same data and span are written once. A ledger that cannot be read or written
@@ -41,8 +34,6 @@ def counted(
         From `research.trials.open_ledger`; None writes nothing and counts the declared variants alone.
     command : str
         What made it.
-    parts : sequence of str
-        Of the settings, those that decide its result; a command that has some of its own adds them.
 
     Returns
     -------
@@ -59,13 +50,13 @@ def counted(
         market=Market.of(run.bars, None if known is None else str(known)),
         interval=run.interval,
     )
-    recorded = record_run(ledger, occasion, trial=run_hash(run, parts=parts), daily=daily)
+    recorded = record_run(ledger, occasion, trial=run_hash(run), daily=daily)
     return replace(run, trials=count_trials(recorded, declared=run.variants))
 
 
-def run_hash(run: Run, *, parts: Sequence[str] = SETTINGS) -> str:
-    """Return what identifies a run's settings and strategy among trials; `parts` as in `counted`."""
+def run_hash(run: Run) -> str:
+    """Return what identifies a run's settings and strategy among trials."""
     held = yaml.safe_load(run.config_yaml)
     settings: Mapping[str, Any] = held if isinstance(held, dict) else {}
     source = run.manifest.get("strategy_source")
-    return trial_hash(settings, source=None if source is None else str(source), parts=parts)
+    return trial_hash(settings, source=None if source is None else str(source))

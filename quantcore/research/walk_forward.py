@@ -7,7 +7,7 @@ the end, and that account is the result: a results folder like a backtest's, wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,6 @@ from quantcore.research.sets import Sets
 from quantcore.research.study import Study, study_of
 from quantcore.research.sweep import SweepSettings, sample
 from quantcore.research.sweep import run as run_sets
-from quantcore.research.trials import SETTINGS, Ledger
 from quantcore.research.walk_forward_plan import (
     Plan,
     WalkForwardSettings,
@@ -209,28 +208,6 @@ def _as_it_stands(prepared: Prepared) -> Run:
     return trade_legs([own])
 
 
-def written_down(walked: WalkedForward, prepared: Prepared, ledger: Ledger | None) -> WalkedForward:
-    """Write every set and the joined account down as tried, and return the walk with what counts for the account.
-
-    The sets were looked at over the whole record, so that is what they are trials on.
-    """
-    from quantcore.backtest.counting import counted
-    from quantcore.research.tried import record_study
-
-    sets, outcomes = walked.sets, walked.outcomes
-    record_study(
-        ledger,
-        prepared.study,
-        [sets.row(k) for k in range(len(sets))],
-        daily=outcomes.daily,
-        days_us=outcomes.days_us,
-        command="walk_forward",
-    )
-    parts = (*SETTINGS, "walk_forward", "seed")
-    run = counted(walked.run, ledger, command="walk_forward", parts=parts)
-    return replace(walked, run=run)
-
-
 def main(cfg: DictConfig) -> int:
     """Walk forward through the configured experiment and publish what was found."""
     from quantcore.backtest.compiling import begin_compiling
@@ -238,16 +215,16 @@ def main(cfg: DictConfig) -> int:
     from quantcore.config import writable_folder
     from quantcore.research.trials import open_ledger
     from quantcore.research.walk_forward_printed import print_folder, print_plan, print_walk
+    from quantcore.research.walk_forward_trials import counted
 
     began = datetime.now(UTC)
     runs = writable_folder(cfg.runs, key="runs")
-    ledger = open_ledger(cfg.ledger)
-    executor = executor_of(cfg)
+    executor, ledger = executor_of(cfg), open_ledger(cfg.ledger)
     wait = begin_compiling()
     prepared = prepare(cfg)
     print_plan(prepared.plan, experiment=cfg.name, sets=len(prepared.sets))
     wait()
-    walked = written_down(walk_forward(prepared, executor=executor), prepared, ledger)
+    walked = counted(walk_forward(prepared, executor=executor), prepared.study, ledger)
     ahead = outlook(walked.run, curves(walked.run))
     metrics = compute_metrics(walked.run, ahead=ahead)
     seconds = (datetime.now(UTC) - began).total_seconds()
