@@ -222,8 +222,6 @@ def publish_sweep(
 
 def main(cfg: DictConfig) -> int:
     """Run the configured sweep, publish what was found, and print it."""
-    import quantcore.research.sweep_printed  # noqa: F401  (before the long work, not after it)
-    import quantcore.research.sweep_report
     from quantcore.backtest.compiling import begin_compiling
     from quantcore.config import build, writable_folder
     from quantcore.research.trials import open_ledger
