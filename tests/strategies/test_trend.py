@@ -15,6 +15,7 @@ from quantcore.errors import SchemaMismatch
 from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
+from quantcore.kernels.fields import Fields
 from quantcore.types import FloatArray
 from strategies import trend
 from strategies.trend import TrendSettings, forecast, warm_up
@@ -230,3 +231,30 @@ def test_a_state_of_other_speeds_or_of_another_fold_is_refused() -> None:
         forecast(bars, replace(SETTINGS, cap=9.0), FoldState.from_bytes(state.to_bytes()))
     with pytest.raises(SchemaMismatch, match="kind 'trend'"):
         forecast(bars, SETTINGS, FoldState("other", 1, {}))
+
+
+def test_sets_that_share_averages_get_the_forecasts_of_each_alone_to_the_last_bit() -> None:
+    rng = np.random.default_rng(5)
+    closes = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, (300, 3)), axis=0))
+    closes[:40, 1] = np.nan
+    closes[rng.random(closes.shape) < 0.05] = np.nan
+    stamps = 3_600_000_000 * np.arange(1, 301)
+    fields = Fields(stamps, closes, closes, closes, closes, closes, closes)
+    sets = [
+        TrendSettings(fast=f, slow=s, speeds=2, volatility_half_life=h, cap=c, exits=NO_EXITS)
+        for f, s, h, c in ((4, 16, 20.0, 2.0), (4, 20, 20.0, 1.0), (8, 16, 30.0, 2.0))
+    ]
+    shared = trend.shared_features(sets, 3)
+    features = np.empty((shared.n_features, 300, 3))
+    for start, stop in ((0, 1), (1, 130), (130, 300)):
+        part = np.empty((shared.n_features, stop - start, 3))
+        trend.fill_features(fields, shared.vector, shared.state, start, stop, part)
+        features[:, start:stop] = part
+    for each, vector in zip(sets, shared.vectors, strict=True):
+        settings, state, counts = trend.sweep_parts(each, "1h", 3)
+        alone, together = np.empty((300, 3)), np.empty((300, 3))
+        trend.fill_rows(fields, features, settings, state, counts, 0, 300, alone)
+        trend.fill_from_features(fields, features, vector, state, counts, 0, 300, together)
+        np.testing.assert_array_equal(together, alone)
+        bars = Bars(interval="1h", ts_us=stamps, symbols=("A", "B", "C"), fields={"close": closes})
+        np.testing.assert_array_equal(trend.forecast_array(bars, each, None)[0], alone)
