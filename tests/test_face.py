@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import date
@@ -69,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in."""
     monkeypatch.chdir(tmp_path)
@@ -203,6 +204,22 @@ def test_data_that_cannot_be_had_are_refused_in_one_line(
     with pytest.raises(ConfigError, match=message):
         qc.backtest("quickstart", overrides, data=data)
     assert list(at_home.iterdir()) == []
+
+
+def test_what_is_tried_in_a_notebook_counts(at_home: Path, market: Path) -> None:
+    ledger = at_home / "data" / "runs" / "trials.jsonl"
+    chosen = settings(market)
+    runs = [qc.backtest("quickstart", {**chosen, "strategy.slow": slow}) for slow in (16, 16, 32)]
+    written = [json.loads(line) for line in ledger.read_text().splitlines()]
+    tried = [line for line in written if line["kind"] == "trials"]
+    assert [(line["command"], line["experiment"]) for line in tried] == 2 * [
+        ("backtest", "quickstart")
+    ]
+    assert [run.result.trials and run.result.trials.found for run in runs] == [1, 1, 2]
+    off = qc.backtest("quickstart", {**chosen, "strategy.slow": 48, "ledger": "off"})
+    assert off.result.trials is not None
+    assert off.result.trials.found is None
+    assert len(ledger.read_text().splitlines()) == len(written)
 
 
 @pytest.mark.parametrize("key", ["data", "data.root", "data.symbols", "data.end"])

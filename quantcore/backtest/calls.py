@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from quantcore.backtest.counting import counted
 from quantcore.backtest.experiment import run_configured, run_on_bars
 from quantcore.backtest.report import open_folder
 from quantcore.backtest.view import NewRun, OpenedRun
@@ -20,6 +21,7 @@ from quantcore.overrides import (
     place_overrides,
     told,
 )
+from quantcore.research.trials import open_ledger
 
 __all__ = ["QuantcoreError", "cause", "open_called", "run_called", "told"]
 
@@ -32,28 +34,34 @@ def run_called(experiment: str, overrides: Overrides, data: str | Path | Bars | 
     given = override_list(overrides)
     of_data = [key for key in override_keys(given) if key.split(".")[0] == "data"]
     chosen = [f"+experiment={check_text(experiment, 'experiment')}", *given]
-    if data is None:
-        cfg = compose("backtest", chosen)
-        return NewRun(name=str(cfg.name), result=run_configured(cfg))
     if isinstance(data, Bars):
         _check_of_bars(of_data)
-        cfg = compose("backtest", chosen)
+    elif data is not None:
+        place = place_overrides(data)
+        _check_given_once(data, place, of_data)
+        chosen += place
+    cfg = compose("backtest", chosen)
+    ledger = open_ledger(cfg.ledger)
+    if isinstance(data, Bars):
         interval = cfg.data.interval if "data.interval" in of_data else data.interval
-        return NewRun(name=str(cfg.name), result=run_on_bars(cfg, data, interval=interval))
-    place = place_overrides(data)
-    for key in override_keys(place):
-        if key in of_data:
-            raise ConfigError(
-                f"data must be given once, was data={str(data)!r} and the override {key}"
-            )
-    cfg = compose("backtest", [*chosen, *place])
-    return NewRun(name=str(cfg.name), result=run_configured(cfg))
+        result = run_on_bars(cfg, data, interval=interval)
+    else:
+        result = run_configured(cfg)
+    return NewRun(name=str(cfg.name), result=counted(result, ledger))
 
 
 def open_called(folder: str | Path) -> OpenedRun:
     """Read a results folder; parameters and errors as `entrance.open_run`."""
     saved = open_folder(Path(folder).expanduser())
     return OpenedRun(name=str(saved.manifest.get("experiment", saved.folder.name)), saved=saved)
+
+
+def _check_given_once(data: str | Path, place: Sequence[str], keys: Sequence[str]) -> None:
+    for key in override_keys(place):
+        if key in keys:
+            raise ConfigError(
+                f"data must be given once, was data={str(data)!r} and the override {key}"
+            )
 
 
 def _check_of_bars(keys: Sequence[str]) -> None:

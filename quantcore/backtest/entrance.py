@@ -19,7 +19,10 @@ def backtest(
     *,
     data: str | Path | Bars | None = None,
 ) -> NewRun:
-    """Run a backtest and return it; nothing is written until `NewRun.save`.
+    """Run a backtest and return it.
+
+    It is written down in the ledger of trials (the setting ``ledger``, ``"off"`` for none) as every command's runs
+    are, so that what was tried in a notebook counts as well. Nothing else is written until `NewRun.save`.
 
     Parameters
     ----------

@@ -12,10 +12,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from quantcore.errors import ConfigError
+from quantcore.errors import ConfigError, QuantcoreError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,6 +48,8 @@ class Executor(Protocol):
 class LocalExecutor:
     """Processes of this machine, which get what is shared once; a single one works in this process.
 
+    Tasks that a process had when it died run again.
+
     Parameters
     ----------
     workers : int
@@ -67,6 +70,20 @@ class LocalExecutor:
             for task in tasks:
                 yield function(shared, task)
             return
+        left = list(tasks)
+        for _ in range(_RETRIES):
+            try:
+                for task, result in self._pool(function, shared, left):
+                    left.remove(task)
+                    yield result
+                return
+            except BrokenProcessPool:
+                sys.stderr.write(f"a worker died: {len(left):,} tasks begin again\n")
+        raise QuantcoreError(f"workers must live, died {_RETRIES} times")
+
+    def _pool(
+        self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, Result]]:
         # A fork shares the data's memory; where there is none each process gets a copy, once.
         method = "fork" if sys.platform == "linux" else "spawn"
         pool = ProcessPoolExecutor(
@@ -75,23 +92,21 @@ class LocalExecutor:
             initializer=_begin,
             initargs=(function, shared),
         )
-        waiting: set[Future[Any]] = set()
-        left = iter(tasks)
+        waiting: dict[Future[Any], Task] = {}
+        left = iter(list(tasks))
         try:
-            for task in left:
-                waiting.add(pool.submit(_work, task))
-                if len(waiting) < AHEAD * self.workers:
-                    continue
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            while True:
+                while (
+                    len(waiting) < AHEAD * self.workers and (task := next(left, None)) is not None
+                ):
+                    waiting[pool.submit(_work, task)] = task
+                if not waiting:
+                    return
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+                    yield waiting[future], future.result()
+                    del waiting[future]
         finally:
-            for future in waiting:
-                future.cancel()
             pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from quantcore.backtest.folder import PARTIAL
 from quantcore.errors import ConfigError
 from quantcore.research.evaluate import evaluate
 from quantcore.research.executors import Executor, executor_of
@@ -43,13 +44,13 @@ class SweepSettings:
     parameters : list of str
         In Hydra's sweep grammar, such as ``strategy.fast=4,8,16``; at least one.
     sampling : str
-        ``"grid"``, ``"random"`` or ``"sobol"``.
+        ``"grid"``, ``"random"``, ``"sobol"``, or ``"tpe"``: a search by Optuna.
     sets : int or None
-        How many, for random and Sobol sampling; a grid has its own number.
+        How many; a grid has its own number.
     """
 
     parameters: list[str]
-    sampling: Sampling
+    sampling: Sampling | Literal["tpe"]
     sets: int | None
 
     def __post_init__(self) -> None:
@@ -66,8 +67,8 @@ class SweepSettings:
             )
 
 
-def sample(settings: SweepSettings, study: Study, *, seed: int) -> tuple[Space, Sets]:
-    """Return the space that settings name and the sets taken from it.
+def space_of(settings: SweepSettings, study: Study) -> Space:
+    """Return the space that settings name.
 
     Raises
     ------
@@ -81,7 +82,21 @@ def sample(settings: SweepSettings, study: Study, *, seed: int) -> tuple[Space, 
     space = with_whole_numbers(space, configs)
     n_sets = space.grid_size() if settings.sampling == "grid" else settings.sets or 0
     check_memory(n_sets, study.n_days)
-    return space, space.sample(settings.sampling, n=n_sets, seed=seed)
+    return space
+
+
+def sample(settings: SweepSettings, study: Study, *, seed: int) -> tuple[Space, Sets]:
+    """Return the space that settings name and the sets taken from it, without a search.
+
+    Raises
+    ------
+    ConfigError
+        As `space_of`; or if a search is asked for.
+    """
+    space = space_of(settings, study)
+    if settings.sampling == "tpe":
+        raise ConfigError("sampling must be one of grid, random, sobol here, was tpe")
+    return space, space.sample(settings.sampling, n=settings.sets or 0, seed=seed)
 
 
 def check_memory(n_sets: int, n_days: int, *, free: int | None = None) -> None:
@@ -174,30 +189,85 @@ def _free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def publish_sweep(
+    cfg: DictConfig, study: Study, sets: Sets, outcomes: Outcomes, *, seconds: float, runs: Path
+) -> None:
+    """Judge a sweep, write its results folder, and print what it says."""
+    import pyarrow.parquet as pq
+
+    from quantcore.backtest.experiment import manifest
+    from quantcore.backtest.folder import publish, to_json
+    from quantcore.config import resolved_yaml
+    from quantcore.research.sweep_printed import print_sweep
+    from quantcore.research.sweep_report import page
+    from quantcore.research.sweep_result import judge, sweep_table
+
+    swept = judge(cfg, study, sets, outcomes, seconds=seconds)
+    made_by = manifest(cfg, study.variant({}).signal.strategy)
+    made_by |= {
+        "command": "quantcore.research.sweep",
+        "data_fingerprint": study.data.bars.fingerprint(),
+    }
+    html = page(swept.table, sets.paths, swept.facts, swept.found)
+
+    def fill(folder: Path) -> None:
+        pq.write_table(sweep_table(sets, outcomes), folder / "sweep.parquet", compression="zstd")
+        (folder / "summary.json").write_text(to_json(swept.summary), "utf-8")
+        (folder / "manifest.json").write_text(to_json(made_by), "utf-8")
+        (folder / "config.yaml").write_text(resolved_yaml(cfg), "utf-8")
+        (folder / "sweep.html").write_text(html, "utf-8")
+
+    print_sweep(swept, sets.paths, publish(runs, "sweep", cfg.name, fill))
+
+
 def main(cfg: DictConfig) -> int:
     """Run the configured sweep, publish what was found, and print it."""
     from quantcore.backtest.compiling import begin_compiling
-    from quantcore.backtest.folder import PARTIAL
     from quantcore.config import build, writable_folder
+    from quantcore.research.trials import open_ledger
 
     runs = writable_folder(cfg.runs, key="runs")
+    open_ledger(cfg.ledger)
     settings = build(cfg.sweep, SweepSettings)
     executor = executor_of(cfg)
     study = study_of(cfg)
-    space, sets = sample(settings, study, seed=int(cfg.seed))
+    space = space_of(settings, study)
     begin_compiling()()
+    started = time.monotonic()
+    if settings.sampling == "tpe":
+        sets, outcomes = _searched(cfg, settings, space, study, executor)
+        publish_sweep(cfg, study, sets, outcomes, seconds=time.monotonic() - started, runs=runs)
+        return 0
+    sets = sample(settings, study, seed=int(cfg.seed))[1]
     store = SweepStore(runs / PARTIAL / f"sweep-{sweep_key(cfg, study, space, settings)}")
     if not cfg.resume:
         store.clear()
-    started = time.monotonic()
     with store.opened():
         outcomes = run(study, sets, executor=executor, store=store)
-        seconds = time.monotonic() - started
-        from quantcore.research.sweep_result import publish_sweep
-
-        publish_sweep(cfg, study, sets, outcomes, seconds=seconds, runs=runs)
-    store.clear()
+        publish_sweep(cfg, study, sets, outcomes, seconds=time.monotonic() - started, runs=runs)
+        store.clear()
     return 0
+
+
+def _searched(
+    cfg: DictConfig, settings: SweepSettings, space: Space, study: Study, executor: Executor
+) -> tuple[Sets, Outcomes]:
+    from tqdm.auto import tqdm
+
+    from quantcore.config import build
+    from quantcore.research.sweep_search import SweepSearch, run_search
+
+    how, trials = build(cfg.search, SweepSearch), settings.sets or 0
+    name = f"sweep-{sweep_key(cfg, study, space, settings)}-{how.objective}-{how.pruner}"
+    with tqdm(total=trials, unit="set", disable=not sys.stderr.isatty()) as bar:
+
+        def done(finished: int) -> None:
+            bar.n = finished
+            bar.refresh()
+
+        return run_search(
+            how, space, study, trials=trials, seed=int(cfg.seed), name=name, executor=executor, done=done
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from quantcore.errors import QuantcoreError
 from quantcore.finance import performance
@@ -181,32 +179,3 @@ def _deflated(count: TrialCount, daily: FloatArray) -> float | None:
         skew=performance.skewness(known),
         kurtosis=performance.raw_kurtosis(known),
     )
-
-
-def publish_sweep(
-    cfg: DictConfig, study: Study, sets: Sets, outcomes: Outcomes, *, seconds: float, runs: Path
-) -> Swept:
-    """Judge a sweep, write its results folder, and print what it says."""
-    from quantcore.backtest.experiment import manifest
-    from quantcore.backtest.folder import publish, to_json
-    from quantcore.config import resolved_yaml
-    from quantcore.research.sweep_printed import print_sweep
-    from quantcore.research.sweep_report import page
-
-    swept = judge(cfg, study, sets, outcomes, seconds=seconds)
-    made_by = manifest(cfg, study.variant({}).signal.strategy)
-    made_by |= {
-        "command": "quantcore.research.sweep",
-        "data_fingerprint": study.data.bars.fingerprint(),
-    }
-    html = page(swept.table, sets.paths, swept.facts, swept.found)
-
-    def fill(folder: Path) -> None:
-        pq.write_table(sweep_table(sets, outcomes), folder / "sweep.parquet", compression="zstd")
-        (folder / "summary.json").write_text(to_json(swept.summary), "utf-8")
-        (folder / "manifest.json").write_text(to_json(made_by), "utf-8")
-        (folder / "config.yaml").write_text(resolved_yaml(cfg), "utf-8")
-        (folder / "sweep.html").write_text(html, "utf-8")
-
-    print_sweep(swept, sets.paths, publish(runs, "sweep", cfg.name, fill))
-    return swept

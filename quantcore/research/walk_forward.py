@@ -213,16 +213,18 @@ def main(cfg: DictConfig) -> int:
     from quantcore.backtest.compiling import begin_compiling
     from quantcore.backtest.folder import publish, to_json
     from quantcore.config import writable_folder
+    from quantcore.research.trials import open_ledger
     from quantcore.research.walk_forward_printed import print_folder, print_plan, print_walk
+    from quantcore.research.walk_forward_trials import counted
 
     began = datetime.now(UTC)
     runs = writable_folder(cfg.runs, key="runs")
-    executor = executor_of(cfg)
+    executor, ledger = executor_of(cfg), open_ledger(cfg.ledger)
     wait = begin_compiling()
     prepared = prepare(cfg)
     print_plan(prepared.plan, experiment=cfg.name, sets=len(prepared.sets))
     wait()
-    walked = walk_forward(prepared, executor=executor)
+    walked = counted(walk_forward(prepared, executor=executor), prepared.study, ledger)
     ahead = outlook(walked.run, curves(walked.run))
     metrics = compute_metrics(walked.run, ahead=ahead)
     seconds = (datetime.now(UTC) - began).total_seconds()

@@ -333,7 +333,7 @@ def _method(s: Summary) -> list[str]:
         "The joined record is one trial of one procedure: its ratio stands against zero. Whoever changes the "
         "procedure after reading this page and runs it again has made another trial.",
         "Deflated Sharpe ratios take the sets for as many independent trials as would make luck as likely as these "
-        "correlated ones do; what was tried before this run is not in that number.",
+        "correlated ones do; what else was tried on this market counts where the ledger is named.",
     ]
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from quantcore.backtest.curves import curves
 from quantcore.backtest.result import Run
+from quantcore.finance.performance import raw_kurtosis, sharpe, skewness
 from quantcore.research.cross_validation import CrossValidation
 from quantcore.research.evidence import Evidence, deflated
 from quantcore.research.forward import fold_table
@@ -19,6 +20,7 @@ from quantcore.research.outcomes import REFUSED, Outcomes
 from quantcore.research.selection import annual_sharpe
 from quantcore.research.sets import Sets
 from quantcore.research.stability import Stability, stability
+from quantcore.research.trials import TrialCount
 from quantcore.research.walk_forward_plan import Plan, WalkForwardSettings
 from quantcore.research.walk_forward_verdict import judge, told
 from quantcore.timegrid import DAYS_PER_YEAR, to_index
@@ -45,6 +47,8 @@ class WalkedForward:
         What their returns say.
     run, own : Run
         The joined account, and the experiment's own settings traded over the same span.
+    counted : TrialCount or None
+        How many trials the best of the sets is the best of, from the ledger; None if it was not asked.
     """
 
     settings: WalkForwardSettings
@@ -55,6 +59,7 @@ class WalkedForward:
     evidence: Evidence = field(repr=False)
     run: Run = field(repr=False)
     own: Run = field(repr=False)
+    counted: TrialCount | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -152,13 +157,10 @@ def summary_of(
         "max_drawdown_oos": metrics["max_drawdown"],
         "psr": deflated(daily, trials=1.0),
         "dsr": deflated(daily, trials=evidence.independent_sets),
+        "dsr_ledger": metrics["dsr"],
+        "trials": metrics["trials"],
         **_compared(walked),
-        "best_in_sample": {
-            "set": walked.kept[evidence.best],
-            "values": walked.rows[evidence.best],
-            "sharpe": evidence.best_sharpe,
-            "dsr": evidence.best_deflated,
-        },
+        "best_in_sample": _best(walked),
         "pbo": found.pbo,
         "probability_of_loss": found.probability_of_loss,
         "degradation": {
@@ -170,11 +172,38 @@ def summary_of(
         "stability": _stability(moved),
         "rank_correlation": _mean([s.rank_correlation for s in evidence.steps]),
         "folds": _folds(walked),
-        "notes": [*plan.notes, *([walked.sets.note] if walked.sets.note else [])],
+        "notes": [*plan.notes, *_notes(walked)],
         "seconds": seconds,
     }
     verdict = judge(values)
     return {"experiment": experiment, "verdict": verdict, "sentences": told(values), **values}
+
+
+def _best(walked: WalkedForward) -> dict[str, Any]:
+    """Return the best set in hindsight, deflated by the sets' independent number and by what the ledger counts."""
+    evidence, count = walked.evidence, walked.counted
+    daily = walked.returns[evidence.first :, evidence.best]
+    counted = None
+    if count is not None:
+        counted = count.deflated(
+            sharpe(daily, periods_per_year=1.0),
+            len(daily),
+            skew=skewness(daily),
+            kurtosis=raw_kurtosis(daily),
+        )
+    return {
+        "set": walked.kept[evidence.best],
+        "values": walked.rows[evidence.best],
+        "sharpe": evidence.best_sharpe,
+        "dsr": evidence.best_deflated,
+        "dsr_ledger": counted,
+        "trials": None if count is None else count.used,
+    }
+
+
+def _notes(walked: WalkedForward) -> list[str]:
+    told = [walked.sets.note, "" if walked.counted is None else walked.counted.sentence]
+    return [note for note in told if note]
 
 
 def _folds(walked: WalkedForward) -> list[dict[str, Any]]:

@@ -115,9 +115,19 @@ def _hindsight(s: Summary) -> str:
     return (
         f"In hindsight the best set shows {ratio(best['sharpe'])}: above what the luckiest of "
         f"{s['independent_sets']:.1f} independent worthless sets would show with probability "
-        f"{percent(best['dsr'], decimals=0)}. Chosen without the days it is tested on, "
+        f"{percent(best['dsr'], decimals=0)}{_counted(best)}. Chosen without the days it is tested on, "
         f"{plural(crossed['paths'], 'record')} of cross-validation have a median of {ratio(crossed['sharpe']['q50'])} "
         f"({ratio(crossed['sharpe']['q0'])} to {ratio(crossed['sharpe']['q100'])})."
+    )
+
+
+def _counted(best: Mapping[str, Any]) -> str:
+    """Return what is left when everything that the ledger holds of this market is counted."""
+    if best["trials"] is None or not known(best["dsr_ledger"]):
+        return ""
+    return (
+        f", of the {plural(best['trials'], 'trial')} that count with it (ledger and strategy files) with probability "
+        f"{percent(best['dsr_ledger'], decimals=0)}"
     )
 
 

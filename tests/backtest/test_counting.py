@@ -154,8 +154,8 @@ def test_the_panel_and_the_summary_tell_the_count(run: Run, ledger: Ledger) -> N
     [
         (None, "open"),  # what files declare speaks against a result, never for it
         (TrialCount(declared=1, found=None, effective=None, place="off"), "open"),
-        (TrialCount(declared=1, found=1, effective=1.0, place="here"), "yes"),
-        (TrialCount(declared=1, found=10**6, effective=1e6, place="here"), "no"),
+        (TrialCount(declared=1, found=1, effective=1.0, place="here", alone=False), "yes"),
+        (TrialCount(declared=1, found=10**6, effective=1e6, place="here", alone=False), "no"),
     ],
 )
 def test_only_what_was_counted_speaks_for_a_result(

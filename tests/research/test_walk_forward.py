@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from quantcore.backtest.metrics import compute_metrics
 from quantcore.backtest.outlook import outlook
 from quantcore.backtest.report import read_run
 from quantcore.backtest.result import METRIC_KEYS, RUN_TABLES
-from quantcore.config import compose, conf_folder, group_options, plain_settings
+from quantcore.config import compose, conf_folder, group_options, plain_settings, resolved_yaml
 from quantcore.errors import ConfigError
 from quantcore.research import walk_forward as command
 from quantcore.research.executors import LocalExecutor
@@ -27,9 +28,11 @@ from quantcore.research.selection import annual_sharpe
 from quantcore.research.space import parse_space
 from quantcore.research.space_names import check_names
 from quantcore.research.study import NODES
+from quantcore.research.trials import open_ledger
 from quantcore.research.walk_forward_plan import check_switchable
 from quantcore.research.walk_forward_report import page
 from quantcore.research.walk_forward_result import WalkedForward, summary_of, tables_of
+from quantcore.research.walk_forward_trials import counted
 from quantcore.research.walk_forward_verdict import judge, told
 
 SMALL = (
@@ -234,9 +237,35 @@ def test_the_command_publishes_a_results_folder(
     assert {"tearsheet.html", "walk_forward.html", "config.yaml"} <= {
         f.name for f in folder.iterdir()
     }
+    # All sets are one line of the ledger, and the joined account another.
+    ledger = open_ledger(str(tmp_path / "runs" / "trials.jsonl"))
+    assert ledger is not None
+    assert sorted(len(entry.trials) for entry in ledger.read().entries) == [1, 12]
+    assert run.metrics["trials"] == told_there["trials"] >= 1
+    assert told_there["best_in_sample"]["dsr_ledger"] <= told_there["best_in_sample"]["dsr"] + 0.2
     printed = " ".join(" ".join(lines).split())
     assert all(" ".join(s.split()) in printed for s in told_there["sentences"])
     assert "What was chosen, and what came of it" in printed
+
+
+def test_the_same_walk_is_one_trial_and_another_grid_or_span_another(
+    place: Path, tmp_path: Path
+) -> None:
+    ledger = open_ledger(str(tmp_path / "trials.jsonl"))
+    assert ledger is not None
+    study = command.prepare(configured(place)).study
+    for _ in range(2):
+        found = counted(walked(place), study, ledger)
+        assert len(ledger.read().entries) == 2
+    assert found.counted is not None
+    assert found.counted.found == 13  # the joined account is in the ledger since the first time
+    other = configured(place, "walk_forward.folds=2")
+    moved = replace(walked(place).run, config_yaml=resolved_yaml(other))
+    counted(replace(walked(place), run=moved), study, ledger)
+    assert len(ledger.read().entries) == 3
+    off = counted(walked(place), study, None)
+    assert off.run.trials is not None
+    assert off.run.trials.found is None
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def _trials(story: Story) -> Iterator[Question]:
     answer: Answer = "open"
     if chance is not None and chance < SURE:
         answer = "no"
-    elif chance is not None and story.run.trials is not None and story.run.trials.found:
+    elif chance is not None and story.run.trials is not None and not story.run.trials.alone:
         answer = "yes"  # only what was counted, not what was declared alone, can speak for it
     yield Question(
         "Does it stand out among all that was tried?", answer, trials_told(story.run, story.metrics)

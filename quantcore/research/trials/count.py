@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -65,7 +65,8 @@ class TrialCount:
     declared : int or None
         Variants that the strategies' files declare; None if one declares nothing.
     found : int or None
-        Different trials in the ledger that count, this run included; None if the ledger is off or cannot be read.
+        Different trials that count, this run included; None if the ledger is off or cannot be read, and this is no
+        sweep, whose own sets count all the same.
     effective : float or None
         How many independent ones they make; None likewise.
     spread : float
@@ -76,6 +77,8 @@ class TrialCount:
         Lines of it that cannot be read.
     fault : str
         Why it could not be read or written, as a clause; else empty.
+    alone : bool
+        Whether nothing beside what was tried now was counted: the ledger is off or cannot be read.
     """
 
     declared: int | None
@@ -85,10 +88,11 @@ class TrialCount:
     place: str = ""
     damaged: int = 0
     fault: str = ""
+    alone: bool = True
 
     @property
     def used(self) -> int | None:
-        """What the Sharpe ratio is deflated by: the larger of independent and declared; None if neither is known."""
+        """What deflates the ratio: the larger of independent (rounded up) and declared; None if both are unknown."""
         return _larger(self.declared, self.effective)
 
     def deflated(self, sharpe: float, days: int, *, skew: float, kurtosis: float) -> float | None:
@@ -128,11 +132,16 @@ class TrialCount:
             if self.declared is None
             else f"the strategy files declare {_many(self.declared, 'variant')}"
         )
-        if self.found is None or self.effective is None:
+        if self.alone or self.found is None or self.effective is None:
             asked = "is off (ledger=off)" if self.place == OFF else "was not asked"
             why = f"says nothing ({self.fault})" if self.fault else asked
             rest = "nothing else was counted"
-            if self.declared is None:
+            if self.found is not None and self.effective is not None:
+                rest = (
+                    f"the {_many(self.found, 'set')} tried here make {_whole(self.effective):,} effectively "
+                    f"independent, {rest}. The larger number, {self.used:,}, deflates"
+                )
+            elif self.declared is None:
                 rest = "so the Sharpe ratio is not deflated"
             return f"The ledger of trials {why}: {declared}, {rest}."
         held = "no other trial of this market and span"
@@ -164,9 +173,13 @@ def count_trials(recorded: Recorded, *, declared: int | None) -> TrialCount:
     held, entry = recorded.held, recorded.entry
     place = OFF if recorded.ledger is None else recorded.ledger.place
     if held is None:
-        return TrialCount(
+        alone = TrialCount(
             declared=declared, found=None, effective=None, place=place, fault=recorded.fault
         )
+        if len(entry.trials) == 1:
+            return alone
+        effective, spread, found = measure([entry], Contents(), entry, declared=declared)
+        return replace(alone, found=found, effective=effective, spread=spread)
     family = related(held, entry, recorded.market)
     effective, spread, found = measure(family, held, entry, declared=declared)
     return TrialCount(
@@ -177,6 +190,7 @@ def count_trials(recorded: Recorded, *, declared: int | None) -> TrialCount:
         place=place,
         damaged=len(held.damaged),
         fault=recorded.fault,
+        alone=False,
     )
 
 
@@ -332,7 +346,8 @@ def _larger(declared: int | None, effective: float | None) -> int | None:
 
 
 def _whole(effective: float) -> int:
-    return max(round(effective), 1)
+    """Return a number of trials rounded up: what is between one and two is more than one."""
+    return max(math.ceil(effective - 1e-9), 1)
 
 
 def _many(count: int, noun: str) -> str:

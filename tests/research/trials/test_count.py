@@ -81,7 +81,7 @@ def test_independent_trials_count_all_and_copies_do_not(ledger: Ledger) -> None:
     count = count_trials(tried(ledger, 11), declared=9)
     assert count.found == 62
     assert count.effective == pytest.approx(12.0, rel=0.1)
-    assert count.used == round(count.effective or 0.0)
+    assert count.used == math.ceil(count.effective or 0.0)
 
 
 @pytest.mark.parametrize("declared", [None, 1, 5, 40])
@@ -98,6 +98,19 @@ def test_with_the_ledger_off_only_what_is_declared_counts() -> None:
     count = count_trials(tried(None, 0), declared=9)
     assert (count.found, count.effective, count.used, count.place) == (None, None, 9, "off")
     assert count_trials(tried(None, 0), declared=None).used is None
+
+
+def test_the_sets_of_a_sweep_count_even_with_the_ledger_off() -> None:
+    sets = np.stack([noise(seed) for seed in range(12)], axis=1)
+    done = record_sets(None, HERE, trials=hashes(12), daily=sets, days_us=days_us(DAYS))
+    count = count_trials(done, declared=3)
+    assert count.found == 12
+    assert count.effective == pytest.approx(12.0, rel=0.1)
+    assert count.used == math.ceil(count.effective or 0.0)
+    assert count.sentence == (
+        "The ledger of trials is off (ledger=off): the strategy files declare 3 variants, the 12 sets tried here make "
+        f"{count.used} effectively independent, nothing else was counted. The larger number, {count.used}, deflates."
+    )
 
 
 def test_a_run_that_never_traded_is_a_trial_without_luck(ledger: Ledger) -> None:
@@ -366,3 +379,11 @@ def test_a_report_says_that_this_run_could_not_be_written(
     assert count.sentence.endswith(
         f"This run is not in it: ledger {ledger.place} could not be written: No space left on device."
     )
+
+
+@pytest.mark.parametrize(("effective", "used"), [(1.0, 1), (1.3, 2), (2.0, 2), (17.01, 18)])
+def test_a_part_of_a_trial_counts_as_one(effective: float, used: int) -> None:
+    """Between one and two trials the paper's approximation sees no luck at all."""
+    count = TrialCount(declared=None, found=30, effective=effective, place="here", alone=False)
+    assert count.used == used
+    assert f"{used} of them effectively independent. The larger number, {used}," in count.sentence

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from quantcore.errors import ConfigError, QuantcoreError
+from quantcore.research.executors import Executor, LocalExecutor, RayExecutor
+
+
+def squared(shared: int, task: int) -> tuple[int, int]:
+    return task, shared * task * task
+
+
+def dying_once(shared: str, task: int) -> tuple[int, int]:
+    """Kill the process that has task 3, the first time."""
+    marker = Path(shared)
+    if task == 3 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task, task
+
+
+def dying(shared: str, task: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def test_every_task_is_run_once_whatever_the_number_of_workers() -> None:
+    for workers in (1, 2, 5):
+        found = sorted(LocalExecutor(workers=workers).run(squared, 3, range(7)))
+        assert found == [(k, 3 * k * k) for k in range(7)]
+
+
+def test_nothing_to_do_is_done() -> None:
+    assert list(LocalExecutor(workers=2).run(squared, 3, [])) == []
+
+
+def test_tasks_of_a_killed_process_run_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = sorted(LocalExecutor(workers=2).run(dying_once, str(tmp_path / "died"), range(9)))
+    assert found == [(k, k) for k in range(9)]
+    assert "a worker died" in capfd.readouterr().err
+
+
+def test_a_task_that_always_kills_its_process_ends_the_run() -> None:
+    with pytest.raises(QuantcoreError, match="workers must live, died 8 times"):
+        list(LocalExecutor(workers=2).run(dying, "", range(4)))
+
+
+def test_workers_below_one_are_refused() -> None:
+    with pytest.raises(ConfigError, match="workers must be >= 1, was 0"):
+        LocalExecutor(workers=0)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:x"])
+def test_an_address_without_a_cluster_is_refused_in_one_line(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"address must be .* was {address}: [^\n]*$"):
+        list(RayExecutor(address=address).run(squared, 3, range(2)))
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_what_one_process_gives_though_a_worker_is_killed(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    executor: Executor = RayExecutor()
+    try:
+        found = sorted(executor.run(dying_once, str(tmp_path / "died"), range(9)))
+        assert found == [(k, k) for k in range(9)]
+        assert (tmp_path / "died").exists()
+    finally:
+        ray.shutdown()
