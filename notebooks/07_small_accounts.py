@@ -45,8 +45,22 @@ from quantcore.config import build, compose
 from quantcore.execution.settings import ExecutionSettings
 from quantcore.research.compare import compare
 from quantcore.research.compare_figures import equity_figure
-from quantcore.research.feasibility import Stage, capital_for, demand, fitting, study
 from quantcore.research.feasibility_capitals import UNLIMITED, capital_runs
+from quantcore.research.feasibility_demand import Stage, demand, weights_held
+from quantcore.research.feasibility_measures import (
+    capital_for,
+    fitting,
+    judge,
+    position_table,
+    symbol_table,
+)
+from quantcore.research.feasibility_rounding import (
+    greedy_weights,
+    rounding_summary,
+    rounding_table,
+    sample_allocations,
+    yearly_covariance,
+)
 from quantcore.risk.limits import RiskSettings
 
 SEED = 7
@@ -69,12 +83,29 @@ def stage(capital: float, risk: RiskSettings | None = None) -> Stage:
     )
 
 
-studies = {
-    capital: study(decided, stage(capital), capitals=[], positions_min=ENOUGH, samples=12)
-    for capital in CAPITALS
-}
-for summary, _ in studies.values():
-    print(summary["reason"])
+# The same decisions and targets in every account, beside one whose lots are so fine that nothing is rounded.
+wanted = demand(decided, stage(7700))
+runs = capital_runs(decided, stage(7700), [float(capital) for capital in CAPITALS])
+covariance = yearly_covariance(decided.found.bars)
+symbols, positions, rounding = {}, {}, {}
+for capital in CAPITALS:
+    own, held = stage(capital), weights_held(runs[f"{capital}"], decided)[wanted.rows]
+    greedy = greedy_weights(wanted, own, float(capital))
+    symbols[capital] = symbol_table(wanted, own, held).set_index("symbol")
+    positions[capital] = position_table(wanted, own, greedy, held).set_index("ts")
+    rounding[capital] = rounding_table(
+        wanted, own, {"greedy": greedy, "account": held}, covariance,
+        sampled=sample_allocations(wanted, own, samples=12),
+    )  # fmt: skip
+
+whole = {}
+for capital in CAPITALS:
+    least = capital_for(wanted, stage(capital), ENOUGH)
+    verdict, reason = judge(
+        positions[capital].reset_index(), stage(capital), positions_min=ENOUGH, capital_from=least
+    )
+    whole[capital] = verdict == "feasible"
+    print(reason)
 
 # %% [markdown]
 # ## 1. The smallest order of each coin
@@ -84,17 +115,17 @@ for summary, _ in studies.values():
 # a position that cannot be opened.
 
 # %%
-order = studies[7700][1]["symbols"].sort_values("smallest_order", ascending=False)["symbol"]
+order = symbols[7700]["smallest_order"].sort_values(ascending=False).index
 figure = make_subplots(cols=3, shared_yaxes=True, horizontal_spacing=0.03,
                        subplot_titles=[f"{capital:,} USDT" for capital in CAPITALS])  # fmt: skip
-for place, (_, tables) in enumerate(studies.values(), start=1):
-    symbols = tables["symbols"].set_index("symbol").loc[order]
+for place, table in enumerate(symbols.values(), start=1):
+    table = table.loc[order]
     figure.add_bar(
-        x=100.0 * symbols["smallest_share"], y=symbols.index, orientation="h", row=1, col=place, showlegend=False,
-        marker_color=np.where(symbols["tradable"], "#2a78d6", "#c2571a"),
+        x=100.0 * table["smallest_share"], y=table.index, orientation="h", row=1, col=place, showlegend=False,
+        marker_color=np.where(table["tradable"], "#2a78d6", "#c2571a"),
     )  # fmt: skip
     figure.add_scatter(
-        x=100.0 * symbols["target_weight"], y=symbols.index, mode="markers", row=1, col=place, showlegend=False,
+        x=100.0 * table["target_weight"], y=table.index, mode="markers", row=1, col=place, showlegend=False,
         marker={"symbol": "line-ns", "size": 11, "line": {"width": 2.2, "color": "#14181f"}},
     )  # fmt: skip
 figure.update_xaxes(
@@ -107,10 +138,9 @@ figure.update_layout(
 figure
 
 # %%
-for capital, (summary, _) in studies.items():
-    print(
-        f"{capital:>5,} USDT: {summary['tradable']} of {summary['symbols']} coins can be traded at their target"
-    )
+for capital, table in symbols.items():
+    count = table["tradable"].sum()
+    print(f"{capital:>5,} USDT: {count} of {len(table)} coins can be traded at their target")
 
 # %% [markdown]
 # ## 2. How many positions fit
@@ -120,14 +150,8 @@ for capital, (summary, _) in studies.items():
 
 # %%
 figure = make_subplots(cols=2, horizontal_spacing=0.1, column_widths=[0.6, 0.4])
-for capital, (_, tables) in studies.items():
-    daily = (
-        tables["positions"]
-        .set_index("ts")[["wanted", "fit", "held"]]
-        .resample("1D")
-        .median()
-        .dropna()
-    )
+for capital, table in positions.items():
+    daily = table[["wanted", "fit"]].resample("1D").median().dropna()
     if capital == CAPITALS[0]:
         figure.add_scatter(
             x=daily.index, y=daily["wanted"], name="wanted", row=1, col=1,
@@ -137,8 +161,7 @@ for capital, (_, tables) in studies.items():
         x=daily.index, y=daily["fit"], name=f"fit {capital:,} USDT", row=1, col=1,
         line={"color": COLOURS[capital], "width": 1.6, "shape": "hv"},
     )  # fmt: skip
-wanted = demand(decided, stage(7700))
-counts = np.arange(1, 19)
+counts = np.array([1, 2, 4, 6, 8, 10, 12, 14, 16, 18])
 needed = np.array([capital_for(wanted, stage(7700), int(count)) for count in counts])
 figure.add_scatter(
     x=counts,
@@ -178,16 +201,15 @@ print(f"{ENOUGH} positions fit from {np.ceil(portfolio):,.0f} USDT on")
 # %%
 rows = []
 figure = go.Figure()
-for capital, (summary, tables) in studies.items():
-    rounding = tables["rounding"]
-    greedy = rounding[rounding["method"] == "greedy"]
+for capital, table in rounding.items():
+    each = table[table["method"] == "greedy"]
     figure.add_trace(
         go.Violin(
-            x=100.0 * greedy["deviation"], name=f"{capital:,} USDT", line_color=COLOURS[capital], points=False,
+            x=100.0 * each["deviation"], name=f"{capital:,} USDT", line_color=COLOURS[capital], points=False,
             meanline_visible=True, orientation="h", side="positive", width=1.6, spanmode="hard",
         )
     )  # fmt: skip
-    told = summary["rounding"]
+    told = rounding_summary(table)
     rows.append(
         {
             "USDT": f"{capital:,}",
@@ -215,7 +237,6 @@ errors.map(lambda share: f"{share:.1%}")
 # whole lots. Their days are compared in pairs: the market is the same, what differs is what they could hold.
 
 # %%
-runs = capital_runs(decided, stage(7700), [float(capital) for capital in CAPITALS])
 named = [
     replace(run, manifest={**run.manifest, "experiment": name})
     for name, run in (
@@ -229,7 +250,7 @@ plots.figure(equity_figure(comparison))
 # %%
 print(*comparison.verdicts, sep="\n")
 apart = pd.DataFrame(comparison.summary["against_base"]).set_index("label")
-table = pd.DataFrame(
+beside = pd.DataFrame(
     {
         "account": [f"{capital:,} USDT" for capital in CAPITALS],
         "tracking error, a year": [f"{error:.1%}" for error in apart["tracking_error"]],
@@ -239,7 +260,7 @@ table = pd.DataFrame(
         ],
     }
 )  # fmt: skip
-table.set_index("account")
+beside.set_index("account")
 
 # %% [markdown]
 # ## 5. A tenth of the normal size
@@ -265,7 +286,6 @@ print(f"{ENOUGH} fit from {np.ceil(least):,.0f} USDT on")
 
 # %%
 tracking = dict(zip(CAPITALS, apart["tracking_error"], strict=True))
-whole = {capital: summary["verdict"] == "feasible" for capital, (summary, _) in studies.items()}
 checks = {
     "7,700 USDT hold a portfolio": whole[7700],
     "and nearly the targets: the median deviation is under 5 %": errors.loc["7,700", "deviation, median"] < 0.05,
