@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from quantcore.data.assemble import assemble_bars, without_ended
 from quantcore.data.coverage import coverage_notes
@@ -53,9 +53,20 @@ class MarketData:
         object.__setattr__(self, "notes", tuple(self.notes))
         object.__setattr__(self, "ends_us", MappingProxyType(dict(self.ends_us)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the data be pickled, which a read-only mapping alone cannot be."""
+        rest = (self.bars, self.interval, self.start_us, self.notes, dict(self.ends_us))
+        return _market_data, rest
+
     def decision_bars(self) -> Bars:
         """Return the bars resampled to the decision interval."""
         return resample_bars(self.bars, self.interval)
+
+
+def _market_data(
+    bars: Bars, interval: str, start_us: int | None, notes: tuple[str, ...], ends_us: dict[str, int]
+) -> MarketData:
+    return MarketData(bars=bars, interval=interval, start_us=start_us, notes=notes, ends_us=ends_us)
 
 
 class DataSource(Protocol):

@@ -57,7 +57,7 @@ class SweepStore:
         seen: set[int] = set()
         for path in sorted(self.folder.glob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as file:
+                with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                     chunk = Chunk(
                         rows=file["rows"],
                         metrics=file["metrics"],
