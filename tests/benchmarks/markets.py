@@ -77,7 +77,7 @@ def plane(
 ) -> AccountPlane:
     """A cross account at 5x with fees, slippage, two brackets and a no-trade band of 1 %; market orders by default."""
     return account_plane(
-        [_instrument(symbol) for symbol in bars.symbols],
+        [instrument(symbol) for symbol in bars.symbols],
         interval=bars.interval,
         account=AccountSettings(
             capital=CAPITAL,
@@ -103,7 +103,7 @@ def plane(
     )
 
 
-def _instrument(symbol: str) -> Instrument:
+def instrument(symbol: str) -> Instrument:
     return Instrument(
         symbol=symbol,
         tick_size="0.01",
