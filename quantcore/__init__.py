@@ -1,6 +1,7 @@
 """A backtest-first research framework for Binance USDT-M perpetual futures.
 
-In a notebook: ``import quantcore as qc``, then ``qc.load``, ``qc.backtest`` and ``qc.open_run`` (`quantcore.face`).
+In a notebook: ``import quantcore as qc``, then ``qc.load``, ``qc.backtest``, ``qc.sweep``, ``qc.walk_forward``,
+``qc.compare`` and ``qc.open_run`` (`quantcore.face`).
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quantcore.face import Bars, backtest, load, open_run
+    from quantcore.face import Bars, backtest, compare, load, open_run, sweep, walk_forward
 
-__all__ = ["Bars", "backtest", "load", "open_run"]
+__all__ = ["Bars", "backtest", "compare", "load", "open_run", "sweep", "walk_forward"]
 
 
 def __getattr__(name: str) -> object:

@@ -16,9 +16,10 @@ from quantcore.data.sources import DataSource
 from quantcore.errors import DataGap, QuantcoreError
 from quantcore.frames import Bars
 from quantcore.overrides import cause, check_text, override_list, place_overrides, told
+from quantcore.research.entrance import compare, sweep, walk_forward
 from quantcore.timegrid import interval_us, to_us
 
-__all__ = ["Bars", "backtest", "load", "open_run"]
+__all__ = ["Bars", "backtest", "compare", "load", "open_run", "sweep", "walk_forward"]
 
 
 def load(

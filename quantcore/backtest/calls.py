@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantcore.backtest.counting import counted
-from quantcore.backtest.experiment import run_configured, run_on_bars
+from quantcore.backtest.experiment import place_bars, run_configured
 from quantcore.backtest.report import open_folder
 from quantcore.backtest.view import NewRun, OpenedRun
 from quantcore.config import compose
@@ -23,7 +24,12 @@ from quantcore.overrides import (
 )
 from quantcore.research.trials import open_ledger
 
-__all__ = ["QuantcoreError", "cause", "open_called", "run_called", "told"]
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from quantcore.data.sources import MarketData
+
+__all__ = ["QuantcoreError", "cause", "configured", "open_called", "run_called", "told"]
 
 _OF_BARS = ("data.interval", "data.start")
 """Settings of the data that mean something for bars in memory."""
@@ -31,23 +37,41 @@ _OF_BARS = ("data.interval", "data.start")
 
 def run_called(experiment: str, overrides: Overrides, data: str | Path | Bars | None) -> NewRun:
     """Run a backtest; parameters and errors as `entrance.backtest`."""
+    cfg, placed = configured("backtest", experiment, overrides, data)
+    ledger = open_ledger(cfg.ledger)
+    return NewRun(name=str(cfg.name), result=counted(run_configured(cfg, placed), ledger))
+
+
+def configured(
+    command: str, experiment: str, overrides: Overrides, data: str | Path | Bars | None
+) -> tuple[DictConfig, MarketData | None]:
+    """Return the configuration of a command as it is given in Python, and the data where it is bars in memory.
+
+    Parameters
+    ----------
+    command : str
+        Name of the primary configuration, such as ``"backtest"``.
+    experiment, overrides, data
+        As `entrance.backtest`.
+
+    Raises
+    ------
+    ConfigError
+        As `entrance.backtest`.
+    """
     given = override_list(overrides)
     of_data = [key for key in override_keys(given) if key.split(".")[0] == "data"]
     chosen = [f"+experiment={check_text(experiment, 'experiment')}", *given]
     if isinstance(data, Bars):
         _check_of_bars(of_data)
-    elif data is not None:
+        cfg = compose(command, chosen)
+        interval = cfg.data.interval if "data.interval" in of_data else data.interval
+        return cfg, place_bars(cfg, data, interval=interval)
+    if data is not None:
         place = place_overrides(data)
         _check_given_once(data, place, of_data)
         chosen += place
-    cfg = compose("backtest", chosen)
-    ledger = open_ledger(cfg.ledger)
-    if isinstance(data, Bars):
-        interval = cfg.data.interval if "data.interval" in of_data else data.interval
-        result = run_on_bars(cfg, data, interval=interval)
-    else:
-        result = run_configured(cfg)
-    return NewRun(name=str(cfg.name), result=counted(result, ledger))
+    return compose(command, chosen), None
 
 
 def open_called(folder: str | Path) -> OpenedRun:

@@ -82,15 +82,15 @@ def run_configured(cfg: DictConfig, data: MarketData | None = None) -> Run:
     )
 
 
-def run_on_bars(cfg: DictConfig, bars: Bars, *, interval: str) -> Run:
-    """Run the backtest on bars that were made in Python; raises as `run_configured`.
+def place_bars(cfg: DictConfig, bars: Bars, *, interval: str) -> MarketData:
+    """Put bars that were made in Python in the place of a configuration's data.
 
-    Of the data's settings only ``start`` counts. The run's own settings hold, in their place, the bars' fingerprint.
+    Of the data's settings only ``start`` counts. The settings hold, in their place, the bars' fingerprint.
 
     Parameters
     ----------
     cfg : DictConfig
-        From `compose`.
+        From `compose`; changed.
     bars : Bars
         On the execution grid.
     interval : str
@@ -111,7 +111,7 @@ def run_on_bars(cfg: DictConfig, bars: Bars, *, interval: str) -> Run:
             "execution_interval": bars.interval,
             "start": start,
         }
-    return run_configured(cfg, data)
+    return data
 
 
 def signal_settings(cfg: DictConfig) -> SignalSettings:

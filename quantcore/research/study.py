@@ -217,17 +217,18 @@ _KINDS: Mapping[str, Any] = {
 }
 
 
-def study_of(cfg: DictConfig) -> Study:
-    """Return the study of a configuration, with its data loaded.
+def study_of(cfg: DictConfig, data: MarketData | None = None) -> Study:
+    """Return the study of a configuration, with its data loaded unless it is given.
 
     Raises
     ------
     ConfigError, DataGap, SchemaMismatch
         As a backtest of the same configuration.
     """
-    source: DataSource = build(cfg.data)
-    reviewed = bool(cfg.universe)
-    return Study(cfg=cfg, data=source.load(reviewed=reviewed))
+    if data is None:
+        source: DataSource = build(cfg.data)
+        data = source.load(reviewed=bool(cfg.universe))
+    return Study(cfg=cfg, data=data)
 
 
 def _part(values: Values, nodes: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from quantcore.backtest.folder import PARTIAL
 from quantcore.errors import ConfigError
@@ -149,13 +149,27 @@ def run(
 
 
 def _shown(chunks: Iterator[Chunk], *, total: int, known: int, show: bool) -> Iterator[Chunk]:
-    from tqdm.auto import tqdm
-
-    quiet = not (show and sys.stderr.isatty())
-    with tqdm(total=total, initial=known, unit="set", disable=quiet, smoothing=0.05) as bar:
+    with _bar(total, known=known, show=show) as bar:
         for chunk in chunks:
             yield chunk
             bar.update(len(chunk.rows))
+
+
+def _bar(total: int, *, known: int = 0, show: bool = True) -> Any:
+    """Return a progress bar, which a terminal keeps and a notebook clears away."""
+    from tqdm.auto import tqdm
+
+    from quantcore.backtest.experiment import in_notebook
+
+    noted = in_notebook()
+    return tqdm(
+        total=total,
+        initial=known,
+        unit="set",
+        disable=not (show and (noted or sys.stderr.isatty())),
+        smoothing=0.05,
+        leave=not noted,
+    )
 
 
 def sweep_key(cfg: DictConfig, study: Study, space: Space, settings: SweepSettings) -> str:
@@ -235,7 +249,7 @@ def main(cfg: DictConfig) -> int:
     begin_compiling()()
     started = time.monotonic()
     if settings.sampling == "tpe":
-        sets, outcomes = _searched(cfg, settings, space, study, executor)
+        sets, outcomes = searched(cfg, settings, space, study, executor)
         publish_sweep(cfg, study, sets, outcomes, seconds=time.monotonic() - started, runs=runs)
         return 0
     sets = sample(settings, study, seed=int(cfg.seed))[1]
@@ -249,17 +263,16 @@ def main(cfg: DictConfig) -> int:
     return 0
 
 
-def _searched(
+def searched(
     cfg: DictConfig, settings: SweepSettings, space: Space, study: Study, executor: Executor
 ) -> tuple[Sets, Outcomes]:
-    from tqdm.auto import tqdm
-
+    """Return the sets that a search by Optuna proposed, and what they came to; errors as `run_search`."""
     from quantcore.config import build
     from quantcore.research.sweep_search import SweepSearch, run_search
 
     how, trials = build(cfg.search, SweepSearch), settings.sets or 0
     name = f"sweep-{sweep_key(cfg, study, space, settings)}-{how.objective}-{how.pruner}"
-    with tqdm(total=trials, unit="set", disable=not sys.stderr.isatty()) as bar:
+    with _bar(trials) as bar:
 
         def done(finished: int) -> None:
             bar.n = finished

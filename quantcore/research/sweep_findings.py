@@ -115,7 +115,12 @@ class Findings:
 
 
 def findings(
-    table: pd.DataFrame, parameters: Sequence[str], *, trials: float, seed: int = 0
+    table: pd.DataFrame,
+    parameters: Sequence[str],
+    *,
+    trials: float,
+    variance: float | None = None,
+    seed: int = 0,
 ) -> Findings:
     """Return what the table of a finished sweep says.
 
@@ -127,6 +132,9 @@ def findings(
         Override paths, names of columns.
     trials : float
         Effectively independent trials among the sets, see `finance.overfitting.effective_trials`; NaN where unknown.
+    variance : float or None
+        Of annual Sharpe ratios of records of this length without skill: what the best is deflated by. None takes that
+        of the sets.
     seed : int
         Of the forest by which importance is measured.
 
@@ -142,13 +150,13 @@ def findings(
         axes=axes,
         values=values,
         peak=peak(values, neighbours(axes, len(values))),
-        luck=luck(values, trials),
+        luck=luck(values, trials, variance),
         importance=importance(axes, values, seed=seed),
     )
 
 
-def luck(values: FloatArray, trials: float) -> float:
-    """Return the best value to expect of trials without skill that scatter as the sets do.
+def luck(values: FloatArray, trials: float, variance: float | None = None) -> float:
+    """Return the best value to expect of trials without skill.
 
     Parameters
     ----------
@@ -156,6 +164,8 @@ def luck(values: FloatArray, trials: float) -> float:
         Sharpe ratios; NaN is left out.
     trials : float
         Independent ones among them.
+    variance : float or None
+        Of such trials; None takes that of the sets, which is too little where they hold nearly the same.
 
     Returns
     -------
@@ -169,7 +179,8 @@ def luck(values: FloatArray, trials: float) -> float:
     known = values[~np.isnan(values)]
     if len(known) < 2 or math.isnan(trials):
         return math.nan
-    return expected_max_sharpe(max(trials, 1.0), variance=float(known.var(ddof=1)))
+    scatter = float(known.var(ddof=1)) if variance is None else variance
+    return expected_max_sharpe(max(trials, 1.0), variance=scatter)
 
 
 def neighbours(axes: Sequence[Axis], n_sets: int) -> Neighbours:

@@ -216,7 +216,7 @@ def _distribution(story: _Story) -> Part:
     if math.isfinite(found.luck):
         lead += (
             f"The dashed line at {ratio(found.luck)} is the best that {story.facts.trials:,.0f} independent trials "
-            "with the same scatter and no skill would be expected to show: only what lies beyond it says anything."
+            "without skill would be expected to show: only what lies beyond it says anything."
         )
     spec = figures.distribution_figure(found.values, best=peak.value, luck=found.luck)
     return section("All sets", lead, chart("distribution")), {"distribution": spec}
@@ -361,8 +361,9 @@ def _method(story: _Story) -> Part:
         "Every set was run on the same data with every cost; the numbers are those of a backtest of that set.",
         "All of these sets have seen the whole span: what the best one earned here is no forecast. Walk-forward "
         "analysis tests the choice on data that it has not seen.",
-        "Luck alone: the expected maximum of as many independent Sharpe ratios with the sets\u2019 own variance and "
-        "mean zero (Bailey and L\u00f3pez de Prado 2014).",
+        "Luck alone: the expected maximum of as many independent Sharpe ratios with mean zero and the variance that "
+        "records of this length have without skill, or more where the trials scatter wider (Bailey and L\u00f3pez de "
+        "Prado 2014). The deflated Sharpe ratio is the chance of more than that.",
         f"A plateau: the best set\u2019s median neighbour keeps {percent(PLATEAU, decimals=0)} of its ratio or more.",
         *story.facts.notes,
     ]

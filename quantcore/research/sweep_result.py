@@ -22,7 +22,7 @@ from quantcore.research.sweep_wording import SweepFacts, verdict
 from quantcore.research.trials import TrialCount, count_trials, open_ledger
 from quantcore.research.tried import record_study
 from quantcore.signal_plane import declared_variants
-from quantcore.timegrid import to_index
+from quantcore.timegrid import DAYS_PER_YEAR, to_index
 from quantcore.types import FloatArray
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def judge(
     best = best_set(table)
     rows = [sets.row(k) for k in range(len(sets))]
     trials, deflated, told = math.nan, None, "No set has a daily return, so nothing was counted."
+    variance: float | None = None
     if best is not None:
         ledger = open_ledger(cfg.ledger)
         recorded = record_study(
@@ -124,6 +125,8 @@ def judge(
         count = count_trials(recorded, declared=declared_variants(study.variant({}).signal))
         deflated, told = _deflated(count, outcomes.daily[:, best]), count.sentence
         trials = math.nan if count.used is None else float(count.used)
+        known = int(np.isfinite(outcomes.daily[:, best]).sum())
+        variance = DAYS_PER_YEAR * count.spread**2 / known  # of annual ratios, as in `deflated`
     pbo = probability_of_overfitting(outcomes.daily)
     days = to_index(outcomes.days_us).strftime("%Y-%m-%d") if len(outcomes.days_us) else ["", ""]
     facts = SweepFacts(
@@ -138,7 +141,7 @@ def judge(
         seconds=seconds,
         notes=tuple(note for note in (sets.note, told, *study.data.notes) if note),
     )
-    found = findings(table, sets.paths, trials=trials, seed=int(cfg.seed))
+    found = findings(table, sets.paths, trials=trials, variance=variance, seed=int(cfg.seed))
     summary: dict[str, Any] = {
         "experiment": str(cfg.name),
         "sets": len(sets),

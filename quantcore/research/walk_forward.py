@@ -19,6 +19,7 @@ from quantcore.backtest.engine import Decided
 from quantcore.backtest.metrics import compute_metrics
 from quantcore.backtest.outlook import outlook
 from quantcore.backtest.result import Run
+from quantcore.data.sources import MarketData
 from quantcore.errors import ConfigError, QuantcoreError
 from quantcore.research.evidence import Evidence, examine
 from quantcore.research.executors import Executor, executor_of
@@ -75,8 +76,8 @@ class Prepared:
     seed: int
 
 
-def prepare(cfg: DictConfig) -> Prepared:
-    """Read the settings, load the data and plan the spans.
+def prepare(cfg: DictConfig, data: MarketData | None = None) -> Prepared:
+    """Read the settings, load the data unless it is given, and plan the spans.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     from quantcore.config import build
 
     settings: WalkForwardSettings = build(cfg.walk_forward, WalkForwardSettings)
-    study = study_of(cfg)
+    study = study_of(cfg, data)
     space, sets = sample(
         SweepSettings(
             parameters=list(settings.parameters), sampling=settings.sampling, sets=settings.sets
@@ -203,9 +204,15 @@ def _joined(prepared: Prepared, evidence: Evidence, kept: list[int]) -> Run:
 
 def _as_it_stands(prepared: Prepared) -> Run:
     """Return the experiment's own settings, traded over the same span."""
+    from quantcore.backtest.experiment import manifest
+    from quantcore.config import resolved_yaml
+
+    cfg = prepared.study.cfg
     first = int(prepared.plan.days_us[prepared.plan.folds[0].test_start])
     own = Leg(from_us=first, decided=prepared.own, variant=prepared.study.variant({}), held=True)
-    return trade_legs([own])
+    return trade_legs(
+        [own], config_yaml=resolved_yaml(cfg), manifest=manifest(cfg, prepared.own.signal.strategy)
+    )
 
 
 def main(cfg: DictConfig) -> int:

@@ -140,6 +140,7 @@ def test_luck_is_the_expected_maximum_of_trials_that_scatter_as_the_sets() -> No
     # Bailey and Lopez de Prado 2014, section 4: the expected maximum of 10 standard normals is about 1.57.
     values = np.array([1.0, -1.0, np.nan, 1.0, -1.0]) * math.sqrt(0.75)
     assert luck(values, 10.0) == pytest.approx(1.5746, abs=1e-4)
+    assert luck(values, 10.0, 4.0) == pytest.approx(2.0 * 1.5746, abs=2e-4)
     assert luck(values, 0.4) == 0.0
     assert math.isnan(luck(values, math.nan))
     assert math.isnan(luck(np.array([1.0, np.nan]), 10.0))
