@@ -175,14 +175,15 @@ class Sweep:
         assert peak is not None  # asked by the caller
         around = f"median of its {peak.around}" if peak.around else "none with a value"
         trials = f"best of {facts.trials:,.0f} trials" if facts.trials > 1.0 else "trials unknown"
-        refused = self.swept.summary["refused"]
+        count = self.swept.summary["refused"]
+        refused = [("Refused", whole(count), f"of {whole(len(self.sets))} sets")] if count else []
         return [
             ("Best Sharpe ratio", ratio(peak.value), f"median of all {ratio(peak.median)}"),
             ("Luck alone", ratio(found.luck), trials),
             ("Deflated Sharpe", percent(facts.deflated_sharpe), "above that luck"),
             ("PBO", percent(facts.overfitting_probability), "½ is drawing lots"),
             ("Neighbours", ratio(peak.around_median), around),
-            ("Refused", whole(refused), f"of {whole(len(self.sets))} sets"),
+            *refused,
         ]
 
     def _chosen(self, key: str) -> ChosenSet | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,15 @@ def test_the_best_set_is_a_backtest_of_its_own(swept: Any, settings: dict[str, A
     assert set(swept.rather) == set(CHOICES)
 
 
-def test_luck_is_what_the_deflated_ratio_is_deflated_by(swept: Any) -> None:
-    # At exactly that luck the deflated ratio is a half; its sign says on which side of it the best set lies.
+def test_luck_is_that_of_records_of_this_length_and_not_the_scatter_of_like_sets(
+    swept: Any,
+) -> None:
+    # Bailey and Lopez de Prado 2014, eq. 1, with the variance 1 / days of a Sharpe ratio a day without skill.
+    trials, normal = swept.summary["trials"], NormalDist()
+    assert 1 < trials < 10  # so few say nothing of their own spread
+    rank = (1.0 - np.euler_gamma) * normal.inv_cdf(1.0 - 1.0 / trials)
+    rank += np.euler_gamma * normal.inv_cdf(1.0 - 1.0 / (trials * np.e))
+    assert swept.luck == pytest.approx(rank * np.sqrt(365.0 / 160.0), rel=1e-9)
     above = swept.best.metrics["sharpe"] > swept.luck
     assert (swept.summary["dsr"] > 0.5) == above
 
