@@ -154,10 +154,10 @@ def bare(bars: Bars, n_sets: int) -> float:
     targets = np.full((bars.n_bars, 1), np.nan)
     rows = np.linspace(50, bars.n_bars - 2, 100).astype(int)
     targets[rows, 0] = np.where(np.arange(100) % 2 == 0, WEIGHT, -WEIGHT)
-    prices = [bars.array(name) for name in ("open", "high", "low", "close")]
+    opens, highs, lows, closes = (bars.array(name) for name in ("open", "high", "low", "close"))
     last = 0.0
     for _ in range(n_sets):
-        last = float(bare_pass(*prices, targets, CAPITAL, FEE + SLIPPAGE)[-1])
+        last = float(bare_pass(opens, highs, lows, closes, targets, CAPITAL, FEE + SLIPPAGE)[-1])
     return last
 
 
