@@ -545,7 +545,7 @@ def test_resolved_text_is_sorted_complete_and_independent_of_order(toy: Path) ->
     assert config_hash(one) == config_hash(other)
     assert config_hash(one) != config_hash(composed(toy, "+experiment=good"))
     keys = [line.split(":")[0] for line in resolved_yaml(one).splitlines() if line[0] != " "]
-    shared = ["ledger", "name", "runs", "seed", "sweep", "walk_forward"]
+    shared = ["ledger", "name", "runs", "seed", "sweep", "walk_forward", "words"]
     assert keys == ["account", "data", "free", *shared]
     assert "name: good" in resolved_yaml(one)
 

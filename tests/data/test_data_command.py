@@ -354,7 +354,7 @@ def test_the_command_explains_itself_and_refuses_in_one_line() -> None:
     assert refused.returncode == 2
     assert refused.stderr == "from must be an existing folder or store, was nowhere\n"
     assert "experiment" not in shown.stdout.split("Settings:")[0]
-    assert "portfolio" not in shown.stdout
+    assert "portfolio:" not in shown.stdout
 
 
 def test_the_real_folder_survives_import_and_validation(
