@@ -117,8 +117,8 @@ class RayExecutor:
     Parameters
     ----------
     address : str or None
-        Of a running cluster, such as ``"10.0.0.1:6379"`` or ``"auto"``; None starts one on this machine, which ends with
-        this process.
+        Of a running cluster, such as ``"10.0.0.1:6379"`` or ``"auto"``; None starts one on this machine, which
+        ends with this process.
     tasks_max : int or None
         Tasks at a time; None: as many as the cluster has processors.
 
