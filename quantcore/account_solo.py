@@ -1,10 +1,8 @@
 """A single symbol's account over many rows at a time, for sweeps: the account step's numbers in a fraction of its time.
 
 Where one symbol is traded by market orders in cross margin and nothing else is asked for (no exits, limits, router or
-script), most of the step's work is to find out that nothing happens. Here a span without targets and settlements is
-crossed in windows: with the position fixed, every number of a row rises or falls with its mark, so that a window's
-highest and lowest marks tell whether any row of it can endanger the position, raise the peak or deepen the drawdown.
-Only such windows are looked at row by row.
+script), most of the step's work is to find out that nothing happens. Here a span without targets is
+crossed in windows (`account_hold`).
 
 Whatever is not plain (a refusal of the exchange, a cut, a margin test that might fail, a missing price) is left to the
 step: `solo` returns the row before which it stands, with the account as the step would have left it. The arithmetic is
@@ -14,31 +12,23 @@ the step's own, in its order, to the last bit; a property test holds the two tog
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
-import numpy as np
-from numba import njit
-
+from quantcore.account_hold import Marks, draw, hold, pay, payment, survives
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.fills import taker_price
 from quantcore.kernels.layout import (
-    CAP,
-    CUM,
     ENDED,
     ENDS_US,
     ENTRY,
     ENTRY_TS,
     EQUITY,
     FEES,
-    FLOOR,
-    FUNDING,
     LAST_REFUSAL,
     LAST_TS,
     LATENCY_US,
     LEVERAGE_SET,
     LOCK,
     LOTS,
-    MAINTENANCE_RATE,
     MARGIN_BUFFER,
     MARGIN_TYPE,
     MARK,
@@ -59,7 +49,6 @@ from quantcore.kernels.layout import (
     REALISED,
     REDUCE_ONLY,
     RISK_BAR_US,
-    SETTLEMENT_ASSUMED,
     SETTLEMENT_ROW,
     SLIPPAGE,
     STOP_LOSS,
@@ -78,22 +67,18 @@ from quantcore.kernels.layout import (
     constant,
 )
 from quantcore.kernels.ledger import ISOLATED, opening_lots
-from quantcore.kernels.liquidation import tier_of
 from quantcore.kernels.orders import MARKET, place
+from quantcore.kernels.rows import first_row
 from quantcore.kernels.rules import quantity, whole_lots
 from quantcore.kernels.tally import (
     DAYS,
-    DEEPEST,
     EQUITY_SUM,
     FIRST_DAY_ROW,
-    LONGEST_US,
     NAV,
     PEAK,
     ROWS,
-    UNDER_SINCE,
     add,
     count_fill,
-    count_funding,
 )
 from quantcore.kernels.tally import EQUITY as TALLY_EQUITY
 from quantcore.kernels.tally import LAST_TS as TALLY_TS
@@ -101,78 +86,11 @@ from quantcore.risk.sizer import is_dust, moves
 from quantcore.timegrid import DAY_US
 from quantcore.types import FillReason, FloatArray, IntArray, Rule, WorkingType
 
-LEAST = 4
-"""Rows of the shortest window; each level doubles them."""
-N_LEVELS = 5
-WIDEST = LEAST << (N_LEVELS - 1)
-
 _REDUCING = constant(REDUCE_ONLY)
 _TARGET = constant(FillReason.TARGET)
 _ON_LAST = constant(WorkingType.CONTRACT_PRICE)
 _BELOW_STEP = constant(Rule.BELOW_STEP)
 _MIN_NOTIONAL = constant(Rule.MIN_NOTIONAL)
-
-
-class Marks(NamedTuple):
-    """One symbol's marks row by row, and over windows; last prices where there is no mark, NaN where neither is."""
-
-    close: FloatArray
-    low: FloatArray
-    high: FloatArray
-    before: FloatArray
-    """Sum of the closes before each row, shape ``(n_bars + 1,)``; a missing one counts as 0."""
-    top: FloatArray
-    """Highest close of the ``LEAST << level`` rows from each on, shape ``(N_LEVELS, n_bars)``; NaN over a NaN."""
-    bottom: FloatArray
-    lowest: FloatArray
-    highest: FloatArray
-    day_end: IntArray
-    """Last row of each UTC day."""
-
-
-@njit(cache=True, error_model="numpy")
-def solo_marks(market: Market, day_end: IntArray) -> Marks:
-    """Return the marks of a market of one symbol; `day_end` are the last rows of its days."""
-    n = len(market.ts_us)
-    close, low, high, before = np.empty(n), np.empty(n), np.empty(n), np.zeros(n + 1)
-    for row in range(n):
-        known = market.mark_close[row, 0] > 0.0
-        close[row] = market.mark_close[row, 0] if known else market.close[row, 0]
-        low[row] = market.mark_low[row, 0] if known else market.low[row, 0]
-        high[row] = market.mark_high[row, 0] if known else market.high[row, 0]
-        if not (close[row] > 0.0 and low[row] > 0.0 and high[row] > 0.0):
-            close[row] = low[row] = high[row] = np.nan
-        before[row + 1] = before[row] + (0.0 if np.isnan(close[row]) else close[row])
-    top, bottom, lowest, highest = (
-        np.empty((N_LEVELS, n)),
-        np.empty((N_LEVELS, n)),
-        np.empty((N_LEVELS, n)),
-        np.empty((N_LEVELS, n)),
-    )
-    _widen(close, top, 1.0)
-    _widen(close, bottom, -1.0)
-    _widen(low, lowest, -1.0)
-    _widen(high, highest, 1.0)
-    return Marks(close, low, high, before, top, bottom, lowest, highest, day_end)
-
-
-@inner()
-def _widen(values: FloatArray, windows: FloatArray, side: float) -> None:
-    """Fill the highest (side 1) or lowest (-1) value of the windows of every level; NaN at the end and over NaN."""
-    n = len(values)
-    for row in range(n):
-        best = values[row] if row + LEAST <= n else np.nan
-        for k in range(1, LEAST):
-            value = values[min(row + k, n - 1)]
-            best = value if np.isnan(value) or (value - best) * side > 0.0 else best
-        windows[0, row] = best
-    for level in range(1, N_LEVELS):
-        half = LEAST << (level - 1)
-        for row in range(n):
-            first = windows[level - 1, row]
-            second = windows[level - 1, row + half] if row + half < n else np.nan
-            beyond = np.isnan(second) or (second - first) * side > 0.0
-            windows[level, row] = second if beyond else first
 
 
 @inner()
@@ -227,60 +145,31 @@ def solo(  # noqa: C901 - one row's events in their order, as in `account_step.s
     if start == 0 and ts_us[0] % DAY_US == 0:
         tally[FIRST_DAY_ROW] = 1.0
     pending, planned, orders = ZERO, 0.0, ZERO
-    k, p = _first(events, n_events, start), _first_settlement(settlement, start)
-    d = _first(day_end, len(day_end), start)
+    k, p = first_row(events[:n_events], start), first_row(settlement[:, SETTLEMENT_ROW], start)
+    d = first_row(day_end, start)
     equity = wallet + qty * (mark - entry) if qty != 0.0 else wallet
     row = start
     while row < stop:
         event = events[k] if k < n_events else stop
-        until = min(event, stop)
-        if p < len(settlement):
-            until = min(until, settlement[p, SETTLEMENT_ROW])
-        paid, amount = 0, 0.0
-        while p + paid < len(settlement) and settlement[p + paid, SETTLEMENT_ROW] == row:
-            paid += 1
-        if paid > 1:
-            break
-        if paid == 1:
-            if qty != 0.0:
-                assumed = settlement[p, SETTLEMENT_ASSUMED] != 0
-                rate, paid_at = settlement_value[p, 0], settlement_value[p, 1]
-                if not (assumed and qty * rate < 0.0):
-                    amount = qty * _paid_at(market, row, paid_at, mark) * rate
-            until = event
-            if p + 1 < len(settlement):
-                until = min(until, settlement[p + 1, SETTLEMENT_ROW])
-            until = min(until, stop)
-        if pending == 0 and until > row:
+        if pending == 0 and event > row:
             before = row
-            row, d, tier = _hold(
-                rules,
-                marks,
-                ts_us,
-                tally,
-                daily,
-                wallet - amount,
-                nav_rate,
-                qty,
-                entry,
-                tier,
-                d,
-                row,
-                until,
-            )
-            if row > before:
-                p += paid
-                if amount != 0.0:
-                    cash[FUNDING] += amount
-                    count_funding(tally, trips, 0, amount)
-                    wallet -= amount
-                equity = wallet
-                if qty != 0.0:
-                    mark = close[row - 1]
-                    equity = wallet + qty * (mark - entry)
-            if row < until:
+            row, d, p, tier, wallet = hold(
+                rules, market, marks, settlement, settlement_value, cash, tally, trips, daily, wallet, nav_rate, qty,
+                entry, mark, tier, d, p, row, min(event, stop),
+            )  # fmt: skip
+            if row == before:
                 break
+            equity = wallet
+            if qty != 0.0:
+                mark = close[row - 1]
+                equity = wallet + qty * (mark - entry)
             continue
+        due, amount = ZERO, 0.0
+        while p + due < len(settlement) and settlement[p + due, SETTLEMENT_ROW] == row:
+            amount = payment(market, settlement, settlement_value, p + due, qty, mark)
+            due += 1
+        if due > 1:
+            break
         # A row with a fill or a target: worked out first, booked once nothing in it is out of the plain.
         new_wallet, new_lots, new_qty, new_entry = wallet - amount, lots, qty, entry
         price = fee = realised = traded = 0.0
@@ -312,7 +201,7 @@ def solo(  # noqa: C901 - one row's events in their order, as in `account_step.s
                 new_entry = 0.0
         new_tier, new_equity = tier, new_wallet
         if new_qty != 0.0:
-            new_tier = _survives(rules, marks, row, new_qty, new_entry, new_wallet, tier)
+            new_tier = survives(rules, marks, row, new_qty, new_entry, new_wallet, tier)
             if new_tier < 0:
                 break
             new_equity = new_wallet + new_qty * (close[row] - new_entry)
@@ -337,10 +226,8 @@ def solo(  # noqa: C901 - one row's events in their order, as in `account_step.s
                         ):  # fmt: skip
                             break
                         new_refused = ZERO
-        if amount != 0.0:
-            cash[FUNDING] += amount
-            count_funding(tally, trips, 0, amount)
-        p += paid
+        pay(cash, tally, trips, wallet, amount)
+        p += due
         if pending != 0:
             cash[REALISED] += realised
             cash[FEES] += fee
@@ -353,7 +240,7 @@ def solo(  # noqa: C901 - one row's events in their order, as in `account_step.s
         tier, equity, refused = new_tier, new_equity, new_refused
         if qty != 0.0:
             mark = close[row]
-        _draw(tally, equity * nav_rate, ts_us, row)
+        draw(tally, equity * nav_rate, ts_us, row)
         add(tally, EQUITY_SUM, equity)
         tally[ROWS] += 1.0
         if d < len(day_end) and day_end[d] == row:
@@ -386,202 +273,6 @@ def solo(  # noqa: C901 - one row's events in their order, as in `account_step.s
             market.close[last, 0],
         )  # fmt: skip
     return row
-
-
-@inner()
-def _first(rows: IntArray, n: int, row: int) -> int:
-    """Return the first place among the first `n` ascending rows that is not before a row."""
-    low, high = ZERO, n
-    while low < high:
-        middle = (low + high) // 2
-        if rows[middle] < row:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@inner()
-def _first_settlement(settlement: IntArray, row: int) -> int:
-    low, high = ZERO, len(settlement)
-    while low < high:
-        middle = (low + high) // 2
-        if settlement[middle, SETTLEMENT_ROW] < row:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@inner(forceinline=True)
-def _draw(tally: FloatArray, nav: float, ts_us: IntArray, row: int) -> None:
-    """Let a row's unit value move peak, drawdown and the time below the peak; as `tally.count_row`."""
-    peak = tally[PEAK]
-    if nav >= peak:
-        tally[PEAK] = nav
-        if tally[UNDER_SINCE] >= 0.0:
-            tally[LONGEST_US] = max(tally[LONGEST_US], ts_us[row] - tally[UNDER_SINCE])
-            tally[UNDER_SINCE] = -1.0
-        if not tally[DEEPEST] <= 0.0:
-            tally[DEEPEST] = 0.0
-        return
-    if tally[UNDER_SINCE] < 0.0:
-        tally[UNDER_SINCE] = ts_us[max(row - 1, 0)]
-    depth = nav / peak - 1.0
-    if not tally[DEEPEST] <= depth:
-        tally[DEEPEST] = depth
-
-
-@inner()
-def _hold(
-    rules: Rules, marks: Marks, ts_us: IntArray, tally: FloatArray, daily: FloatArray, wallet: float, nav_rate: float,
-    qty: float, entry: float, tier: int, d: int, row: int, until: int,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Mark what is held to market over rows in which nothing else happens.
-
-    Returns
-    -------
-    row, d, tier : int
-        The first row not taken, the first day not ended, and the bracket at the last row.
-    """
-    if qty == 0.0:
-        _draw(tally, wallet * nav_rate, ts_us, row)
-        add(tally, EQUITY_SUM, (until - row) * wallet)
-        tally[ROWS] += until - row
-        d = _end_days(marks, daily, wallet, nav_rate, 0.0, 0.0, d, until)
-        return until, d, tier
-    while row < until:
-        n = min(until - row, 2 * WIDEST)
-        last = row + n
-        safe = False
-        if n >= LEAST:
-            level = 0
-            while n > 2 * (LEAST << level):
-                level += 1
-            other = last - (LEAST << level)
-            top = max(marks.top[level, row], marks.top[level, other])
-            bottom = min(marks.bottom[level, row], marks.bottom[level, other])
-            adverse = min(marks.lowest[level, row], marks.lowest[level, other])
-            if qty < 0.0:
-                adverse = max(marks.highest[level, row], marks.highest[level, other])
-            whole = not math.isnan(marks.top[level, row] + marks.top[level, other])
-            safe = whole and _is_safe(rules, top, bottom, adverse, qty, entry, wallet, tier)
-            if safe and _is_calm(top, bottom, qty, entry, wallet, nav_rate, tally):
-                total = marks.before[last] - marks.before[row]
-                add(tally, EQUITY_SUM, n * wallet + qty * (total - n * entry))
-                tally[ROWS] += n
-                row = last
-        if row < last:
-            row, tier = _mark_rows(
-                rules, marks, ts_us, tally, wallet, nav_rate, qty, entry, tier, row, last, safe
-            )
-        d = _end_days(marks, daily, wallet, nav_rate, qty, entry, d, row)
-        if row < last:
-            break
-    return row, d, tier
-
-
-@inner()
-def _mark_rows(
-    rules: Rules, marks: Marks, ts_us: IntArray, tally: FloatArray, wallet: float, nav_rate: float, qty: float,
-    entry: float, tier: int, row: int, last: int, safe: bool,
-) -> tuple[int, int]:  # fmt: skip
-    """Mark a position row by row; return the first row not taken, and the bracket at the last one."""
-    total, first = 0.0, row
-    while row < last:
-        if not safe:
-            survived = _survives(rules, marks, row, qty, entry, wallet, tier)
-            if survived < 0:
-                break
-            tier = survived
-        equity = wallet + qty * (marks.close[row] - entry)
-        _draw(tally, equity * nav_rate, ts_us, row)
-        total += equity
-        row += 1
-    add(tally, EQUITY_SUM, total)
-    tally[ROWS] += row - first
-    return row, tier
-
-
-@inner(forceinline=True)
-def _end_days(
-    marks: Marks, daily: FloatArray, wallet: float, nav_rate: float, qty: float, entry: float, d: int, row: int
-) -> int:  # fmt: skip
-    """Write the unit value at the ends of the days before a row; return the first day not ended."""
-    while d < len(marks.day_end) and marks.day_end[d] < row:
-        equity = wallet
-        if qty != 0.0:
-            equity = wallet + qty * (marks.close[marks.day_end[d]] - entry)
-        daily[d] = equity * nav_rate
-        d += 1
-    return d
-
-
-@inner(forceinline=True)
-def _is_safe(
-    rules: Rules, top: float, bottom: float, adverse: float, qty: float, entry: float, wallet: float, tier: int
-) -> bool:  # fmt: skip
-    """Return whether no row with marks in a range can leave its bracket or come near liquidation; False with NaN."""
-    bracket = rules.bracket
-    floor, cap = bracket[0, tier, FLOOR], bracket[0, tier, CAP]
-    highest = abs(qty) * top
-    inside = abs(qty) * bottom >= floor and highest < cap
-    if qty < 0.0:
-        highest = -qty * adverse
-        inside = inside and highest < cap
-    needed = highest * bracket[0, tier, MAINTENANCE_RATE] - bracket[0, tier, CUM]
-    return bool(inside and wallet + qty * (adverse - entry) > needed)
-
-
-@inner(forceinline=True)
-def _is_calm(
-    top: float,
-    bottom: float,
-    qty: float,
-    entry: float,
-    wallet: float,
-    nav_rate: float,
-    tally: FloatArray,
-) -> bool:
-    """Return whether every row with a mark in a range lies below the peak and above the deepest drawdown."""
-    good = top if qty > 0.0 else bottom
-    bad = bottom if qty > 0.0 else top
-    best = (wallet + qty * (good - entry)) * nav_rate
-    worst = (wallet + qty * (bad - entry)) * nav_rate
-    peak = tally[PEAK]
-    return bool(tally[UNDER_SINCE] >= 0.0 and best < peak and worst / peak - 1.0 >= tally[DEEPEST])
-
-
-@inner(forceinline=True)
-def _survives(
-    rules: Rules, marks: Marks, row: int, qty: float, entry: float, wallet: float, tier: int
-) -> int:
-    """Return the bracket at a row's close; -1 if the row might end in liquidation or has no price; see `value`."""
-    bracket = rules.bracket
-    notional = abs(qty * marks.close[row])
-    if math.isnan(notional):
-        return -1
-    if not bracket[0, tier, FLOOR] <= notional < bracket[0, tier, CAP]:
-        tier = int(np.int64(tier_of(rules, 0, notional, tier)))
-    adverse, at = marks.low[row], tier
-    if qty < 0.0:
-        adverse = marks.high[row]
-        notional = -qty * adverse
-        if notional >= bracket[0, at, CAP]:
-            at = int(np.int64(tier_of(rules, 0, notional, tier)))
-    needed = notional * bracket[0, at, MAINTENANCE_RATE] - bracket[0, at, CUM]
-    worst = wallet + qty * (adverse - entry)
-    return tier if not needed > 0.0 or worst > needed else -1
-
-
-@inner(forceinline=True)
-def _paid_at(market: Market, row: int, given: float, mark: float) -> float:
-    """Return the mark at which a settlement is paid; as `account_step._settle_funding`."""
-    if given > 0.0:
-        return given
-    if market.mark_open[row, 0] > 0.0:
-        return float(market.mark_open[row, 0])
-    return float(market.open[row, 0]) if market.open[row, 0] > 0.0 else mark
 
 
 @inner()

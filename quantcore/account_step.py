@@ -87,6 +87,7 @@ from quantcore.kernels.orders import (
     queue_up,
     request_cancel,
 )
+from quantcore.kernels.rows import first_row
 from quantcore.risk.controller import N_WORK, begin_day, calls, check_risk, observe_returns
 from quantcore.risk.liquidation_monitor import reduce_in_emergency
 from quantcore.risk.sizer import asks, plan_targets
@@ -131,9 +132,9 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
     costed = config[SLIPPAGE] != OFF
     work, allowed = np.empty((N_WORK, len(account.held))), np.empty((1, len(account.held)))
     forced = np.zeros(len(account.held), dtype=np.bool_)
-    paid = _first(settlement[:, SETTLEMENT_ROW], start)
-    flow = _first(flow_row, start)
-    sent = _first(script[:, SCRIPT_ROW], start)
+    paid = first_row(settlement[:, SETTLEMENT_ROW], start)
+    flow = first_row(flow_row, start)
+    sent = first_row(script[:, SCRIPT_ROW], start)
     bar_us = int(config[BAR_US])
     row = start
     while row < stop:
@@ -310,19 +311,6 @@ def _trade_on(
 def _copy_marks(account: Account, source: int, target: int) -> None:
     for s in range(len(account.held)):
         account.position[s, target] = account.position[s, source]
-
-
-@inner()
-def _first(rows: IntArray, row: int) -> int:
-    """Return the first place in ascending rows that is not before a row."""
-    low, high = ZERO, len(rows)
-    while low < high:
-        middle = (low + high) // 2
-        if rows[middle] < row:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @inner()

@@ -26,6 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "signal_plane",
         "account_plane",
         "account_glide",
+        "account_hold",
         "account_solo",
         "account_step",
         "orders",

@@ -126,10 +126,11 @@ def _tail(known: FloatArray, probability: float, result: FloatArray) -> None:
     n = len(known)
     if n == 0:
         return
-    ordered = np.sort(known)
     mass = n * probability
-    at_risk = -ordered[math.ceil(mass * (1.0 - ROUNDING)) - 1]
+    worst = math.ceil(mass * (1.0 - ROUNDING))
+    tail = np.sort(np.partition(known, worst - 1)[:worst])
+    at_risk = -tail[worst - 1]
     beyond = 0.0
-    for value in ordered:
+    for value in tail:
         beyond += max(-value - at_risk, 0.0)
     result[VALUE_AT_RISK], result[SHORTFALL] = at_risk, at_risk + beyond / mass

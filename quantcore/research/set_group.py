@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from quantcore.account_hold import Marks, solo_marks
 from quantcore.account_plane import AccountPlane, events_per_bar, market_arrays
-from quantcore.account_solo import Marks, solo_marks
 from quantcore.account_step import scan
 from quantcore.backtest.curves import benchmark_curve
 from quantcore.backtest.engine import check_conservation, decision_rows, traded_instruments

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from quantcore.account_solo import Marks, is_plain, solo
+from quantcore.account_hold import Marks
+from quantcore.account_solo import is_plain, solo
 from quantcore.kernels.by_address import call
 from quantcore.kernels.compiled import inner
 from quantcore.kernels.fields import Fields

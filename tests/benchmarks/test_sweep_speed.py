@@ -46,8 +46,8 @@ pytestmark = [
 HOURS = 8_760
 GROUP = 2_000
 """Sets that are run together: what they carry from block to block is their memory."""
-COLUMNS = 500
-"""Columns of one vectorbt portfolio; all at once it would need several times as much memory."""
+COLUMNS = {MINUTES: 2, HOURS: 100}
+"""Columns of one vectorbt portfolio by the number of bars: the quickest of 1, 2, 5, 10, 50, 100 and 500."""
 WEIGHT = 0.9
 
 
@@ -110,7 +110,7 @@ def sweep(where: Stage, sets: Sequence[Variant]) -> FloatArray:
 def vectorbt_sweep(
     engine: str, bars: Bars, fasts: Sequence[int], slows: Sequence[int]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Tuned: each average once, crossings in numpy, columns in chunks, room for few orders."""
+    """Tuned: each average once, crossings in numpy, columns in chunks, room for just the orders there are."""
     vbt.settings["engine"] = engine
     closes, opens = bars.array("close")[:, 0], bars.array("open")[:, 0]
     total = np.concatenate([[0.0], np.cumsum(closes)])
@@ -118,7 +118,7 @@ def vectorbt_sweep(
     for window, mean in means.items():
         mean[window - 1 :] = (total[window:] - total[:-window]) / window
     pairs = [(fast, slow) for fast in fasts for slow in slows]
-    columns = COLUMNS if len(closes) < MINUTES else 10
+    columns = COLUMNS[len(closes)]
     found: list[list[FloatArray]] = [[], [], []]
     for first in range(0, len(pairs), columns):
         chunk = pairs[first : first + columns]
@@ -129,17 +129,17 @@ def vectorbt_sweep(
             long[2:, k] = above[1:-1] & ~above[:-2]
             short[2:, k] = below[1:-1] & ~below[:-2]
         portfolio = vbt.Portfolio.from_signals(
-            pd.Series(closes),
+            pd.DataFrame(closes),
             entries=long,
             short_entries=short,
-            price=opens,
+            price=opens[:, None],
             size=WEIGHT * CAPITAL,
             size_type="value",
             upon_opposite_entry="reverse",
             init_cash=CAPITAL,
             fees=FEE,
             slippage=SLIPPAGE,
-            max_orders=4_000 if len(closes) == MINUTES else 600,
+            max_orders=int((long | short).sum()) + 1,
             freq=bars.interval.replace("1m", "1min"),
             engine=engine,
         )

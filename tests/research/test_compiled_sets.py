@@ -24,7 +24,7 @@ from quantcore.signal_plane import SignalSettings
 from quantcore.signals.fixed import FixedSettings
 from quantcore.signals.generator import PortfolioSettings
 from quantcore.types import FloatArray
-from tests.account.random_cases import Case, case_bars, case_instruments, case_settings
+from tests.account.random_cases import Case, bar_stamps, case_bars, case_instruments, case_settings
 from tests.research.scripted import ScriptedSettings
 
 PORTFOLIO = PortfolioSettings(
@@ -82,8 +82,10 @@ def only(bars: Bars, symbol: int | None) -> Bars:
     )
 
 
-def stage_of(case: Case, symbol: int | None) -> Stage:
+def stage_of(case: Case, symbol: int | None, paid: Settlements | None = None) -> Stage:
     bars = only(case_bars(case), symbol)
+    if paid is not None:
+        bars = replace(bars, settlements=paid)
     data = MarketData(bars=bars, interval=bars.interval, start_us=None, notes=())
     instruments = case_instruments(case)
     chosen: Sequence[Instrument] = instruments if symbol is None else [instruments[symbol]]
@@ -182,3 +184,29 @@ def test_several_symbols_in_many_sets_come_to_what_each_comes_to_alone(
 ) -> None:
     where = stage_of(case, None)
     assert_same(where, [variant(case, seed + k, weight=weight) for k in range(2)])
+
+
+@settings(
+    max_examples=25, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    weight=st.sampled_from([0.5, 4.0, 15.0]),
+    rate=st.sampled_from([0.002, 0.02]),
+    per_bar=st.sampled_from([0.1, 0.4, 1.5]),
+    volatility=st.sampled_from([0.0005, 0.01]),
+)
+def test_funding_moves_an_account_as_much_as_prices_do(
+    seed: int, weight: float, rate: float, per_bar: float, volatility: float
+) -> None:
+    case = Case(seed=seed, n_bars=600, volatility=volatility, marks=seed % 2 == 0, leverage=20)
+    stamps, draws = bar_stamps(case), np.random.default_rng(seed)
+    times = np.unique(draws.integers(stamps[0], stamps[-1], int(per_bar * len(stamps))))
+    paid = Settlements(
+        time_us=times,
+        symbol=np.zeros(len(times), dtype=np.int64),
+        rate=draws.normal(0.0, rate, len(times)),
+        mark_price=np.full(len(times), np.nan),
+    )
+    where = stage_of(case, 0, paid)
+    assert_same(where, [variant(case, seed, weight=weight, changes=c) for c in (0.002, 0.05)])
