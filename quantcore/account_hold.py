@@ -207,7 +207,7 @@ def _reach(windows: FloatArray, row: int, last: int, side: float) -> float:
     while last - row > 2 * (LEAST << level):
         level += 1
     first, second = windows[level, row], windows[level, last - (LEAST << level)]
-    return first if math.isnan(first) or (first - second) * side > 0.0 else second
+    return float(first) if math.isnan(first) or (first - second) * side > 0.0 else second
 
 
 @inner()
