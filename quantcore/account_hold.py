@@ -217,7 +217,7 @@ def _worst(marks: Marks, qty: float, row: int, last: int) -> float:
         if qty > 0.0:
             return _reach(marks.bottom, row, last, -1.0)
         return _reach(marks.top, row, last, 1.0)
-    worst = marks.close[row]
+    worst = float(marks.close[row])
     for k in range(row + 1, last):
         worst = marks.close[k] if (worst - marks.close[k]) * qty > 0.0 else worst
     return worst
