@@ -24,7 +24,7 @@ from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.kernels import tally as of
 from quantcore.kernels.by_address import address
-from quantcore.kernels.fields import Features, Fields
+from quantcore.kernels.fields import Features, Fields, stacked
 from quantcore.kernels.layout import Account, Journal, Market
 from quantcore.orders import OrderScript
 from quantcore.research.set_kernel import (
@@ -108,7 +108,7 @@ class SetGroup:
         settings = [v.signal.strategy for v in variants]
         parts = [self.module.sweep_parts(s, decisions.interval, n_symbols) for s in settings]
         self.shared = _shared(self.module, settings, n_symbols)
-        vectors = np.array([p[0] for p in parts]) if self.shared is None else self.shared.vectors
+        vectors = stacked([p[0] for p in parts]) if self.shared is None else self.shared.vectors
         n_features = 0 if self.shared is None else self.shared.n_features
         portfolio = variants[0].signal.portfolio
         generated = 0 if isinstance(portfolio, FixedSettings) else n_symbols**2
@@ -133,7 +133,7 @@ class SetGroup:
         n_days = int((bars.ts_us[-1] - bars.ts_us[0]) // DAY_US) + 2
         n_sets = len(variants)
         self.held = Held(
-            state=np.array([p[1] for p in parts]),
+            state=stacked([p[1] for p in parts]),
             counts=np.array([p[2] for p in parts]),
             portfolio=np.zeros((n_sets, n_symbols, 7)),
             tally=np.zeros((n_sets, of.N_TALLY)),

@@ -1,0 +1,24 @@
+"""Parameter sets of the strategies with sweep kernels: a first one, then others that differ from it in one setting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from strategies import trend
+from strategies.trend import TrendSettings
+from tests.strategies.market import NO_EXITS
+
+TREND = TrendSettings(fast=2, slow=6, speeds=2, volatility_half_life=12.0, cap=2.0, exits=NO_EXITS)
+SWEPT: dict[str, list[Any]] = {
+    trend.KIND: [
+        TREND,
+        replace(TREND, fast=3),
+        replace(TREND, slow=8),
+        replace(TREND, slow=12),
+        replace(TREND, speeds=1),
+        replace(TREND, speeds=3),
+        replace(TREND, volatility_half_life=20.0),
+        replace(TREND, cap=1.0),
+    ],
+}
