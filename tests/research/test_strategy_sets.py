@@ -18,7 +18,7 @@ from quantcore.research.compiled_sets import group_key, qualifies, run_group
 from quantcore.research.outcomes import SET_METRICS, Chunk, set_metrics
 from quantcore.research.set_group import Stage, stage
 from quantcore.research.study import Variant
-from quantcore.signal_plane import SignalSettings
+from quantcore.signal_plane import PORTFOLIOS, SignalSettings
 from quantcore.signals.fixed import FixedSettings
 from quantcore.signals.generator import PortfolioSettings
 from quantcore.types import FloatArray
@@ -45,9 +45,9 @@ ACCOUNT = AccountSettings(
 EXECUTION = ExecutionSettings(
     half_spread_bps=1.0, slippage_bps=1.0, latency_ms=100.0, maker_fee=None, taker_fee=None
 )
-PORTFOLIOS = {"generated": PORTFOLIO, "fixed": FixedSettings(weight=0.3)}
+CHOICES: dict[str, PORTFOLIOS] = {"generated": PORTFOLIO, "fixed": FixedSettings(weight=0.3)}
 TOLERANCE = 1e-12
-both = pytest.mark.parametrize("portfolio", PORTFOLIOS)
+both = pytest.mark.parametrize("portfolio", CHOICES)
 every = pytest.mark.parametrize("kind", SWEPT)
 
 
@@ -67,7 +67,7 @@ def where() -> Stage:
 def variants(kind: str, portfolio: str) -> list[Variant]:
     return [
         Variant(
-            signal=SignalSettings(strategy=strategy, portfolio=PORTFOLIOS[portfolio]),
+            signal=SignalSettings(strategy=strategy, portfolio=CHOICES[portfolio]),
             account=ACCOUNT,
             execution=EXECUTION,
             risk=None,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from strategies import trend
+from strategies import breakout, trend
+from strategies.breakout import BreakoutSettings
 from strategies.trend import TrendSettings
 from tests.strategies.market import NO_EXITS
 
 TREND = TrendSettings(fast=2, slow=6, speeds=2, volatility_half_life=12.0, cap=2.0, exits=NO_EXITS)
+BREAKOUT = BreakoutSettings(lookback_days=[2, 5, 12], exits=NO_EXITS)
 SWEPT: dict[str, list[Any]] = {
     trend.KIND: [
         TREND,
@@ -20,5 +22,13 @@ SWEPT: dict[str, list[Any]] = {
         replace(TREND, speeds=3),
         replace(TREND, volatility_half_life=20.0),
         replace(TREND, cap=1.0),
+    ],
+    breakout.KIND: [
+        BREAKOUT,
+        replace(BREAKOUT, lookback_days=[3, 5, 12]),
+        replace(BREAKOUT, lookback_days=[2, 6, 12]),
+        replace(BREAKOUT, lookback_days=[2, 5, 30]),
+        replace(BREAKOUT, lookback_days=[5]),
+        replace(BREAKOUT, lookback_days=[2, 3, 5, 6, 20]),
     ],
 }
