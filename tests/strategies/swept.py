@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from strategies import breakout, trend
+from strategies import breakout, reversal, trend
 from strategies.breakout import BreakoutSettings
+from strategies.reversal import ReversalSettings
 from strategies.trend import TrendSettings
 from tests.strategies.market import NO_EXITS
 
 TREND = TrendSettings(fast=2, slow=6, speeds=2, volatility_half_life=12.0, cap=2.0, exits=NO_EXITS)
 BREAKOUT = BreakoutSettings(lookback_days=[2, 5, 12], exits=NO_EXITS)
+REVERSAL = ReversalSettings(
+    exposure_half_life_days=20.0, memory_half_life_days=30.0, round_trip_cost=0.001, cap=1.5,
+    exits=NO_EXITS,
+)  # fmt: skip
 SWEPT: dict[str, list[Any]] = {
     trend.KIND: [
         TREND,
@@ -30,5 +35,15 @@ SWEPT: dict[str, list[Any]] = {
         replace(BREAKOUT, lookback_days=[2, 5, 30]),
         replace(BREAKOUT, lookback_days=[5]),
         replace(BREAKOUT, lookback_days=[2, 3, 5, 6, 20]),
+    ],
+    reversal.KIND: [
+        REVERSAL,
+        replace(REVERSAL, exposure_half_life_days=10.0),
+        replace(REVERSAL, exposure_half_life_days=40.0),
+        replace(REVERSAL, memory_half_life_days=15.0),
+        replace(REVERSAL, exposure_half_life_days=10.0, memory_half_life_days=60.0),
+        replace(REVERSAL, round_trip_cost=0.0),
+        replace(REVERSAL, round_trip_cost=0.003),
+        replace(REVERSAL, cap=0.7),
     ],
 }
