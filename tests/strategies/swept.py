@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from strategies import breakout, reversal, trend
+from strategies import breakout, reversal, trend, xs_momentum
 from strategies.breakout import BreakoutSettings
 from strategies.reversal import ReversalSettings
 from strategies.trend import TrendSettings
+from strategies.xs_momentum import XsMomentumSettings
 from tests.strategies.market import NO_EXITS
 
 TREND = TrendSettings(fast=2, slow=6, speeds=2, volatility_half_life=12.0, cap=2.0, exits=NO_EXITS)
@@ -17,6 +18,9 @@ REVERSAL = ReversalSettings(
     exposure_half_life_days=20.0, memory_half_life_days=30.0, round_trip_cost=0.001, cap=1.5,
     exits=NO_EXITS,
 )  # fmt: skip
+MOMENTUM = XsMomentumSettings(
+    horizon_days=[3, 7], exposure_half_life_days=20.0, symbols_min=3, exits=NO_EXITS
+)
 SWEPT: dict[str, list[Any]] = {
     trend.KIND: [
         TREND,
@@ -45,5 +49,15 @@ SWEPT: dict[str, list[Any]] = {
         replace(REVERSAL, round_trip_cost=0.0),
         replace(REVERSAL, round_trip_cost=0.003),
         replace(REVERSAL, cap=0.7),
+    ],
+    xs_momentum.KIND: [
+        MOMENTUM,
+        replace(MOMENTUM, horizon_days=[2, 7]),
+        replace(MOMENTUM, horizon_days=[3, 28]),
+        replace(MOMENTUM, horizon_days=[7]),
+        replace(MOMENTUM, horizon_days=[2, 3, 7, 14]),
+        replace(MOMENTUM, exposure_half_life_days=10.0),
+        replace(MOMENTUM, exposure_half_life_days=60.0, horizon_days=[3, 14]),
+        replace(MOMENTUM, symbols_min=5),
     ],
 }
