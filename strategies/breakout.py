@@ -246,7 +246,9 @@ def sweep_parts(
     return lookbacks.astype(np.float64), _vector(n_symbols, lookbacks), np.empty(0, dtype=np.int64)
 
 
-def shared_features(settings: Sequence[BreakoutSettings], n_symbols: int) -> Features:
+def shared_features(
+    settings: Sequence[BreakoutSettings], interval: str, n_symbols: int
+) -> Features:
     """Return what some sets have in common: the channel of each lookback once."""
     lookbacks = sorted({days for each in settings for days in each.lookback_days})
     place = {days: k for k, days in enumerate(lookbacks)}

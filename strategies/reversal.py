@@ -273,7 +273,9 @@ def sweep_parts(
     return _parameters(settings), state, np.empty(0, dtype=np.int64)
 
 
-def shared_features(settings: Sequence[ReversalSettings], n_symbols: int) -> Features:
+def shared_features(
+    settings: Sequence[ReversalSettings], interval: str, n_symbols: int
+) -> Features:
     """Return what some sets have in common: the scores on each exposure and the gains of each memory once."""
     vectors = np.array([_parameters(each) for each in settings])
     exposures = sorted(set(vectors[:, _EXPOSURE_DECAY]))

@@ -321,7 +321,7 @@ def sweep_parts(
     return _parameters(settings), state, np.empty(0, dtype=np.int64)
 
 
-def shared_features(settings: Sequence[TrendSettings], n_symbols: int) -> Features:
+def shared_features(settings: Sequence[TrendSettings], interval: str, n_symbols: int) -> Features:
     """Return what some sets have in common: each variance and each average once."""
     own = [_parameters(each) for each in settings]
     variances = {decay: 1 + k for k, decay in enumerate(sorted({v[_VARIANCE_DECAY] for v in own}))}

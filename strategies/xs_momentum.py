@@ -261,7 +261,9 @@ def sweep_parts(
     return vector, np.concatenate([np.full(n_symbols, np.nan), own]), np.empty(0, dtype=np.int64)
 
 
-def shared_features(settings: Sequence[XsMomentumSettings], n_symbols: int) -> Features:
+def shared_features(
+    settings: Sequence[XsMomentumSettings], interval: str, n_symbols: int
+) -> Features:
     """Return what some sets have in common: the ranks over each horizon on each exposure once."""
     exposures = sorted({_decay(each) for each in settings})
     ranks = sorted({(_decay(each), days) for each in settings for days in each.horizon_days})

@@ -107,7 +107,7 @@ class SetGroup:
         self.module = module_of(variants[0].signal.strategy)
         settings = [v.signal.strategy for v in variants]
         parts = [self.module.sweep_parts(s, decisions.interval, n_symbols) for s in settings]
-        self.shared = _shared(self.module, settings, n_symbols)
+        self.shared = _shared(self.module, settings, decisions.interval, n_symbols)
         vectors = stacked([p[0] for p in parts]) if self.shared is None else self.shared.vectors
         n_features = 0 if self.shared is None else self.shared.n_features
         portfolio = variants[0].signal.portfolio
@@ -278,11 +278,11 @@ class SetGroup:
         return universe.members(bars, settings)[0]
 
 
-def _shared(module: Any, settings: Sequence[Any], n_symbols: int) -> Features | None:
+def _shared(module: Any, settings: Sequence[Any], interval: str, n_symbols: int) -> Features | None:
     """Return what the sets have in common, where the strategy can share it and that is less work than without."""
     if len(settings) < 2 or not hasattr(module, "shared_features"):
         return None
-    shared: Features = module.shared_features(settings, n_symbols)
+    shared: Features = module.shared_features(settings, interval, n_symbols)
     return shared if shared.n_features < SHARED_MAX * shared.n_alone else None
 
 

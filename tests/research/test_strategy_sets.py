@@ -53,11 +53,12 @@ every = pytest.mark.parametrize("kind", SWEPT)
 
 @cache
 def where() -> Stage:
-    """Five months of five symbols: holes, a day without a bar of one, another listed after five weeks."""
+    """Five months of five symbols: holes, two days without a bar of one, 16 hours without funding, a late listing."""
     bars = small_bars(days=150, n_symbols=5, interval="4h", seed=3)
     fields = {name: values.copy() for name, values in bars.fields.items()}
     for name in ("open", "high", "low", "close", "volume", "quote_volume"):
         fields[name][480:492, 1] = np.nan
+    fields["funding_rate"][300:304, 2] = np.nan
     data = MarketData(
         bars=replace(bars, fields=fields), interval="4h", start_us=int(bars.ts_us[60]), notes=()
     )

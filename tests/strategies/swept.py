@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from strategies import breakout, reversal, trend, xs_momentum
+from strategies import breakout, carry, reversal, trend, xs_momentum
 from strategies.breakout import BreakoutSettings
+from strategies.carry import CarrySettings
 from strategies.reversal import ReversalSettings
 from strategies.trend import TrendSettings
 from strategies.xs_momentum import XsMomentumSettings
@@ -20,6 +21,9 @@ REVERSAL = ReversalSettings(
 )  # fmt: skip
 MOMENTUM = XsMomentumSettings(
     horizon_days=[3, 7], exposure_half_life_days=20.0, symbols_min=3, exits=NO_EXITS
+)
+CARRY = CarrySettings(
+    half_life_days=3.0, stale_hours=30.0, outlier_limit=2.0, cap=1.5, symbols_min=3, exits=NO_EXITS
 )
 SWEPT: dict[str, list[Any]] = {
     trend.KIND: [
@@ -59,5 +63,15 @@ SWEPT: dict[str, list[Any]] = {
         replace(MOMENTUM, exposure_half_life_days=10.0),
         replace(MOMENTUM, exposure_half_life_days=60.0, horizon_days=[3, 14]),
         replace(MOMENTUM, symbols_min=5),
+    ],
+    carry.KIND: [
+        CARRY,
+        replace(CARRY, half_life_days=1.0),
+        replace(CARRY, half_life_days=9.0),
+        replace(CARRY, stale_hours=9.0),
+        replace(CARRY, outlier_limit=1.0),
+        replace(CARRY, half_life_days=1.0, outlier_limit=1.0),
+        replace(CARRY, cap=0.7),
+        replace(CARRY, symbols_min=5),
     ],
 }

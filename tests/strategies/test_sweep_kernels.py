@@ -44,7 +44,7 @@ def together(bars: Bars, sets: list[Any]) -> list[FloatArray]:
     module, fields = module_of(sets[0]), fields_of(bars)
     parts = [module.sweep_parts(each, bars.interval, bars.n_symbols) for each in sets]
     states = stacked([p[1] for p in parts])
-    shared = module.shared_features(sets, bars.n_symbols)
+    shared = module.shared_features(sets, bars.interval, bars.n_symbols)
     found = [np.empty((bars.n_bars, bars.n_symbols)) for _ in sets]
     for start, stop in pairwise(CUTS):
         features = np.full((shared.n_features, stop - start, bars.n_symbols), 9.0)
@@ -83,7 +83,7 @@ def test_every_setting_of_the_sets_changes_the_forecasts(kind: str) -> None:
 @pytest.mark.parametrize("kind", SWEPT)
 def test_sharing_measures_less_than_each_set_alone(kind: str) -> None:
     sets = SWEPT[kind]
-    shared = module_of(sets[0]).shared_features(sets, 3)
-    twice = module_of(sets[0]).shared_features([*sets, *sets], 3)
+    shared = module_of(sets[0]).shared_features(sets, "4h", 3)
+    twice = module_of(sets[0]).shared_features([*sets, *sets], "4h", 3)
     assert 0 < shared.n_features < shared.n_alone
     assert (twice.n_features, twice.n_alone) == (shared.n_features, 2 * shared.n_alone)
