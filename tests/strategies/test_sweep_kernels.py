@@ -11,7 +11,7 @@ import pytest
 from quantcore.features.folding import known
 from quantcore.frames import Bars
 from quantcore.kernels.fields import Fields, stacked
-from quantcore.research.set_group import module_of
+from quantcore.research.set_group import SHARED_MAX, module_of
 from quantcore.types import FloatArray
 from tests.strategies.market import random_bars
 from tests.strategies.swept import SWEPT
@@ -86,4 +86,5 @@ def test_sharing_measures_less_than_each_set_alone(kind: str) -> None:
     shared = module_of(sets[0]).shared_features(sets, "4h", 3)
     twice = module_of(sets[0]).shared_features([*sets, *sets], "4h", 3)
     assert 0 < shared.n_features < shared.n_alone
+    assert twice.n_features < SHARED_MAX * twice.n_alone  # so a group of them does share
     assert (twice.n_features, twice.n_alone) == (shared.n_features, 2 * shared.n_alone)
