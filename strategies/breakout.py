@@ -33,6 +33,7 @@ Journal of Finance 54(5), 1999.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,9 @@ from quantcore.exits import ExitSettings
 from quantcore.fold import FoldState, resume
 from quantcore.frames import Bars, to_panel
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.days import close_day, day_ring, days_ago
+from quantcore.kernels.days import close_day, day_ring
+from quantcore.kernels.fields import Features, Fields, n_filled, stacked
+from quantcore.kernels.memory import lent
 from quantcore.timegrid import DAY_US, interval_us
 from quantcore.types import Array, FloatArray, IntArray, Panel
 
@@ -82,9 +85,11 @@ def _set_channel(
 ) -> None:
     """Set a symbol's edges for every lookback; NaN where a day of it has no close."""
     upper, lower, day, whole = -np.inf, np.inf, 0, True
+    last, n_known = (count[0] - 1) % len(ring), min(count[0], len(ring))
     for k in range(len(lookbacks)):
         while whole and day < lookbacks[k]:
-            close = days_ago(ring, count, day, i)
+            # A row below 0 counts from the end; a modulo for each would take longer than all the rest.
+            close = ring[last - day, i] if day < n_known else np.nan
             whole = not np.isnan(close)
             upper, lower = max(upper, close), min(lower, close)
             day += 1
@@ -93,10 +98,13 @@ def _set_channel(
 
 
 @inner()
-def _follow(place: FloatArray, close: float, upper: float, lower: float) -> float:
-    """Return the position of one channel after a close, advancing position and stop."""
+def _follow(channel: FloatArray, place: FloatArray, k: int, i: int, close: float) -> float:
+    """Return the position of a symbol's channel after a close, advancing position and stop; NaN where not known."""
+    upper, lower = channel[k, i, _UPPER], channel[k, i, _LOWER]
+    if np.isnan(upper) or np.isnan(close):
+        return np.nan
     middle = 0.5 * (upper + lower)
-    held, stop = place[_POSITION], place[_STOP]
+    held, stop = place[k, i, _POSITION], place[k, i, _STOP]
     if close > upper:
         stop = middle if held <= 0.0 else max(stop, middle)
         held = 1.0
@@ -109,8 +117,24 @@ def _follow(place: FloatArray, close: float, upper: float, lower: float) -> floa
     elif held < 0.0:
         stop = min(stop, middle)
         held = 0.0 if close > stop else held
-    place[_POSITION], place[_STOP] = held, stop
+    place[k, i, _POSITION], place[k, i, _STOP] = held, stop
     return float(held)
+
+
+@inner()
+def _mean(total: float, known: float) -> float:
+    return total / known if known > 0 else np.nan
+
+
+@inner()
+def _end_row(
+    closes: FloatArray, ts_us: int, lookbacks: IntArray, today: FloatArray, ring: FloatArray,
+    count: IntArray, channel: FloatArray,
+) -> None:  # fmt: skip
+    """Take the closes that the channels of later days are made of."""
+    if close_day(closes, ts_us, today, ring, count):
+        for i in range(len(closes)):
+            _set_channel(ring, count, lookbacks, i, channel)
 
 
 @njit(cache=True, error_model="numpy")
@@ -124,20 +148,14 @@ def step(
     ``(n_lookbacks, n_symbols, 2)``: upper and lower edge of the present day; position and stop.
     """
     for i in range(len(closes)):
-        forecasts[i] = np.nan
-        if np.isnan(closes[i]):
-            continue
         total, known = 0.0, 0
         for k in range(len(lookbacks)):
-            upper, lower = channel[k, i, _UPPER], channel[k, i, _LOWER]
-            if not np.isnan(upper):
-                total += _follow(place[k, i], closes[i], upper, lower)
+            position = _follow(channel, place, k, i, closes[i])
+            if not np.isnan(position):
+                total += position
                 known += 1
-        if known > 0:
-            forecasts[i] = total / known
-    if close_day(closes, ts_us, today, ring, count):
-        for i in range(len(closes)):
-            _set_channel(ring, count, lookbacks, i, channel)
+        forecasts[i] = _mean(total, known)
+    _end_row(closes, ts_us, lookbacks, today, ring, count, channel)
 
 
 @njit(cache=True, error_model="numpy")
@@ -150,6 +168,97 @@ def scan(
     for t in range(len(closes)):
         step(closes[t], ts_us[t], lookbacks, today, ring, count, channel, place, forecasts[t])
     return forecasts
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_features(
+    fields: Fields,
+    lookbacks: FloatArray,
+    state: FloatArray,
+    start: int,
+    stop: int,
+    features: FloatArray,
+) -> int:
+    """Fill what sets have in common for rows ``[start, stop)``, shape ``(n_lookbacks, n_rows, n_symbols)``.
+
+    It is the position of every lookback's channel, NaN where not known. The state is that of `step`, from `_vector`.
+    """
+    n_symbols, n_lookbacks = features.shape[2], len(lookbacks)
+    days, count = lookbacks.astype(np.int64), np.array([int(state[0])])
+    n_ring, n_edges = days[-1] * n_symbols, 2 * n_lookbacks * n_symbols
+    at = 1 + n_symbols
+    today = lent(state[1:at])
+    ring = lent(state[at : at + n_ring].reshape((days[-1], n_symbols)))
+    at += n_ring
+    channel = lent(state[at : at + n_edges].reshape((n_lookbacks, n_symbols, 2)))
+    at += n_edges
+    place = lent(state[at : at + n_edges].reshape((n_lookbacks, n_symbols, 2)))
+    closes, ts_us = fields.close, fields.ts_us  # once: every look into a tuple counts a reference
+    for t in range(start, stop):
+        for k in range(n_lookbacks):
+            for i in range(n_symbols):
+                features[k, t - start, i] = _follow(channel, place, k, i, closes[t, i])
+        _end_row(closes[t], ts_us[t], days, today, ring, count, channel)
+    state[0] = count[0]
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_from_features(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the mean of the positions at the places in `settings` for rows ``[start, stop)``; there is no state."""
+    n_symbols = forecasts.shape[1]
+    known = np.empty(n_symbols)
+    for t in range(stop - start):
+        for i in range(n_symbols):
+            forecasts[t, i], known[i] = 0.0, 0.0
+        for k in range(n_filled(settings)):
+            place = int(settings[k])
+            for i in range(n_symbols):
+                position = features[place, t, i]
+                forecasts[t, i] += 0.0 if np.isnan(position) else position
+                known[i] += 0.0 if np.isnan(position) else 1.0
+        for i in range(n_symbols):
+            forecasts[t, i] = _mean(forecasts[t, i], known[i])
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_rows(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)``, with channels of the set's own."""
+    lookbacks = settings[: n_filled(settings)]
+    own = np.empty((len(lookbacks), stop - start, forecasts.shape[1]))
+    fill_features(fields, lookbacks, state, start, stop, own)
+    places = np.arange(len(lookbacks)).astype(np.float64)
+    return fill_from_features(fields, own, places, state, counts, start, stop, forecasts)
+
+
+def sweep_parts(
+    settings: BreakoutSettings, interval: str, n_symbols: int
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return lookbacks, empty state and counts as the vectors that `fill_rows` takes."""
+    lookbacks = np.array(settings.lookback_days, dtype=np.int64)
+    return lookbacks.astype(np.float64), _vector(n_symbols, lookbacks), np.empty(0, dtype=np.int64)
+
+
+def shared_features(
+    settings: Sequence[BreakoutSettings], interval: str, n_symbols: int
+) -> Features:
+    """Return what some sets have in common: the channel of each lookback once."""
+    lookbacks = sorted({days for each in settings for days in each.lookback_days})
+    place = {days: k for k, days in enumerate(lookbacks)}
+    return Features(
+        vector=np.array(lookbacks, dtype=np.float64),
+        state=_vector(n_symbols, np.array(lookbacks, dtype=np.int64)),
+        vectors=stacked([np.array([place[d] for d in s.lookback_days], float) for s in settings]),
+        n_features=len(lookbacks),
+        n_alone=sum(len(each.lookback_days) for each in settings),
+    )
 
 
 def forecast(
@@ -216,3 +325,11 @@ def _empty(n_symbols: int, lookbacks: IntArray) -> dict[str, Array]:
         "channel": np.full(shape, np.nan),
         "place": np.zeros(shape),
     }
+
+
+def _vector(n_symbols: int, lookbacks: IntArray) -> FloatArray:
+    """Return the empty state as one vector: days so far, today, ring, channel, place."""
+    empty = _empty(n_symbols, lookbacks)
+    return np.concatenate(
+        [empty[name].reshape(-1) for name in ("count", "today", "ring", "channel", "place")]
+    ).astype(np.float64)

@@ -26,6 +26,7 @@ funding that was paid, smoothed, in place of a futures' slope.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,14 +37,20 @@ from quantcore.features.carry import carry_init, carry_step
 from quantcore.features.cross_section import winsorise_row, zscore_row
 from quantcore.fold import FoldState, resume
 from quantcore.frames import Bars, to_panel
+from quantcore.kernels.compiled import inner
 from quantcore.kernels.ewm import bars_to_forget, half_life_decay
+from quantcore.kernels.fields import Features, Fields
+from quantcore.kernels.memory import lent
 from quantcore.timegrid import HOUR_US, interval_us
-from quantcore.types import FloatArray, Panel
+from quantcore.types import FloatArray, IntArray, Panel
 
 KIND = "carry"
 VERSION = 1
 VARIANTS = 1
 """Variants looked at, which the deflated Sharpe ratio counts."""
+
+# Places of the parameters.
+_BAR_HOURS, _DECAY, _STALE, _LIMIT, _CAP, _LEAST = 0, 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,35 @@ class CarrySettings:
             raise ValueError(f"symbols_min must be >= 2, was {self.symbols_min}")
 
 
+@inner()
+def _measure(
+    closes: FloatArray, rates: FloatArray, settings: FloatArray, state: FloatArray, levels: FloatArray
+) -> None:  # fmt: skip
+    """Fill the funding of each symbol per year, NaN where the close is, advancing `state`."""
+    for i in range(len(closes)):
+        level = carry_step(
+            state, i, rates[i], settings[_BAR_HOURS], settings[_DECAY], settings[_STALE]
+        )
+        levels[i] = np.nan if np.isnan(closes[i]) else level
+
+
+@inner()
+def _score(levels: FloatArray, limit: float) -> FloatArray:
+    return zscore_row(winsorise_row(levels, limit))
+
+
+@inner()
+def _view(scores: FloatArray, cap: float, least: float, forecasts: FloatArray) -> None:
+    """Fill the forecasts of a row; NaN for all where too few scores are known."""
+    known = 0
+    for i in range(len(scores)):
+        known += 0 if np.isnan(scores[i]) else 1
+    for i in range(len(scores)):
+        forecasts[i] = -min(1.0, max(-1.0, scores[i] / cap))
+        if known < least or np.isnan(scores[i]):
+            forecasts[i] = np.nan
+
+
 @njit(cache=True, error_model="numpy")
 def step(
     closes: FloatArray, rates: FloatArray, settings: FloatArray, state: FloatArray
@@ -89,19 +125,10 @@ def step(
 
     `settings` are hours of a bar, decay per hour, hours until stale, outlier limit, cap, and the fewest symbols.
     """
-    n_symbols, known = len(closes), 0
-    levels = np.empty(n_symbols)
-    for i in range(n_symbols):
-        level = carry_step(state, i, rates[i], settings[0], settings[1], settings[2])
-        levels[i] = np.nan if np.isnan(closes[i]) else level
-        known += 0 if np.isnan(levels[i]) else 1
-    if known < settings[5]:
-        return np.full(n_symbols, np.nan)
-    scores = zscore_row(winsorise_row(levels, settings[3]))
-    for i in range(n_symbols):
-        if not np.isnan(scores[i]):
-            scores[i] = -min(1.0, max(-1.0, scores[i] / settings[4]))
-    return scores
+    row = np.empty(len(closes))
+    _measure(closes, rates, settings, state, row)
+    _view(_score(row, settings[_LIMIT]), settings[_CAP], settings[_LEAST], row)
+    return row
 
 
 @njit(cache=True, error_model="numpy")
@@ -113,6 +140,87 @@ def scan(
     for t in range(len(closes)):
         forecasts[t] = step(closes[t], rates[t], settings, state)
     return forecasts
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_features(
+    fields: Fields,
+    measured: FloatArray,
+    state: FloatArray,
+    start: int,
+    stop: int,
+    features: FloatArray,
+) -> int:
+    """Fill what sets have in common for rows ``[start, stop)``, shape ``(n_features, n_rows, n_symbols)``.
+
+    It is the scores of a level with an outlier limit. `measured` holds how many levels there are, hours of a bar, decay
+    and hours until stale of each, then each feature's place of level and limit. The state holds that of each level.
+    """
+    n_symbols, n_levels = features.shape[2], int(measured[0])
+    n_settings = 3 * n_levels + 1
+    each = measured[1:n_settings].reshape((n_levels, 3))
+    closes, rates, rows = lent(fields.close), lent(fields.funding_rate), lent(features)
+    held = lent(state.reshape((n_levels, n_symbols, len(state) // (n_levels * n_symbols))))
+    levels = np.empty((n_levels, n_symbols))
+    for t in range(start, stop):
+        for k in range(n_levels):
+            _measure(closes[t], rates[t], each[k], held[k], levels[k])
+        for m in range(len(rows)):
+            place = n_settings + 2 * m
+            rows[m, t - start] = _score(levels[int(measured[place])], measured[place + 1])
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_from_features(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)`` from `fill_features`, the same as `fill_rows` to the last bit.
+
+    `settings` are the place of the scores, cap, and the fewest symbols; there is no state.
+    """
+    scores, rows = lent(features[int(settings[0])]), lent(forecasts)
+    for t in range(stop - start):
+        _view(scores[t], settings[1], settings[2], rows[t])
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_rows(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)``, with scores of the set's own."""
+    own, measured = np.empty((1, stop - start, forecasts.shape[1])), np.empty(6)
+    measured[0], measured[4], measured[5] = 1.0, 0.0, settings[_LIMIT]
+    measured[1:4] = settings[:_LIMIT]
+    placed = np.array([0.0, settings[_CAP], settings[_LEAST]])
+    fill_features(fields, measured, state, start, stop, own)
+    return fill_from_features(fields, own, placed, state, counts, start, stop, forecasts)
+
+
+def sweep_parts(
+    settings: CarrySettings, interval: str, n_symbols: int
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return settings, empty state and counts as the vectors that `fill_rows` takes."""
+    state = carry_init(n_symbols).reshape(-1)
+    return _parameters(settings, interval), state, np.empty(0, dtype=np.int64)
+
+
+def shared_features(settings: Sequence[CarrySettings], interval: str, n_symbols: int) -> Features:
+    """Return what some sets have in common: each level once, and its scores with each outlier limit once."""
+    own = [_parameters(each, interval).tolist() for each in settings]
+    levels = sorted({tuple(vector[:_LIMIT]) for vector in own})
+    scores = sorted({(levels.index(tuple(v[:_LIMIT])), v[_LIMIT]) for v in own})
+    places = [scores.index((levels.index(tuple(v[:_LIMIT])), v[_LIMIT])) for v in own]
+    return Features(
+        vector=np.array([len(levels), *np.ravel(levels), *np.ravel(scores)]),
+        state=np.tile(carry_init(n_symbols).reshape(-1), len(levels)),
+        vectors=np.array([[p, v[_CAP], v[_LEAST]] for p, v in zip(places, own, strict=True)]),
+        n_features=len(scores),
+        n_alone=len(settings),
+    )
 
 
 def forecast(
@@ -158,17 +266,7 @@ def forecast_array(
     rates = (
         bars.array("funding_rate") if bars.has("funding_rate") else np.full(closes.shape, np.nan)
     )
-    vector = np.array(
-        [
-            interval_us(bars.interval) / HOUR_US,
-            half_life_decay(24.0 * settings.half_life_days),
-            settings.stale_hours,
-            settings.outlier_limit,
-            settings.cap,
-            settings.symbols_min,
-        ]
-    )
-    forecasts = scan(closes, rates, vector, held["funding"])
+    forecasts = scan(closes, rates, _parameters(settings, bars.interval), held["funding"])
     return forecasts, held.state()
 
 
@@ -177,3 +275,16 @@ def warm_up(settings: CarrySettings, interval: str) -> int:
     decay = half_life_decay(24.0 * settings.half_life_days)
     hours = bars_to_forget(decay, 0.01)
     return -(-hours * HOUR_US // interval_us(interval))
+
+
+def _parameters(settings: CarrySettings, interval: str) -> FloatArray:
+    return np.array(
+        [
+            interval_us(interval) / HOUR_US,
+            half_life_decay(24.0 * settings.half_life_days),
+            settings.stale_hours,
+            settings.outlier_limit,
+            settings.cap,
+            settings.symbols_min,
+        ]
+    )

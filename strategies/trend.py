@@ -60,7 +60,7 @@ from quantcore.kernels.ewm import (
     half_life_decay,
     span_decay,
 )
-from quantcore.kernels.fields import Features, Fields
+from quantcore.kernels.fields import Features, Fields, n_filled, stacked
 from quantcore.types import FloatArray, IntArray, Panel
 
 KIND = "trend"
@@ -236,12 +236,13 @@ def fill_rows(
     stop: int, forecasts: FloatArray,
 ) -> int:  # fmt: skip
     """Fill the forecasts of rows ``[start, stop)``: `step` in order, on a state as one vector; for sweeps."""
-    n_symbols = forecasts.shape[1]
-    symbols = state.reshape((n_symbols, len(state) // n_symbols))
+    n_symbols, own = forecasts.shape[1], settings[: n_filled(settings)]
+    columns = _AVERAGES + 4 * ((len(own) - _PAIRS) // 3)
+    symbols = state[: n_symbols * columns].reshape((n_symbols, columns))
     closes = fields.close  # once: every look into a tuple counts a reference
     for t in range(start, stop):
         for i in range(n_symbols):
-            forecasts[t - start, i] = step(symbols, i, closes[t, i], settings)
+            forecasts[t - start, i] = step(symbols, i, closes[t, i], own)
     return 0
 
 
@@ -294,7 +295,7 @@ def fill_from_features(
     slow average, and the gain.
     """
     first, variance, closes = settings[_FIRST], int(settings[_VARIANCE_DECAY]), fields.close
-    n_pairs = (len(settings) - _PAIRS) // 3
+    n_pairs = (n_filled(settings) - _PAIRS) // 3
     for t in range(stop - start):
         for i in range(forecasts.shape[1]):
             forecasts[t, i] = 0.0
@@ -320,14 +321,14 @@ def sweep_parts(
     return _parameters(settings), state, np.empty(0, dtype=np.int64)
 
 
-def shared_features(settings: Sequence[TrendSettings], n_symbols: int) -> Features:
+def shared_features(settings: Sequence[TrendSettings], interval: str, n_symbols: int) -> Features:
     """Return what some sets have in common: each variance and each average once."""
     own = [_parameters(each) for each in settings]
     variances = {decay: 1 + k for k, decay in enumerate(sorted({v[_VARIANCE_DECAY] for v in own}))}
     spans = [v[_PAIRS:].reshape(-1, 3) for v in own]
     decays = sorted({decay for pairs in spans for decay in pairs[:, :2].ravel()})
     places = {decay: 1 + len(variances) + k for k, decay in enumerate(decays)}
-    vectors = np.array(own)
+    vectors = stacked(own)
     for vector, pairs in zip(vectors, spans, strict=True):
         vector[_VARIANCE_DECAY] = variances[vector[_VARIANCE_DECAY]]
         for k, (fast, slow, _) in enumerate(pairs):

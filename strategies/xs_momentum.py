@@ -31,6 +31,7 @@ K. Grobys et al., "Cryptocurrency momentum has (not) its moments", Financial Mar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +42,11 @@ from quantcore.features.cross_section import rank_row
 from quantcore.fold import FoldState, resume
 from quantcore.frames import Bars, to_panel
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.days import close_day, day_ring, days_ago, last_return
+from quantcore.kernels.days import close_day, day_ring, days_ago, ends_day, hold, last_return
 from quantcore.kernels.ewm import bars_to_forget, half_life_decay
-from quantcore.kernels.residual import residual_init, residual_step, residual_vol
+from quantcore.kernels.fields import Features, Fields, n_filled, stacked
+from quantcore.kernels.memory import lent
+from quantcore.kernels.residual import N_RESIDUAL, residual_init, residual_step, residual_vol
 from quantcore.timegrid import DAY_US, interval_us
 from quantcore.types import Array, FloatArray, IntArray, Panel
 
@@ -91,24 +94,40 @@ class XsMomentumSettings:
 
 
 @inner()
+def _advance(
+    ring: FloatArray, count: IntArray, moments: FloatArray, decay: float, residuals: FloatArray
+) -> None:
+    """Put the last day's residual returns into their ring, advancing the moments."""
+    returns = np.empty(ring.shape[1])
+    for i in range(len(returns)):
+        returns[i] = last_return(ring, count, i)
+    residual_step(moments, returns, decay, residuals[(count[0] - 1) % len(residuals)])
+
+
+@inner()
 def _rank_sums(
-    residuals: FloatArray, count: IntArray, horizon: int, moments: FloatArray, least: int
+    residuals: FloatArray, count: IntArray, horizon: int, moments: FloatArray
 ) -> FloatArray:
-    """Return the ranks of the residuals' sums over a horizon; NaN where a day is missing, or for all if too few."""
+    """Return the ranks of the residuals' sums over a horizon; NaN where a day is missing."""
     n_symbols = residuals.shape[1]
     sums = np.empty(n_symbols)
-    known = 0
     for i in range(n_symbols):
         total = 0.0
         for day in range(horizon):
             total += days_ago(residuals, count, day, i)
         vol = residual_vol(moments, i)
         sums[i] = total / (vol * np.sqrt(horizon)) if vol > 0.0 else np.nan
-        known += 0 if np.isnan(sums[i]) else 1
-    if known < least:
-        sums[:] = np.nan
-        return sums
     return rank_row(sums)
+
+
+@inner()
+def _add(view: FloatArray, ranks: FloatArray, least: float, n_horizons: int) -> None:
+    """Add a horizon's ranks to a mean over horizons; NaN for all where too few symbols are ranked."""
+    known = 0
+    for i in range(len(view)):
+        known += 0 if np.isnan(ranks[i]) else 1
+    for i in range(len(view)):
+        view[i] += ranks[i] / n_horizons if known >= least else np.nan
 
 
 @njit(cache=True, error_model="numpy")
@@ -123,16 +142,10 @@ def step(
     """
     if not close_day(closes, ts_us, today, ring, count):
         return
-    n_symbols = len(closes)
-    returns = np.empty(n_symbols)
-    for i in range(n_symbols):
-        returns[i] = last_return(ring, count, i)
-    residual_step(moments, returns, decay, residuals[(count[0] - 1) % len(residuals)])
+    _advance(ring, count, moments, decay, residuals)
     view[:] = 0.0
     for k in range(len(horizons)):
-        ranks = _rank_sums(residuals, count, horizons[k], moments, least)
-        for i in range(n_symbols):
-            view[i] += ranks[i] / len(horizons)
+        _add(view, _rank_sums(residuals, count, horizons[k], moments), least, len(horizons))
 
 
 @njit(cache=True, error_model="numpy")
@@ -156,9 +169,120 @@ def scan(
             residuals,
             view,
         )
-        for i in range(closes.shape[1]):
-            forecasts[t, i] = np.nan if np.isnan(closes[t, i]) else view[i]
+        hold(view, closes[t], forecasts[t])
     return forecasts
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_features(
+    fields: Fields,
+    measured: FloatArray,
+    state: FloatArray,
+    start: int,
+    stop: int,
+    features: FloatArray,
+) -> int:
+    """Fill what sets have in common for rows that end a day of ``[start, stop)``, ``(n_features, n_rows, n_symbols)``.
+
+    It is the ranks over a horizon on an exposure. `measured` holds how many exposures there are and the longest
+    horizon, the exposures' decays, then each feature's place of exposure and horizon. The state, from
+    `_features_state`, holds days so far, today, the ring, and moments and residuals of each exposure.
+    """
+    n_symbols, n_exposures, longest = features.shape[2], int(measured[0]), int(measured[1])
+    closes, ts_us = lent(fields.close), lent(fields.ts_us)
+    count, at = np.array([int(state[0])]), 1 + n_symbols
+    today = lent(state[1:at])
+    ring = lent(state[at : at + 2 * n_symbols].reshape((2, n_symbols)))
+    at += 2 * n_symbols
+    until = at + n_exposures * n_symbols * N_RESIDUAL
+    moments = lent(state[at:until].reshape((n_exposures, n_symbols, N_RESIDUAL)))
+    at, until = until, until + n_exposures * longest * n_symbols
+    residuals = lent(state[at:until].reshape((n_exposures, longest, n_symbols)))
+    for t in range(start, stop):
+        if not close_day(closes[t], ts_us[t], today, ring, count):
+            continue
+        for k in range(n_exposures):
+            _advance(ring, count, moments[k], measured[2 + k], residuals[k])
+        for m in range(len(features)):
+            place = 2 + n_exposures + 2 * m
+            k, horizon = int(measured[place]), int(measured[place + 1])
+            features[m, t - start] = _rank_sums(residuals[k], count, horizon, moments[k])
+    state[0] = count[0]
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_from_features(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)`` from `fill_features`, the same as `fill_rows` to the last bit.
+
+    `settings` are the fewest symbols, then the places of the ranks; the state begins with the view.
+    """
+    n_symbols, n_horizons = forecasts.shape[1], n_filled(settings) - 1
+    view, closes, ts_us = lent(state[:n_symbols]), lent(fields.close), lent(fields.ts_us)
+    ranks = lent(features)
+    for t in range(start, stop):
+        if ends_day(ts_us[t]):
+            view[:] = 0.0
+            for k in range(n_horizons):
+                _add(view, ranks[int(settings[1 + k]), t - start], settings[0], n_horizons)
+        hold(view, closes[t], forecasts[t - start])
+    return 0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fill_rows(
+    fields: Fields, features: FloatArray, settings: FloatArray, state: FloatArray, counts: IntArray, start: int,
+    stop: int, forecasts: FloatArray,
+) -> int:  # fmt: skip
+    """Fill the forecasts of rows ``[start, stop)``, with ranks of the set's own.
+
+    `settings` are the fewest symbols, the decay of the exposure, then the horizons.
+    """
+    n_symbols, n_horizons = forecasts.shape[1], n_filled(settings) - 2
+    own = np.empty((n_horizons, stop - start, n_symbols))
+    measured, placed = np.zeros(3 + 2 * n_horizons), np.empty(1 + n_horizons)
+    measured[0], measured[1], measured[2] = 1.0, settings[1 + n_horizons], settings[1]
+    placed[0] = settings[0]
+    for k in range(n_horizons):
+        measured[4 + 2 * k], placed[1 + k] = settings[2 + k], k
+    fill_features(fields, measured, state[n_symbols:], start, stop, own)
+    return fill_from_features(fields, own, placed, state, counts, start, stop, forecasts)
+
+
+def sweep_parts(
+    settings: XsMomentumSettings, interval: str, n_symbols: int
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return settings, empty state and counts as the vectors that `fill_rows` takes."""
+    vector = np.array([settings.symbols_min, _decay(settings), *settings.horizon_days])
+    own = _features_state(n_symbols, 1, settings.horizon_days[-1])
+    return vector, np.concatenate([np.full(n_symbols, np.nan), own]), np.empty(0, dtype=np.int64)
+
+
+def shared_features(
+    settings: Sequence[XsMomentumSettings], interval: str, n_symbols: int
+) -> Features:
+    """Return what some sets have in common: the ranks over each horizon on each exposure once."""
+    exposures = sorted({_decay(each) for each in settings})
+    ranks = sorted({(_decay(each), days) for each in settings for days in each.horizon_days})
+    longest = max(days for _, days in ranks)
+    place = {rank: k for k, rank in enumerate(ranks)}
+    measured = [x for decay, days in ranks for x in (exposures.index(decay), days)]
+    vectors = [
+        np.array(
+            [each.symbols_min, *(place[_decay(each), days] for days in each.horizon_days)], float
+        )
+        for each in settings
+    ]
+    return Features(
+        vector=np.array([len(exposures), longest, *exposures, *measured]),
+        state=_features_state(n_symbols, len(exposures), longest),
+        vectors=stacked(vectors),
+        n_features=len(ranks),
+        n_alone=sum(len(each.horizon_days) for each in settings),
+    )
 
 
 def forecast(
@@ -202,16 +326,15 @@ def forecast_array(
         empty=lambda: _empty(bars.n_symbols, horizons),
     )  # fmt: skip
     forecasts = scan(
-        bars.array("close"), bars.ts_us, horizons, half_life_decay(float(settings.exposure_half_life_days)),
-        settings.symbols_min, held["today"], held["ring"], held["count"], held["moments"], held["residuals"],
-        held["view"],
+        bars.array("close"), bars.ts_us, horizons, _decay(settings), settings.symbols_min, held["today"],
+        held["ring"], held["count"], held["moments"], held["residuals"], held["view"],
     )  # fmt: skip
     return forecasts, held.state()
 
 
 def warm_up(settings: XsMomentumSettings, interval: str) -> int:
     """Return how many bars a cold start replays: the longest horizon on exposures that forgot 99 % of what is older."""
-    forgotten = bars_to_forget(half_life_decay(float(settings.exposure_half_life_days)), 0.01)
+    forgotten = bars_to_forget(_decay(settings), 0.01)
     days = max(settings.horizon_days) + 2 + forgotten
     return days * (DAY_US // interval_us(interval))
 
@@ -225,3 +348,15 @@ def _empty(n_symbols: int, horizons: IntArray) -> dict[str, Array]:
         "residuals": day_ring(int(horizons.max()), n_symbols),
         "view": np.full(n_symbols, np.nan),
     }
+
+
+def _decay(settings: XsMomentumSettings) -> float:
+    return half_life_decay(float(settings.exposure_half_life_days))
+
+
+def _features_state(n_symbols: int, n_exposures: int, longest: int) -> FloatArray:
+    """Return the empty state of `fill_features`."""
+    empty = _empty(n_symbols, np.array([longest]))
+    parts = [empty[name] for name in ("count", "today", "ring")]
+    parts += [empty["moments"]] * n_exposures + [empty["residuals"]] * n_exposures
+    return np.concatenate([part.reshape(-1) for part in parts]).astype(np.float64)

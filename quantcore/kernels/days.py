@@ -21,6 +21,12 @@ def day_ring(n_days: int, n_symbols: int) -> FloatArray:
 
 
 @inner()
+def ends_day(ts_us: int) -> bool:
+    """Return whether a row completes a UTC day."""
+    return ts_us % DAY_US == 0
+
+
+@inner()
 def close_day(
     closes: FloatArray, ts_us: int, today: FloatArray, ring: FloatArray, count: IntArray
 ) -> bool:
@@ -42,7 +48,7 @@ def close_day(
     for i in range(len(closes)):
         if not np.isnan(closes[i]):
             today[i] = closes[i]
-    if ts_us % DAY_US != 0:
+    if not ends_day(ts_us):
         return False
     row = count[0] % len(ring)
     for i in range(len(closes)):
@@ -64,6 +70,13 @@ def days_ago(ring: FloatArray, count: IntArray, days: int, i: int) -> float:
 def last_return(ring: FloatArray, count: IntArray, i: int) -> float:
     """Return the return of the last complete day on the day before; NaN where either has no close."""
     return days_ago(ring, count, 0, i) / days_ago(ring, count, 1, i) - 1.0
+
+
+@inner()
+def hold(view: FloatArray, closes: FloatArray, forecasts: FloatArray) -> None:
+    """Fill a row of forecasts, shape ``(n_symbols,)``, with what holds until the next day ends; NaN without a close."""
+    for i in range(len(view)):
+        forecasts[i] = np.nan if np.isnan(closes[i]) else view[i]
 
 
 def in_order(ring: FloatArray, count: int) -> FloatArray:

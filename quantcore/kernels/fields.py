@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from quantcore.kernels.compiled import inner
 from quantcore.types import FloatArray, IntArray
 
 
@@ -31,7 +36,7 @@ class Features:
     state : float64 array
         Their empty state.
     vectors : float64 array, shape (n_sets, n)
-        Settings of each set, as its `fill_from_features` reads them, with the places of its features.
+        Settings of each set, as its `fill_from_features` reads them, with the places of its features; from `stacked`.
     n_features : int
         Rows that `fill_features` fills for each bar and symbol.
     n_alone : int
@@ -43,3 +48,20 @@ class Features:
     vectors: FloatArray = field(repr=False)
     n_features: int
     n_alone: int
+
+
+def stacked(vectors: Sequence[FloatArray]) -> FloatArray:
+    """Return vectors as the rows of one array; those shorter than the longest are filled up with NaN."""
+    filled = np.full((len(vectors), max(len(each) for each in vectors)), np.nan)
+    for row, vector in zip(filled, vectors, strict=True):
+        row[: len(vector)] = vector
+    return filled
+
+
+@inner()
+def n_filled(vector: FloatArray) -> int:
+    """Return how many numbers a vector holds without the NaN that `stacked` filled it up with."""
+    n = len(vector)
+    while n > 0 and math.isnan(vector[n - 1]):
+        n -= 1
+    return n

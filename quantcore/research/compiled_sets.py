@@ -37,10 +37,10 @@ def group_key(variant: Variant, where: Stage) -> tuple[Any, ...]:
     """Return what the sets of a group have in common."""
     signal, account = variant.signal, variant.account
     module, bars = module_of(signal.strategy), where.bars
-    parts = module.sweep_parts(signal.strategy, where.data.interval, bars.n_symbols)
+    *_, counts = module.sweep_parts(signal.strategy, where.data.interval, bars.n_symbols)
     return (
         type(signal.strategy),
-        tuple(len(part) for part in parts),
+        len(counts),
         _half_lives(signal.portfolio),
         signal.universe,
         account.missing_funding_rate,

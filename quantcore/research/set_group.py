@@ -24,7 +24,7 @@ from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.kernels import tally as of
 from quantcore.kernels.by_address import address
-from quantcore.kernels.fields import Features, Fields
+from quantcore.kernels.fields import Features, Fields, stacked
 from quantcore.kernels.layout import Account, Journal, Market
 from quantcore.orders import OrderScript
 from quantcore.research.set_kernel import (
@@ -107,8 +107,8 @@ class SetGroup:
         self.module = module_of(variants[0].signal.strategy)
         settings = [v.signal.strategy for v in variants]
         parts = [self.module.sweep_parts(s, decisions.interval, n_symbols) for s in settings]
-        self.shared = _shared(self.module, settings, n_symbols)
-        vectors = np.array([p[0] for p in parts]) if self.shared is None else self.shared.vectors
+        self.shared = _shared(self.module, settings, decisions.interval, n_symbols)
+        vectors = stacked([p[0] for p in parts]) if self.shared is None else self.shared.vectors
         n_features = 0 if self.shared is None else self.shared.n_features
         portfolio = variants[0].signal.portfolio
         generated = 0 if isinstance(portfolio, FixedSettings) else n_symbols**2
@@ -133,7 +133,7 @@ class SetGroup:
         n_days = int((bars.ts_us[-1] - bars.ts_us[0]) // DAY_US) + 2
         n_sets = len(variants)
         self.held = Held(
-            state=np.array([p[1] for p in parts]),
+            state=stacked([p[1] for p in parts]),
             counts=np.array([p[2] for p in parts]),
             portfolio=np.zeros((n_sets, n_symbols, 7)),
             tally=np.zeros((n_sets, of.N_TALLY)),
@@ -278,11 +278,11 @@ class SetGroup:
         return universe.members(bars, settings)[0]
 
 
-def _shared(module: Any, settings: Sequence[Any], n_symbols: int) -> Features | None:
+def _shared(module: Any, settings: Sequence[Any], interval: str, n_symbols: int) -> Features | None:
     """Return what the sets have in common, where the strategy can share it and that is less work than without."""
     if len(settings) < 2 or not hasattr(module, "shared_features"):
         return None
-    shared: Features = module.shared_features(settings, n_symbols)
+    shared: Features = module.shared_features(settings, interval, n_symbols)
     return shared if shared.n_features < SHARED_MAX * shared.n_alone else None
 
 

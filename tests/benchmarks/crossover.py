@@ -105,7 +105,9 @@ def sweep_parts(
     return np.array([settings.fast, settings.slow], float), start, np.empty(0, np.int64)
 
 
-def shared_features(settings: Sequence[CrossoverSettings], n_symbols: int) -> Features:
+def shared_features(
+    settings: Sequence[CrossoverSettings], interval: str, n_symbols: int
+) -> Features:
     """Return each average once."""
     windows = sorted({window for each in settings for window in (each.fast, each.slow)})
     place = {window: k for k, window in enumerate(windows)}

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from quantcore.kernels.days import close_day, day_ring, days_ago, in_order, last_return
+from quantcore.kernels.days import (
+    close_day,
+    day_ring,
+    days_ago,
+    ends_day,
+    hold,
+    in_order,
+    last_return,
+)
 from quantcore.timegrid import DAY_US, HOUR_US
 from quantcore.types import BoolArray, FloatArray, IntArray
 
@@ -143,3 +151,24 @@ def test_before_the_first_day_nothing_is_known() -> None:
     assert np.isnan(returns).all()
     assert len(days.add(np.empty((0, 2)), np.empty(0, dtype=np.int64))) == 0
     assert days.count[0] == 0
+
+
+@njit(cache=True, error_model="numpy")
+def held(view: FloatArray, closes: FloatArray) -> FloatArray:
+    """Return the view spread over rows."""
+    forecasts = np.empty(closes.shape)
+    for t in range(len(closes)):
+        hold(view, closes[t], forecasts[t])
+    return forecasts
+
+
+def test_what_holds_for_a_day_is_every_rows_where_there_is_a_close() -> None:
+    closes, view = rows(3, 12, 4)[0], np.array([0.5, np.nan, -1.0, 0.0])
+    expected = np.where(np.isnan(closes), np.nan, view)
+    np.testing.assert_array_equal(held(view, closes), expected)
+    np.testing.assert_array_equal(held.py_func(view, closes), expected)
+
+
+def test_a_day_ends_at_midnight() -> None:
+    stamps = START + np.array([-1, 0, 1, DAY_US // 2, DAY_US])
+    assert [bool(ends_day(each)) for each in stamps] == [False, True, False, False, True]

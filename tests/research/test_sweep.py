@@ -78,7 +78,8 @@ def test_processes_change_no_bit(study: Study) -> None:
 
 def test_strategies_without_a_kernel_run_as_backtests(study: Study) -> None:
     values: list[dict[str, Any]] = [
-        {"strategy": "reversal", "strategy.cap": cap} for cap in (1.0, 2.0)
+        {"strategy": "pairs", "strategy.window_days": 60, "strategy.entry": entry}
+        for entry in (1.5, 2.5)
     ]
     outcomes = evaluate_all(study, values, executor=LocalExecutor(workers=1))
     sets = Sets.of_rows(values)

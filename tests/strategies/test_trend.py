@@ -244,7 +244,7 @@ def test_sets_that_share_averages_get_the_forecasts_of_each_alone_to_the_last_bi
         TrendSettings(fast=f, slow=s, speeds=2, volatility_half_life=h, cap=c, exits=NO_EXITS)
         for f, s, h, c in ((4, 16, 20.0, 2.0), (4, 20, 20.0, 1.0), (8, 16, 30.0, 2.0))
     ]
-    shared = trend.shared_features(sets, 3)
+    shared = trend.shared_features(sets, "1h", 3)
     features = np.empty((shared.n_features, 300, 3))
     for start, stop in ((0, 1), (1, 130), (130, 300)):
         part = np.empty((shared.n_features, stop - start, 3))
