@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from quantcore.research.outcomes import SET_METRICS, Chunk, join, merge, refusal
 from quantcore.research.sets import Sets
 from quantcore.research.study import Study, study_of
 from quantcore.research.sweep import SweepSettings, check_memory, run, sample
-from quantcore.research.sweep_result import probability_of_overfitting, verify
+from quantcore.research.sweep_result import difference_alone, probability_of_overfitting, verified
 from quantcore.research.sweep_store import SweepStore
 
 NARROW = ["data.n_symbols=3", "data.days=150", "data.late_listings=0"]
@@ -56,15 +57,19 @@ def test_a_sweep_gives_each_set_what_its_backtest_gives(study: Study) -> None:
     assert list(outcomes.table.loc[refused, "strategy.fast"]) == [24, 24]
     assert outcomes.table.loc[refused, "sharpe"].isna().all()
     for number in np.flatnonzero(~refused):
-        assert verify(study, sets, outcomes, int(number)) <= 1e-12
+        assert difference_alone(study, sets, outcomes, int(number))[0] <= 1e-12
 
 
 def test_a_difference_to_the_backtest_is_not_passed_over(study: Study) -> None:
     _, sets = sample(settings(), study, seed=7)
     outcomes = run(study, sets, executor=LocalExecutor(workers=1), store=None)
     outcomes.table["fees"] *= 1.0 + 1e-9
-    with pytest.raises(QuantcoreError, match="the best set must come to the same alone, fees"):
-        verify(study, sets, outcomes, 0)
+    found = difference_alone(study, sets, outcomes, 0)
+    assert found == (pytest.approx(1e-9, rel=1e-3), "fees")
+    with pytest.raises(QuantcoreError, match=r"alone, fees differed by 1\.0e-09 .* was kept"):
+        verified(*found, kept="it was kept")
+    outcomes.table.loc[0, "sharpe"] = np.nan  # others follow it and are the same
+    assert difference_alone(study, sets, outcomes, 0) == (math.inf, "sharpe")
 
 
 def test_processes_change_no_bit(study: Study) -> None:
@@ -82,7 +87,7 @@ def test_strategies_without_a_kernel_run_as_backtests(study: Study) -> None:
     ]
     outcomes = evaluate_all(study, values, executor=LocalExecutor(workers=1))
     sets = Sets.of_rows(values)
-    assert verify(study, sets, outcomes, 1) == 0.0
+    assert difference_alone(study, sets, outcomes, 1) == (0.0, "")
 
 
 def test_an_interrupted_sweep_goes_on_with_the_same_result(study: Study, tmp_path: Path) -> None:
