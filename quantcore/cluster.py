@@ -48,8 +48,7 @@ def connect(address: str | None, *, name: str = "address", **options: Any) -> No
     if address is None:
         ray.init("local", **{"num_cpus": cores(), **chosen})  # None would join one that runs here
         return
-    if address != "auto":
-        _check_reachable(address, name)
+    check_address(address, name=name)
     try:
         ray.init(address=address, **chosen)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -64,9 +63,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_reachable(address: str, name: str) -> None:
-    """Refuse an address at which nobody listens: Ray itself would try for a minute and end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+def check_address(address: object, *, name: str = "address") -> None:
+    """Refuse an address at which nobody listens: Ray itself would try for a minute and end the process.
+
+    Parameters
+    ----------
+    address : object
+        None and ``"auto"`` are looked up by Ray, and not here.
+    name : str
+        The setting that holds it; messages begin with it.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting, the address and why it cannot be reached.
+    """
+    if address is None or address == "auto":
+        return
+    host, _, port = str(address).removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), _REACH_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:

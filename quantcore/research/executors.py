@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from quantcore.cluster import connect, cores
+from quantcore.cluster import check_address, connect, cores
 from quantcore.errors import ConfigError, QuantcoreError
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def executor_of(cfg: DictConfig) -> Executor:
     Raises
     ------
     ConfigError
-        If it is neither local nor ray, or a number is out of its range.
+        If it is neither local nor ray, nobody listens at the address, or a number is out of its range.
     """
     workers = cfg.workers
     if workers is not None and (
@@ -209,5 +209,6 @@ def executor_of(cfg: DictConfig) -> Executor:
             raise ConfigError(f"address must be null unless executor=ray, was {cfg.address}")
         return LocalExecutor(workers=workers or cores())
     if cfg.executor == "ray":
+        check_address(cfg.address)  # before data are loaded
         return RayExecutor(address=cfg.address, tasks_max=workers)
     raise ConfigError(f"executor must be one of local, ray, was {cfg.executor}")

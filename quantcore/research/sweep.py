@@ -51,7 +51,7 @@ class SweepSettings:
     """
 
     parameters: list[str]
-    sampling: Sampling | Literal["tpe"]
+    sampling: Literal[Sampling, "tpe"]
     sets: int | None
 
     def __post_init__(self) -> None:
@@ -266,8 +266,10 @@ def swept_sets(
     Raises
     ------
     ConfigError
-        If the same sweep runs in another process, or as `searched`.
+        If the same sweep runs in another process, ``resume`` is neither true nor false, or as `searched`.
     """
+    if not isinstance(cfg.resume, bool):
+        raise ConfigError(f"resume must be true or false, was {cfg.resume}")
     if settings.sampling == "tpe":
         yield searched(cfg, settings, space, study, executor)
         return

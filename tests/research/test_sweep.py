@@ -22,7 +22,7 @@ from quantcore.research.executors import LocalExecutor
 from quantcore.research.outcomes import SET_METRICS, Chunk, join, merge, refusal
 from quantcore.research.sets import Sets
 from quantcore.research.study import Study, study_of
-from quantcore.research.sweep import SweepSettings, check_memory, run, sample
+from quantcore.research.sweep import SweepSettings, check_memory, main, run, sample
 from quantcore.research.sweep_result import difference_alone, probability_of_overfitting, verified
 from quantcore.research.sweep_store import SweepStore
 
@@ -124,6 +124,73 @@ def test_the_same_sweep_cannot_run_twice_at_a_time(tmp_path: Path) -> None:
         SweepStore(tmp_path / "sweep").opened(),
     ):
         pass
+
+
+def test_a_sweep_that_is_refused_before_its_first_chunk_leaves_no_folder(tmp_path: Path) -> None:
+    store = SweepStore(tmp_path / "sweep")
+    with pytest.raises(ConfigError, match="refused"), store.opened():
+        raise ConfigError("refused")
+    assert not list(tmp_path.iterdir())
+    with store.opened():
+        store.add(a_chunk([0], 1.0))
+    assert len(store.chunks()) == 1
+
+
+REFUSALS: dict[str, tuple[list[str], str]] = {
+    "no values": (['sweep.parameters=["strategy.fast="]'], "strategy.fast must have at least one value, was empty"),
+    "empty range": (
+        ['sweep.parameters=["strategy.fast=range(10,10)"]'],
+        "strategy.fast must have at least one value, was empty: range(10, 10, 1)",
+    ),
+    "a parameter twice": (
+        ['sweep.parameters=["strategy.fast=1,2","strategy.fast=3"]'],
+        "parameters must name each path once, was strategy.fast twice",
+    ),
+    "a dead cluster": (
+        ["executor=ray", "address=127.0.0.1:1"],
+        "address must be that of a running Ray cluster, was 127.0.0.1:1: ",
+    ),
+    "no address": (["executor=ray", "address=5"], "address must be that of a running Ray cluster, was 5: "),
+    "no executor": (["executor=dask"], "executor must be one of local, ray, was dask"),
+    "no workers": (["workers=0"], "workers must be null or a whole number >= 1, was 0"),
+    "no such sampling": (
+        ["sweep.sampling=sobl", "sweep.sets=3"],
+        "sweep.sampling must be one of grid, random, sobol, tpe, was 'sobl'",
+    ),
+    "neither true nor false": (["resume=maybe"], "resume must be true or false, was maybe"),
+    "a database out of reach": (
+        ["sweep.sampling=tpe", "sweep.sets=1", "search.storage=sqlite:////nowhere/at/all.db"],
+        "storage must be a database that opens, was sqlite:////nowhere/at/all.db: ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(REFUSALS))
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, told = REFUSALS[name]
+    monkeypatch.chdir(tmp_path)
+    given = ["+experiment=quickstart", *NARROW, f"data.root={tmp_path / 'market'}"]
+    cfg = compose("sweep", [*given, 'sweep.parameters=["strategy.fast=12,24"]', *arguments])
+    with pytest.raises(ConfigError) as caught:
+        main(cfg)
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if "runs" in path.parts and path.is_file()]
+    assert not list(tmp_path.glob("data/runs/.partial/*"))
+
+
+def test_a_sweep_of_which_all_sets_are_refused_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["+experiment=quickstart", *NARROW, 'sweep.parameters=["strategy.fast=500,600"]']
+    assert main(compose("sweep", given)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("quickstart: 2 sets, no span, 3 symbols")
+    assert "2 sets refused: strategy.slow must be > fast" in said
+    assert not (tmp_path / "data" / "runs" / "trials.jsonl").exists()
 
 
 def test_chunks_are_joined_in_the_order_of_the_sets() -> None:
