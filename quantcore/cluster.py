@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from quantcore.errors import ConfigError
+from quantcore.errors import ConfigError, QuantcoreError
 
 QUIET: Mapping[str, Any] = {
     "logging_level": "ERROR",
@@ -18,6 +18,7 @@ QUIET: Mapping[str, Any] = {
 }
 """Arguments of ``ray.init`` under which nothing but ours is printed."""
 _REACH_SECONDS = 5.0
+_ATTEMPTS = 4
 
 
 def connect(address: str | None, *, name: str = "address", **options: Any) -> None:
@@ -36,6 +37,8 @@ def connect(address: str | None, *, name: str = "address", **options: Any) -> No
     ------
     ConfigError
         If Ray is not installed, or no cluster is at the address.
+    QuantcoreError
+        If Ray does not start here, however often it is tried.
     """
     try:
         import ray
@@ -46,7 +49,7 @@ def connect(address: str | None, *, name: str = "address", **options: Any) -> No
     logging.getLogger("ray").setLevel(logging.ERROR)
     chosen = {**QUIET, **options}
     if address is None:
-        ray.init("local", **{"num_cpus": cores(), **chosen})  # None would join one that runs here
+        _start({"num_cpus": cores(), **chosen})
         return
     check_address(address, name=name)
     try:
@@ -56,6 +59,25 @@ def connect(address: str | None, *, name: str = "address", **options: Any) -> No
             f"{name} must be that of a running Ray cluster, was {address}: "
             f"{' '.join(str(error).split())[:160]}"
         ) from error
+
+
+def _start(options: Mapping[str, Any]) -> None:
+    """Start a cluster on this machine; under load Ray gives up after half a minute, and a second attempt is faster."""
+    import ray
+
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            ray.init("local", **options)  # None would join a cluster that runs here
+        except Exception as error:
+            if type(error) is not Exception:  # the bare class is what Ray raises when it gives up
+                raise
+            if attempt == _ATTEMPTS:
+                raise QuantcoreError(
+                    f"Ray must start on this machine, did not in {_ATTEMPTS} attempts: {' '.join(str(error).split())}"
+                ) from error
+            ray.shutdown()
+        else:
+            return
 
 
 def cores() -> int:
