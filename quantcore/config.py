@@ -25,6 +25,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from quantcore.cluster import connect
 from quantcore.errors import ConfigError, QuantcoreError
 from quantcore.origins import COMMAND_LINE, DIFF_GROUPS, Origins
 from quantcore.settings import TARGET, build_settings, nearest, one_line, unknown_key
@@ -39,6 +40,8 @@ INTERRUPTED = 130
 _OWN_CODE = ("quantcore", "strategies", "live", "__main__")
 _CALLERS = ("quantcore.signal_plane", "quantcore.signals.plain", "quantcore.settings")
 """Modules that call a strategy's code."""
+_RAY = "hydra/launcher=ray"
+_RAY_ADDRESS = "hydra.launcher.ray.init.address"
 _MISSING_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _FOREIGN = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 _REPORTED = (QuantcoreError, ValueError, TypeError, *_FOREIGN, *_MISSING_FILE)
@@ -233,10 +236,11 @@ def run_command(
     """Run a command from the process's arguments and return its exit code; every `__main__` is one call of this.
 
     ``raise SystemExit(run_command("backtest", main))`` gives ``--help``, ``--cfg job``, overrides and multirun
-    (``-m``, every job runs, the worst code counts). Refused settings and data end in one line on stderr and code 2,
-    Ctrl-C in code 130. An error that no check of ours raised is a defect: it keeps its traceback and ends in
-    code 1; where it happened inside a strategy, only the strategy's own frames are shown. With the environment
-    variable ``QUANTCORE_TRACEBACK`` at 1 every error shows its whole traceback, with the same code.
+    (``-m``, every job runs, the worst code counts; with ``hydra/launcher=ray`` that of the first job which failed).
+    Refused settings and data end in one line on stderr and code 2, Ctrl-C in code 130. An error that no check of ours
+    raised is a defect: it keeps its traceback and ends in code 1; where it happened inside a strategy, only the
+    strategy's own frames are shown. With the environment variable ``QUANTCORE_TRACEBACK`` at 1 every error shows its
+    whole traceback, with the same code.
 
     Parameters
     ----------
@@ -267,6 +271,7 @@ def run_command(
     )(job)
     try:
         with _scratch(), _arguments(argv):
+            _join_cluster(primary, argv[1:], folder)
             start()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -297,22 +302,60 @@ class _Job:
         self.task = task
         self.arguments = arguments
         self.process = os.getpid()
+        self.folder = str(Path.cwd())
         self.codes: list[int] = []
         self.defect: BaseException | None = None
 
     def __call__(self, cfg: DictConfig) -> int:
+        if os.getpid() != self.process:
+            return self._elsewhere(cfg)
+        code = self._ended(cfg)
+        self.codes.append(code)
+        return code
+
+    def _ended(self, cfg: DictConfig) -> int:
+        """Return the task's exit code, with what was refused as one line."""
         try:
             check_known(cfg)
-            code = self.task(cfg) or 0
+            return self.task(cfg) or 0
         except _REPORTED as error:
             if not _is_deliberate(error):
                 self.defect = error
                 raise
-            code = _report_error(error, job=self.swept())
-        self.codes.append(code)
-        if code and os.getpid() != self.process:
+            return _report_error(error, job=self.swept())
+
+    def _elsewhere(self, cfg: DictConfig) -> int:
+        """Run the task where a launcher sent it, as if it were run where the command was started.
+
+        What it prints comes in one piece, so that jobs which run at the same time do not mix theirs.
+        """
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):
+                self._enter_folder()
+                code = self._ended(cfg)
+        except _REPORTED as error:
+            if error is not self.defect:
+                code = _report_error(error, job=self.swept())
+            else:
+                _show_defect(type(error), error, error.__traceback__)
+                code = DEFECT
+        print(printed.getvalue(), end="", flush=True)
+        with contextlib.suppress(OSError):  # Hydra made them for files that no job of ours writes
+            made = Path(HydraConfig.get().runtime.output_dir)
+            made.rmdir()
+            made.parent.rmdir()
+        if code:
             raise _RemoteFailure(code)
         return code
+
+    def _enter_folder(self) -> None:
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            raise ConfigError(
+                f"the command's folder must be there on every machine of the cluster, was {self.folder}"
+            ) from error
 
     def swept(self) -> str:
         """Return the values by which a job of a multirun differs from its command line."""
@@ -355,6 +398,28 @@ def _gathered(arguments: list[str], words: list[str], key: str) -> list[str]:
             safe = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), word)
             items.append(f"'{safe}'")
     return [*left, f"{key}=[{','.join(items)}]"]
+
+
+def _join_cluster(primary: str, arguments: Sequence[str], folder: Path | None) -> None:
+    """Join the cluster of ``hydra/launcher=ray`` first: the launcher itself can join none that runs.
+
+    Raises
+    ------
+    ConfigError
+        If the launcher is not installed, or no cluster is at ``hydra.launcher.ray.init.address``.
+    """
+    if _RAY not in arguments or not get_args_parser().parse_args(list(arguments)).multirun:
+        return
+    # Read when Ray is imported: every job's lines are shown, also where another printed the same.
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    chosen = [text for text in arguments if text.lstrip("+").startswith("hydra.launcher.")]
+    launcher = compose(primary, [_RAY, *chosen], folder=folder).hydra.launcher
+    settings: Any = OmegaConf.to_container(launcher.ray.init, resolve=True)
+    address = settings.pop("address", None)
+    ours = {key: value for key, value in os.environ.items() if key.startswith("QUANTCORE_")}
+    options = {"log_to_driver": True, "runtime_env": {"env_vars": ours}, **settings}
+    connect(address, name=_RAY_ADDRESS, **options)
 
 
 @contextlib.contextmanager

@@ -371,7 +371,7 @@ def run(toy: Path, *arguments: str, **environment: str) -> Ended:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": root, **environment},
     )
     return Ended(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
@@ -473,6 +473,16 @@ def test_a_task_decides_its_exit_code_and_multirun_keeps_the_worst(toy: Path) ->
     assert ended.err == [
         "account.capital must be > 0, was -3 (command line) [job account.capital=-3]"
     ]
+
+
+@pytest.mark.slow
+def test_a_defect_of_a_job_on_ray_keeps_its_traceback(toy: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    ended = run(toy, "account.capital=8,4", "-m", "hydra/launcher=ray")
+    assert ended.code == 1
+    assert any(line.endswith("toy 8 -") for line in ended.out)
+    assert any("in main" in line for line in ended.err)
+    assert any("ValueError: cannot reshape array" in line for line in ended.err)
 
 
 @pytest.mark.integration

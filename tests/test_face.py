@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import quantcore as qc
+from quantcore.backtest.__main__ import main as command
 from quantcore.backtest.experiment import run_experiment
 from quantcore.config import build, compose
 from quantcore.errors import ConfigError, DataGap, QuantcoreError
 from quantcore.frames import Bars, resample_bars
+from quantcore.overrides import override_list
 
 SMALL = {"days": 40, "n_symbols": 3, "late_listings": 1}
 STRATEGY = {"strategy.fast": 4, "strategy.slow": 16, "strategy.volatility_half_life": 24}
@@ -206,7 +208,9 @@ def test_data_that_cannot_be_had_are_refused_in_one_line(
     assert list(at_home.iterdir()) == []
 
 
-def test_what_is_tried_in_a_notebook_counts(at_home: Path, market: Path) -> None:
+def test_what_is_tried_in_a_notebook_counts(
+    at_home: Path, market: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ledger = at_home / "data" / "runs" / "trials.jsonl"
     chosen = settings(market)
     runs = [qc.backtest("quickstart", {**chosen, "strategy.slow": slow}) for slow in (16, 16, 32)]
@@ -216,6 +220,15 @@ def test_what_is_tried_in_a_notebook_counts(at_home: Path, market: Path) -> None
         ("backtest", "quickstart")
     ]
     assert [run.result.trials and run.result.trials.found for run in runs] == [1, 1, 2]
+    assert "holds no other trial of this market and span" in runs[1].trials
+    assert "holds 2 trials of this market and span with this one" in runs[2].trials
+    assert f"best of {runs[2].metrics['trials']} trial" in runs[2]._repr_html_()
+    hashes = [line["trials"] for line in tried]
+    same = override_list({**chosen, "strategy.slow": 32})
+    assert command(compose("backtest", ["+experiment=quickstart", *same])) == 0
+    assert "holds 2 trials" in " ".join(capsys.readouterr().out.split())
+    again = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert [line["trials"] for line in again if line["kind"] == "trials"] == hashes
     off = qc.backtest("quickstart", {**chosen, "strategy.slow": 48, "ledger": "off"})
     assert off.result.trials is not None
     assert off.result.trials.found is None

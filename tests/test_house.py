@@ -14,7 +14,7 @@ WORDS = ("types", "errors", "timegrid", "fold", "exits")
 ROWS: tuple[tuple[str, ...], ...] = (
     WORDS,
     ("kernels",),
-    ("frames", "config", "settings", "origins", "overrides", "bars_text", "cards"),
+    ("frames", "cluster", "config", "settings", "origins", "overrides", "bars_text", "cards"),
     ("data",),
     ("features",),
     ("finance",),
@@ -51,6 +51,7 @@ JUDGES = {
 JUDGES_MAY_IMPORT = {"finance", "kernels", "frames", *WORDS}
 
 EFFECTS = (
+    "quantcore.cluster",
     "quantcore.data.archive",
     "quantcore.data.rest",
     "quantcore.data.store",

@@ -22,7 +22,8 @@ def backtest(
     """Run a backtest and return it.
 
     It is written down in the ledger of trials (the setting ``ledger``, ``"off"`` for none) as every command's runs
-    are, so that what was tried in a notebook counts as well. Nothing else is written until `NewRun.save`.
+    are, so that what was tried in a notebook counts as well, the same on the same data once; `NewRun.trials` says how
+    many count. Nothing else is written until `NewRun.save`.
 
     Parameters
     ----------

@@ -163,9 +163,11 @@ def _headline(found: Findings) -> list[tuple[str, str, str]]:
     gained = f"{percent(m['win_rate'])} gained"
     spread = f"volatility {share(m['annual_volatility'])}"
     held = f"{found.benchmark} {percent(m['benchmark_return'], signed=True)}"
+    trials = "trials unknown" if m["trials"] is None else f"best of {plural(m['trials'], 'trial')}"
     return [
         ("Total return", share(m["total_return"], signed=True), held if found.benchmark else ""),
         ("Sharpe ratio", ratio(m["sharpe"]), interval),
+        ("Deflated Sharpe", percent(m["dsr"]) if known(m["dsr"]) else MISSING, trials),
         (
             "Maximum drawdown",
             share(m["max_drawdown"]),

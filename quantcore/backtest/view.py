@@ -25,7 +25,7 @@ from quantcore.backtest.run_cards import Metrics, run_card
 from quantcore.backtest.summary import print_heading, print_summary
 from quantcore.backtest.tearsheet import tearsheet
 from quantcore.backtest.vectorbt_bridge import held_marks, run_marks, vectorbt_portfolio
-from quantcore.backtest.verdict import Findings, findings
+from quantcore.backtest.verdict import Findings, findings, trials_told
 from quantcore.config import writable_folder
 from quantcore.errors import ConfigError, DataGap, QuantcoreError
 from quantcore.frames import Bars
@@ -85,6 +85,11 @@ class RunView(ABC):
     def verdict(self) -> str:
         """What the run comes to, and whether it can be told from luck."""
         return self._findings.verdict
+
+    @property
+    def trials(self) -> str:
+        """How many trials the run is the best of, and what counting them leaves of its Sharpe ratio."""
+        return trials_told(self.recorded, self._metrics)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from quantcore.backtest.calls import configured
 from quantcore.backtest.compiling import begin_compiling
 from quantcore.backtest.view import NewRun, RunView
-from quantcore.config import build
+from quantcore.config import build, writable_folder
 from quantcore.errors import ConfigError
 from quantcore.frames import Bars
 from quantcore.overrides import Overrides, override_keys, override_list
@@ -61,6 +61,7 @@ def sampled(
 def sweep_called(experiment: str, overrides: Overrides, data: str | Path | Bars | None) -> Sweep:
     """Run a sweep; errors as `entrance.sweep`."""
     cfg, placed = configured("sweep", experiment, overrides, data)
+    runs = writable_folder(cfg.runs, key="runs")
     open_ledger(cfg.ledger)  # a ledger that cannot be opened is refused before the long work
     settings = build(cfg.sweep, sweep.SweepSettings)
     executor = executor_of(cfg)
@@ -68,13 +69,9 @@ def sweep_called(experiment: str, overrides: Overrides, data: str | Path | Bars 
     space = sweep.space_of(settings, study)
     begin_compiling()()
     began = datetime.now(UTC)
-    if settings.sampling == "tpe":
-        sets, outcomes = sweep.searched(cfg, settings, space, study, executor)
-    else:
-        sets = sweep.sample(settings, study, seed=int(cfg.seed))[1]
-        outcomes = sweep.run(study, sets, executor=executor, store=None)
-    seconds = (datetime.now(UTC) - began).total_seconds()
-    swept = judge(cfg, study, sets, outcomes, seconds=seconds)
+    with sweep.swept_sets(cfg, settings, space, study, executor, runs=runs) as (sets, outcomes):
+        seconds = (datetime.now(UTC) - began).total_seconds()
+        swept = judge(cfg, study, sets, outcomes, seconds=seconds)
     return Sweep(name=str(cfg.name), sets=sets, outcomes=outcomes, swept=swept)
 
 

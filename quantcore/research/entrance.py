@@ -30,8 +30,10 @@ def sweep(
 ) -> Sweep:
     """Run many parameter sets and say what the best of them is worth.
 
-    The sets are written down in the ledger of trials, as those of the command are. Nothing else is written until
-    `Sweep.report` is given a path.
+    The sets are written down in the ledger of trials, as those of the command are. A sweep that is interrupted goes on
+    when it is called again with the same, here or as the command: until it has ended, what it found is kept in a folder
+    below ``data/runs/.partial`` (the setting ``runs``), and ``{"resume": False}`` begins anew. Nothing else is written
+    until `Sweep.report` is given a path.
 
     Parameters
     ----------

@@ -7,8 +7,6 @@ depend on where or when it ran. So results are the same on every executor, to th
 from __future__ import annotations
 
 import multiprocessing
-import os
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from quantcore.cluster import check_address, connect, cores
 from quantcore.errors import ConfigError, QuantcoreError
 
 if TYPE_CHECKING:
@@ -134,9 +133,9 @@ class RayExecutor:
     @property
     def workers(self) -> int:
         """Processors of the cluster, or fewer where so many are wanted."""
+        connect(self.address)
         import ray
 
-        self._connect()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types for it
         there = max(int(resources.get("CPU", 1)), 1)
         return there if self.tasks_max is None else min(there, self.tasks_max)
@@ -145,9 +144,9 @@ class RayExecutor:
         self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Sequence[Task]
     ) -> Iterator[Result]:
         """Yield each task's result as it comes; see `Executor.run`."""
+        connect(self.address)
         import ray
 
-        self._connect()
         # A task is worth repeating: its result depends on nothing but what it is given.
         remote = ray.remote(max_retries=_RETRIES, retry_exceptions=False)(_work_on_node)
         # Within a list the reference is passed on as such, and each worker fetches what it stands for once.
@@ -167,45 +166,9 @@ class RayExecutor:
             for reference in waiting:
                 ray.cancel(reference, force=True)
 
-    def _connect(self) -> None:
-        import ray
-
-        if ray.is_initialized():
-            return
-        options: dict[str, Any] = {
-            "logging_level": "ERROR",
-            "log_to_driver": False,
-            "include_dashboard": False,
-            "configure_logging": False,
-        }
-        if self.address is None:
-            ray.init(num_cpus=cores(), **options)
-            return
-        if self.address != "auto":
-            _check_reachable(self.address)
-        try:
-            ray.init(address=self.address, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"address must be that of a running Ray cluster, was {self.address}: "
-                f"{' '.join(str(error).split())[:160]}"
-            ) from error
-
 
 _RETRIES = 8
 """Workers that may die under one task."""
-_REACH_SECONDS = 5.0
-
-
-def _check_reachable(address: str) -> None:
-    """Refuse an address at which nobody listens: Ray itself would try for a minute and end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), _REACH_SECONDS).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"address must be that of a running Ray cluster, was {address}: {error}"
-        ) from error
 
 
 def _work_on_node(function: Callable[[Any, Any], Any], place: list[Any], task: Any) -> Any:
@@ -234,7 +197,7 @@ def executor_of(cfg: DictConfig) -> Executor:
     Raises
     ------
     ConfigError
-        If it is neither local nor ray, or a number is out of its range.
+        If it is neither local nor ray, nobody listens at the address, or a number is out of its range.
     """
     workers = cfg.workers
     if workers is not None and (
@@ -246,10 +209,6 @@ def executor_of(cfg: DictConfig) -> Executor:
             raise ConfigError(f"address must be null unless executor=ray, was {cfg.address}")
         return LocalExecutor(workers=workers or cores())
     if cfg.executor == "ray":
+        check_address(cfg.address)  # before data are loaded
         return RayExecutor(address=cfg.address, tasks_max=workers)
     raise ConfigError(f"executor must be one of local, ray, was {cfg.executor}")
-
-
-def cores() -> int:
-    """Return how many processes this machine can run at the same time."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,7 @@ backtests in parallel. What is found is kept as it comes: a sweep that was inter
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -50,7 +51,7 @@ class SweepSettings:
     """
 
     parameters: list[str]
-    sampling: Sampling | Literal["tpe"]
+    sampling: Literal[Sampling, "tpe"]
     sets: int | None
 
     def __post_init__(self) -> None:
@@ -248,19 +249,37 @@ def main(cfg: DictConfig) -> int:
     space = space_of(settings, study)
     begin_compiling()()
     started = time.monotonic()
-    if settings.sampling == "tpe":
-        sets, outcomes = searched(cfg, settings, space, study, executor)
+    with swept_sets(cfg, settings, space, study, executor, runs=runs) as (sets, outcomes):
         publish_sweep(cfg, study, sets, outcomes, seconds=time.monotonic() - started, runs=runs)
-        return 0
+    return 0
+
+
+@contextlib.contextmanager
+def swept_sets(
+    cfg: DictConfig, settings: SweepSettings, space: Space, study: Study, executor: Executor, *, runs: Path
+) -> Iterator[tuple[Sets, Outcomes]]:  # fmt: skip
+    """Yield the sets of a sweep and what they came to, going on with a sweep of the same that was interrupted.
+
+    Sets are kept below `runs` as they come, until the block that judges them has ended without an error. A search keeps
+    its sets in Optuna's storage instead.
+
+    Raises
+    ------
+    ConfigError
+        If the same sweep runs in another process, ``resume`` is neither true nor false, or as `searched`.
+    """
+    if not isinstance(cfg.resume, bool):
+        raise ConfigError(f"resume must be true or false, was {cfg.resume}")
+    if settings.sampling == "tpe":
+        yield searched(cfg, settings, space, study, executor)
+        return
     sets = sample(settings, study, seed=int(cfg.seed))[1]
     store = SweepStore(runs / PARTIAL / f"sweep-{sweep_key(cfg, study, space, settings)}")
     if not cfg.resume:
         store.clear()
     with store.opened():
-        outcomes = run(study, sets, executor=executor, store=store)
-        publish_sweep(cfg, study, sets, outcomes, seconds=time.monotonic() - started, runs=runs)
+        yield sets, run(study, sets, executor=executor, store=store)
         store.clear()
-    return 0
 
 
 def searched(

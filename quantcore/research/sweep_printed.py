@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quantcore.backtest.markup import plural
 from quantcore.research.sweep_result import Swept
 from quantcore.research.sweep_wording import refusals, set_text, verdict
 
@@ -30,7 +31,8 @@ def print_sweep(
         swept.table,
         swept.summary,
     )
-    span = f"{summary['start']} to {summary['end']}, {swept.facts.symbols} symbols"
+    span = f"{summary['start']} to {summary['end']}" if summary["start"] else "no span"
+    span += f", {plural(swept.facts.symbols, 'symbol')}"
     speed = summary["sets_per_second"]
     rate = "" if speed is None else f", {speed:,.1f} sets a second"
     screen.print(Text(f"{summary['experiment']}: {len(table):,} sets, {span}{rate}"))

@@ -19,7 +19,7 @@ from quantcore.research.sets import Sets
 from quantcore.research.study import Study
 from quantcore.research.sweep_findings import Findings, findings
 from quantcore.research.sweep_wording import SweepFacts, verdict
-from quantcore.research.trials import TrialCount, count_trials, open_ledger
+from quantcore.research.trials import Recorded, TrialCount, count_trials, open_ledger
 from quantcore.research.tried import record_study
 from quantcore.signal_plane import declared_variants
 from quantcore.timegrid import DAYS_PER_YEAR, to_index
@@ -59,13 +59,12 @@ def probability_of_overfitting(daily: FloatArray) -> float | None:
     return backtest_overfitting(known, n_blocks=blocks).pbo
 
 
-def verify(study: Study, sets: Sets, outcomes: Outcomes, number: int) -> float:
-    """Run a set alone and return the largest difference of a metric to the sweep's, relative to its size.
+def difference_alone(
+    study: Study, sets: Sets, outcomes: Outcomes, number: int
+) -> tuple[float, str]:
+    """Run a set alone; return the largest difference of a metric to the sweep's, relative to its size, and its key.
 
-    Raises
-    ------
-    QuantcoreError
-        If it is above `VERIFIED`: then the sweep is not to be believed.
+    A metric that only one of them knows differs infinitely.
     """
     alone, _, _ = set_metrics(study.run(sets.row(number)))
     worst, key = 0.0, ""
@@ -77,13 +76,34 @@ def verify(study: Study, sets: Sets, outcomes: Outcomes, number: int) -> float:
         if name in _SCALED_BY_CAPITAL:
             size = max(size, float(study.variant(sets.row(number)).account.capital))
         difference = abs(there - alone[k]) / size
-        if not difference <= worst:
+        if math.isnan(difference):
+            return math.inf, name
+        if difference > worst:
             worst, key = difference, name
-    if not worst <= VERIFIED:
+    return worst, key
+
+
+def verified(difference: float, key: str, *, kept: str) -> float:
+    """Return what `difference_alone` found, where the sweep is to be believed.
+
+    Parameters
+    ----------
+    difference, key : float, str
+        From `difference_alone`.
+    kept : str
+        What the refusal says of the ledger, as a clause.
+
+    Raises
+    ------
+    QuantcoreError
+        If it is above `VERIFIED`.
+    """
+    if not difference <= VERIFIED:
         raise QuantcoreError(
-            f"the best set must come to the same alone, {key} differed by {worst:.1e} of its size"
+            f"the best set must come to the same alone, {key} differed by {difference:.1e} of its size; no results "
+            f"were written, {kept}; resume=false computes all sets anew"
         )
-    return worst
+    return difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,17 +131,24 @@ class Swept:
 def judge(
     cfg: DictConfig, study: Study, sets: Sets, outcomes: Outcomes, *, seconds: float
 ) -> Swept:
-    """Write the sets down in the ledger of trials, run the best alone, and say what the sweep is worth."""
+    """Run the best set alone, write all down in the ledger of trials, and say what the sweep is worth.
+
+    What was tried is in the ledger also where the best set did not come to the same alone.
+
+    Raises
+    ------
+    QuantcoreError
+        If it did not; see `verified`.
+    """
     table = sweep_table(sets, outcomes).to_pandas()
     best = best_set(table)
-    rows = [sets.row(k) for k in range(len(sets))]
     trials, deflated, told = math.nan, None, "No set has a daily return, so nothing was counted."
     variance: float | None = None
+    difference: float | None = None
     if best is not None:
-        ledger = open_ledger(cfg.ledger)
-        recorded = record_study(
-            ledger, study, rows, daily=outcomes.daily, days_us=outcomes.days_us, command="sweep"
-        )
+        alone = difference_alone(study, sets, outcomes, best)
+        recorded = _recorded(cfg, study, sets, outcomes)
+        difference = verified(*alone, kept=_kept(recorded))
         count = count_trials(recorded, declared=declared_variants(study.variant({}).signal))
         deflated, told = _deflated(count, outcomes.daily[:, best]), count.sentence
         trials = math.nan if count.used is None else float(count.used)
@@ -162,8 +189,24 @@ def judge(
         "rather": None if found.peak is None else _told_set(sets, outcomes, found.peak.centre),
     }
     if best is not None:
-        summary["best"] |= {"verified_difference": verify(study, sets, outcomes, best)}
+        summary["best"] |= {"verified_difference": difference}
     return Swept(summary=summary, table=table, facts=facts, found=found)
+
+
+def _recorded(cfg: DictConfig, study: Study, sets: Sets, outcomes: Outcomes) -> Recorded:
+    rows = [sets.row(k) for k in range(len(sets))]
+    return record_study(
+        open_ledger(cfg.ledger), study, rows,
+        daily=outcomes.daily, days_us=outcomes.days_us, command="sweep",
+    )  # fmt: skip
+
+
+def _kept(recorded: Recorded) -> str:
+    if recorded.ledger is None:
+        return "the ledger is off"
+    if recorded.fault:
+        return f"nor was the ledger: {recorded.fault}"
+    return f"its {len(recorded.entry.trials):,} trials stay in the ledger {recorded.ledger.place}"
 
 
 def _told_set(sets: Sets, outcomes: Outcomes, number: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class SweepStore:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Hold the folder for this process alone.
+        """Hold the folder for this process alone; it goes again where nothing was kept.
 
         Raises
         ------
@@ -49,7 +49,11 @@ class SweepStore:
                 raise ConfigError(
                     "the same sweep must not run twice at a time, was running already"
                 ) from error
-            yield
+            try:
+                yield
+            finally:
+                if not any(self.folder.glob("*.npz")):
+                    self.clear()
 
     def chunks(self) -> list[Chunk]:
         """Return what is there; a file that is not whole counts as not there."""

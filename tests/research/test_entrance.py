@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -13,8 +14,13 @@ import pandas as pd
 import pytest
 
 import quantcore as qc
-from quantcore.errors import ConfigError
+from quantcore.config import compose
+from quantcore.errors import ConfigError, QuantcoreError
+from quantcore.overrides import override_list
+from quantcore.research import sweep_result
 from quantcore.research.chosen import parameter_texts
+from quantcore.research.sweep import main
+from quantcore.research.sweep_store import SweepStore
 
 SMALL = {
     "data.n_symbols": 3, "data.days": 160, "data.late_listings": 0, "data.interval": "8h",
@@ -35,7 +41,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(place: Path) -> dict[str, Any]:
-    return {**SMALL, "data.root": place / "synthetic", "ledger": place / "trials.jsonl"}
+    return {
+        **SMALL,
+        "data.root": place / "synthetic",
+        "runs": place / "runs",
+        "ledger": place / "trials.jsonl",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +95,82 @@ def test_luck_is_that_of_records_of_this_length_and_not_the_scatter_of_like_sets
 def test_a_sweep_is_written_down_in_the_ledger(swept: Any, place: Path) -> None:
     lines = (place / "trials.jsonl").read_text("utf-8").splitlines()
     assert any(json.loads(line).get("command") == "sweep" for line in lines)
+
+
+@pytest.fixture
+def interrupted(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """Settings of a sweep that was interrupted when the first of its chunks was kept."""
+    own = {**settings, "runs": tmp_path / "runs", "ledger": tmp_path / "trials.jsonl"}
+    add = SweepStore.add
+
+    def last(store: SweepStore, chunk: Any) -> None:
+        add(store, chunk)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(SweepStore, "add", last)
+        with pytest.raises(KeyboardInterrupt):
+            qc.sweep("quickstart", CHOICES, own, workers=1)
+    assert not (tmp_path / "trials.jsonl").exists()
+    return own
+
+
+def test_a_sweep_that_was_interrupted_goes_on(
+    interrupted: dict[str, Any], swept: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    again = qc.sweep("quickstart", CHOICES, interrupted, workers=1)
+    known = re.search(r"going on with a sweep: (\d) of 6 sets are known", capfd.readouterr().err)
+    assert known is not None
+    assert 0 < int(known[1]) < 6
+    pd.testing.assert_frame_equal(again.table, swept.table, check_exact=True)
+    pd.testing.assert_frame_equal(again.daily_returns, swept.daily_returns, check_exact=True)
+    assert not list((interrupted["runs"] / ".partial").iterdir())
+
+
+def test_a_sweep_that_was_interrupted_begins_anew_where_that_is_wanted_or_anything_differs(
+    interrupted: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    qc.sweep("quickstart", CHOICES, {**interrupted, "account.capital": 770}, workers=1)
+    assert "going on" not in capfd.readouterr().err
+    assert list((interrupted["runs"] / ".partial").glob("*/*.npz"))
+    qc.sweep("quickstart", CHOICES, {**interrupted, "resume": False}, workers=1)
+    assert "going on" not in capfd.readouterr().err
+    assert not list((interrupted["runs"] / ".partial").iterdir())
+
+
+def test_the_command_goes_on_with_a_sweep_from_python(
+    interrupted: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = [f"sweep.parameters={json.dumps(parameter_texts(CHOICES))}", "workers=1"]
+    cfg = compose("sweep", ["+experiment=quickstart", *override_list(interrupted), *told])
+    assert main(cfg) == 0
+    assert "going on with a sweep" in capfd.readouterr().err
+
+
+def test_a_best_set_that_comes_to_something_else_alone_is_told_with_the_sets_in_the_ledger(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = tmp_path / "trials.jsonl"
+    own = {**settings, "runs": tmp_path / "runs", "ledger": ledger}
+
+    def differs(*_: Any) -> tuple[float, str]:
+        assert not ledger.exists()  # the set runs alone first
+        return 3e-9, "fees"
+
+    monkeypatch.setattr(sweep_result, "difference_alone", differs)
+    with pytest.raises(QuantcoreError) as caught:
+        qc.sweep("quickstart", CHOICES, own, workers=1)
+    assert str(caught.value) == (
+        "the best set must come to the same alone, fees differed by 3.0e-09 of its size; no results were written, "
+        f"its 5 trials stay in the ledger {ledger}; resume=false computes all sets anew"
+    )
+    (entry,) = [json.loads(line) for line in ledger.read_text("utf-8").splitlines()][1:]
+    assert (entry["command"], entry["n_trials"]) == ("sweep", 5)
+    ledger.unlink()
+    with pytest.raises(QuantcoreError, match="no results were written, the ledger is off;"):
+        qc.sweep("quickstart", CHOICES, {**own, "ledger": "off"}, workers=1)
 
 
 def test_a_sweep_shows_its_verdict_figures_and_page(swept: Any, tmp_path: Path) -> None:

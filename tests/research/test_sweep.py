@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,8 +22,8 @@ from quantcore.research.executors import LocalExecutor
 from quantcore.research.outcomes import SET_METRICS, Chunk, join, merge, refusal
 from quantcore.research.sets import Sets
 from quantcore.research.study import Study, study_of
-from quantcore.research.sweep import SweepSettings, check_memory, run, sample
-from quantcore.research.sweep_result import probability_of_overfitting, verify
+from quantcore.research.sweep import SweepSettings, check_memory, main, run, sample
+from quantcore.research.sweep_result import difference_alone, probability_of_overfitting, verified
 from quantcore.research.sweep_store import SweepStore
 
 NARROW = ["data.n_symbols=3", "data.days=150", "data.late_listings=0"]
@@ -56,15 +57,20 @@ def test_a_sweep_gives_each_set_what_its_backtest_gives(study: Study) -> None:
     assert list(outcomes.table.loc[refused, "strategy.fast"]) == [24, 24]
     assert outcomes.table.loc[refused, "sharpe"].isna().all()
     for number in np.flatnonzero(~refused):
-        assert verify(study, sets, outcomes, int(number)) <= 1e-12
+        assert difference_alone(study, sets, outcomes, int(number))[0] <= 1e-12
 
 
 def test_a_difference_to_the_backtest_is_not_passed_over(study: Study) -> None:
     _, sets = sample(settings(), study, seed=7)
     outcomes = run(study, sets, executor=LocalExecutor(workers=1), store=None)
     outcomes.table["fees"] *= 1.0 + 1e-9
-    with pytest.raises(QuantcoreError, match="the best set must come to the same alone, fees"):
-        verify(study, sets, outcomes, 0)
+    found = difference_alone(study, sets, outcomes, 0)
+    assert found[0] == pytest.approx(1e-9, rel=1e-3)
+    assert found[1] == "fees"
+    with pytest.raises(QuantcoreError, match=r"alone, fees differed by 1\.0e-09 .* was kept"):
+        verified(*found, kept="it was kept")
+    outcomes.table.loc[0, "sharpe"] = np.nan  # others follow it and are the same
+    assert difference_alone(study, sets, outcomes, 0) == (math.inf, "sharpe")
 
 
 def test_processes_change_no_bit(study: Study) -> None:
@@ -83,7 +89,7 @@ def test_strategies_without_a_kernel_run_as_backtests(study: Study) -> None:
     ]
     outcomes = evaluate_all(study, values, executor=LocalExecutor(workers=1))
     sets = Sets.of_rows(values)
-    assert verify(study, sets, outcomes, 1) == 0.0
+    assert difference_alone(study, sets, outcomes, 1) == (0.0, "")
 
 
 def test_an_interrupted_sweep_goes_on_with_the_same_result(study: Study, tmp_path: Path) -> None:
@@ -120,6 +126,73 @@ def test_the_same_sweep_cannot_run_twice_at_a_time(tmp_path: Path) -> None:
         SweepStore(tmp_path / "sweep").opened(),
     ):
         pass
+
+
+def test_a_sweep_that_is_refused_before_its_first_chunk_leaves_no_folder(tmp_path: Path) -> None:
+    store = SweepStore(tmp_path / "sweep")
+    with pytest.raises(ConfigError, match="refused"), store.opened():
+        raise ConfigError("refused")
+    assert not list(tmp_path.iterdir())
+    with store.opened():
+        store.add(a_chunk([0], 1.0))
+    assert len(store.chunks()) == 1
+
+
+REFUSALS: dict[str, tuple[list[str], str]] = {
+    "no values": (['sweep.parameters=["strategy.fast="]'], "strategy.fast must have at least one value, was empty"),
+    "empty range": (
+        ['sweep.parameters=["strategy.fast=range(10,10)"]'],
+        "strategy.fast must have at least one value, was empty: range(10, 10, 1)",
+    ),
+    "a parameter twice": (
+        ['sweep.parameters=["strategy.fast=1,2","strategy.fast=3"]'],
+        "parameters must name each path once, was strategy.fast twice",
+    ),
+    "a dead cluster": (
+        ["executor=ray", "address=127.0.0.1:1"],
+        "address must be that of a running Ray cluster, was 127.0.0.1:1: ",
+    ),
+    "no address": (["executor=ray", "address=5"], "address must be that of a running Ray cluster, was 5: "),
+    "no executor": (["executor=dask"], "executor must be one of local, ray, was dask"),
+    "no workers": (["workers=0"], "workers must be null or a whole number >= 1, was 0"),
+    "no such sampling": (
+        ["sweep.sampling=sobl", "sweep.sets=3"],
+        "sweep.sampling must be one of grid, random, sobol, tpe, was 'sobl'",
+    ),
+    "neither true nor false": (["resume=maybe"], "resume must be true or false, was maybe"),
+    "a database out of reach": (
+        ["sweep.sampling=tpe", "sweep.sets=1", "search.storage=sqlite:////nowhere/at/all.db"],
+        "storage must be a database that opens, was sqlite:////nowhere/at/all.db: ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(REFUSALS))
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, told = REFUSALS[name]
+    monkeypatch.chdir(tmp_path)
+    given = ["+experiment=quickstart", *NARROW, f"data.root={tmp_path / 'market'}"]
+    cfg = compose("sweep", [*given, 'sweep.parameters=["strategy.fast=12,24"]', *arguments])
+    with pytest.raises(ConfigError) as caught:
+        main(cfg)
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if "runs" in path.parts and path.is_file()]
+    assert not list(tmp_path.glob("data/runs/.partial/*"))
+
+
+def test_a_sweep_of_which_all_sets_are_refused_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["+experiment=quickstart", *NARROW, 'sweep.parameters=["strategy.fast=500,600"]']
+    assert main(compose("sweep", given)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("quickstart: 2 sets, no span, 3 symbols")
+    assert "2 sets refused: strategy.slow must be > fast" in said
+    assert not (tmp_path / "data" / "runs" / "trials.jsonl").exists()
 
 
 def test_chunks_are_joined_in_the_order_of_the_sets() -> None:
