@@ -7,6 +7,7 @@ depend on where or when it ran. So results are the same on every executor, to th
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -93,6 +94,7 @@ class LocalExecutor:
         )
         waiting: dict[Future[Any], Task] = {}
         left = iter(list(tasks))
+        ended = False
         try:
             while True:
                 while (
@@ -100,12 +102,16 @@ class LocalExecutor:
                 ):
                     waiting[pool.submit(_work, task)] = task
                 if not waiting:
+                    ended = True
                     return
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield waiting[future], future.result()
                     del waiting[future]
         finally:
+            if not ended:  # nobody waits for what still runs; a process in doubt would keep the shutdown waiting
+                for process in list(pool._processes.values()):
+                    process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -183,7 +189,8 @@ _held: dict[str, Any] = {}
 
 
 def _begin(function: Callable[[Any, Any], Any], shared: Any) -> None:
-    """Keep in a worker what its tasks share."""
+    """Keep in a worker what its tasks share; an interrupt from the keyboard, sent to all, is its parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _held["function"], _held["shared"] = function, shared
 
 

@@ -33,7 +33,7 @@ HOURS = 8_760
 TIMES = (1, 10, 100)
 AXES = {
     "account, bars": "1 symbol, {:,} minutes",
-    "account, symbols": "{:,} symbols, 52,560 minutes",
+    "account, symbols": "{:,} symbol(s), 52,560 minutes",
     "sweep, bars": "100 sets, {:,} hours",
     "sweep, sets": "{:,} sets, 8,760 hours",
 }
@@ -212,6 +212,7 @@ def draw(found: Sequence[Cell], path: Path) -> None:
                     panel.plot(sizes, line, color=colour, linewidth=0.8, linestyle=":")
             panel.set_xscale("log")
             panel.set_yscale("log")
+            panel.minorticks_off()
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(which="major", color="#8a94a3", alpha=0.25, linewidth=0.6)
         panels[0, column].set_title(axis, fontsize=10)

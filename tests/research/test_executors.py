@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,12 @@ def dying_once(shared: str, task: int) -> tuple[int, int]:
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return task, task
+
+
+def slow(shared: str, task: int) -> int:
+    (Path(shared) / str(task)).touch()
+    time.sleep(0.05)
+    return task
 
 
 def dying(shared: str, task: int) -> int:
@@ -49,6 +58,30 @@ def test_tasks_of_a_killed_process_run_again(
 def test_a_task_that_always_kills_its_process_ends_the_run() -> None:
     with pytest.raises(QuantcoreError, match="workers must live, died 8 times"):
         list(LocalExecutor(workers=2).run(dying, "", range(4)))
+
+
+def test_an_interrupt_of_all_processes_twice_ends_them_all_at_once(tmp_path: Path) -> None:
+    # As a terminal sends it: to the whole group, workers included.
+    code = (
+        "from tests.research.test_executors import slow\n"
+        "from quantcore.research.executors import LocalExecutor\n"
+        f"for task in LocalExecutor(workers=2).run(slow, {str(tmp_path)!r}, range(200)): pass\n"
+    )
+    for number in range(5):
+        command = [sys.executable, "-c", code]
+        run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+        while not list(tmp_path.glob("*")):
+            assert run.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.03 * number)
+        for _ in range(2):
+            os.killpg(run.pid, signal.SIGINT)
+            time.sleep(0.01)
+        assert run.wait(timeout=30) in (-signal.SIGINT, 1)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        for marker in tmp_path.glob("*"):
+            marker.unlink()
 
 
 def test_workers_below_one_are_refused() -> None:
