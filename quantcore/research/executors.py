@@ -105,6 +105,11 @@ class LocalExecutor:
                 for future in done:
                     yield waiting[future], future.result()
                     del waiting[future]
+        except BaseException:
+            # An interrupt between two steps of the pool can leave workers that are never told to end.
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -49,6 +52,19 @@ def test_tasks_of_a_killed_process_run_again(
 def test_a_task_that_always_kills_its_process_ends_the_run() -> None:
     with pytest.raises(QuantcoreError, match="workers must live, died 8 times"):
         list(LocalExecutor(workers=2).run(dying, "", range(4)))
+
+
+def sleeping(shared: float, task: int) -> int:
+    time.sleep(shared if task else 0.0)
+    return task
+
+
+def test_a_run_that_is_broken_off_does_not_wait_for_its_tasks() -> None:
+    found = LocalExecutor(workers=2).run(sleeping, 60.0, range(5))
+    began = time.monotonic()
+    assert next(found) == 0
+    cast(Generator[int, None, None], found).close()
+    assert time.monotonic() - began < 30.0
 
 
 def test_workers_below_one_are_refused() -> None:
