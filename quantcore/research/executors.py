@@ -108,9 +108,14 @@ class LocalExecutor:
                 for future in done:
                     yield waiting[future], future.result()
                     del waiting[future]
+        except BaseException:
+            # An interrupt between two steps of the pool can leave workers that are never told to end.
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            raise
         finally:
             if not ended:  # nobody waits for what still runs; a process in doubt would keep the shutdown waiting
-                for process in list(pool._processes.values()):
+                for process in list((pool._processes or {}).values()):
                     process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
