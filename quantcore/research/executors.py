@@ -94,7 +94,6 @@ class LocalExecutor:
         )
         waiting: dict[Future[Any], Task] = {}
         left = iter(list(tasks))
-        ended = False
         try:
             while True:
                 while (
@@ -102,7 +101,6 @@ class LocalExecutor:
                 ):
                     waiting[pool.submit(_work, task)] = task
                 if not waiting:
-                    ended = True
                     return
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -114,9 +112,6 @@ class LocalExecutor:
                 process.kill()
             raise
         finally:
-            if not ended:  # nobody waits for what still runs; a process in doubt would keep the shutdown waiting
-                for process in list((pool._processes or {}).values()):
-                    process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
 

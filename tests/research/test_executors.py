@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -29,6 +31,11 @@ def dying_once(shared: str, task: int) -> tuple[int, int]:
 def slow(shared: str, task: int) -> int:
     (Path(shared) / str(task)).touch()
     time.sleep(0.05)
+    return task
+
+
+def sleeping(shared: float, task: int) -> int:
+    time.sleep(shared if task else 0.0)
     return task
 
 
@@ -82,6 +89,14 @@ def test_an_interrupt_of_all_processes_twice_ends_them_all_at_once(tmp_path: Pat
             os.killpg(run.pid, signal.SIGKILL)
         for marker in tmp_path.glob("*"):
             marker.unlink()
+
+
+def test_a_run_that_is_broken_off_does_not_wait_for_its_tasks() -> None:
+    found = LocalExecutor(workers=2).run(sleeping, 60.0, range(5))
+    began = time.monotonic()
+    assert next(found) == 0
+    cast(Generator[int, None, None], found).close()
+    assert time.monotonic() - began < 30.0
 
 
 def test_workers_below_one_are_refused() -> None:
