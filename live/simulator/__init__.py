@@ -1,0 +1,1 @@
+"""A Binance USDT-M futures exchange on loopback, whose accounts are those of the backtest."""
