@@ -234,7 +234,7 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         if (plans or emergency) and not routed:
             cross_asked(account, rules, journal, market, row, config)
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
-            _send_scripted(
+            send_scripted(
                 account, rules, journal, market, row, config, script[sent], script_value[sent]
             )
             sent += 1
@@ -359,10 +359,11 @@ def _settle_ended(
 
 
 @inner()
-def _send_scripted(
+def send_scripted(
     account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray,
     whole: IntArray, number: FloatArray,
 ) -> None:  # fmt: skip
+    """Send one order of a script at a row's close, or ask for the cancel of an earlier one."""
     ts, delay = market.ts_us[row], int(config[LATENCY_US])
     if whole[SCRIPT_CANCEL]:
         request_cancel(account, whole[SCRIPT_CLIENT], ts + delay)

@@ -252,11 +252,11 @@ def _meet_open(
             price = taker_price(rules, s, side, reference)
             trade(account, rules, journal, market, row, k, _WHOLE, price, TAKER, reference)
     elif kind == LIMIT:
-        _meet_open_limit(account, rules, journal, market, row, k, reference)
+        meet_open_limit(account, rules, journal, market, row, k, reference)
 
 
 @inner()
-def _meet_open_limit(
+def meet_open_limit(
     account: Account,
     rules: Rules,
     journal: Journal,

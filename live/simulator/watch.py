@@ -1,0 +1,143 @@
+"""What the exchange does by itself as time passes: orders that end, triggers that it watches, warnings, new rules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from live.simulator import user_events
+from live.simulator.accounts import VenueAccount
+from live.simulator.orders import AlgoOrder
+from live.simulator.wire import Refused
+from quantcore.account_plane import AccountSettings, compile_rules
+from quantcore.data.instruments import Instrument
+from quantcore.execution.settings import ExecutionSettings
+from quantcore.kernels import layout as at
+from quantcore.types import OrderStatus
+
+if TYPE_CHECKING:
+    from live.simulator.venue import Venue
+
+CALL_RATIO = 0.8
+"""Share of the margin that maintenance may take before the account is warned; late, as the exchange's warning is."""
+
+
+def look_after(venue: Venue, account: VenueAccount) -> None:
+    """Do what is due after a step of the clock."""
+    _expire(venue, account)
+    for algo in [a for a in account.open_algos() if a.step_id < 0]:
+        _watch(venue, account, algo)
+    close_guards(venue, account)
+    _warn(venue, account)
+
+
+def _expire(venue: Venue, account: VenueAccount) -> None:
+    now_ms = venue.now_us // 1000
+    for order in account.open_orders():
+        if 0 < order.terms.good_till_ms <= now_ms:
+            venue.end(account, order, OrderStatus.EXPIRED)
+    for s, until in list(account.countdown_us.items()):
+        if until <= venue.now_us:
+            del account.countdown_us[s]
+            for order in account.open_orders(s):
+                venue.end(account, order, OrderStatus.CANCELED)
+
+
+def close_guards(venue: Venue, account: VenueAccount) -> None:
+    """Let the close-position orders of symbols that hold nothing any more expire."""
+    for algo in account.open_algos():
+        if algo.terms.close_position and account.lots(algo.terms.s) == 0:
+            venue.end(account, algo, OrderStatus.EXPIRED)
+
+
+def _watch(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
+    """Trigger a conditional limit, or a trailing stop that waits for its activation, at the prices now."""
+    terms, s = algo.terms, algo.terms.s
+    basis = (venue.marks if terms.working_type == "MARK_PRICE" else venue.prices)[s]
+    if math.isnan(basis):
+        return
+    if terms.type == "TRAILING_STOP_MARKET":
+        triggered = _trails(algo, float(basis))
+    else:
+        stop = terms.stop or math.nan
+        rising = (terms.type == "STOP") == (terms.side > 0)
+        triggered = basis >= stop if rising else basis <= stop
+    if not triggered:
+        return
+    venue.trigger(account, algo)
+    kind = "MARKET" if terms.type == "TRAILING_STOP_MARKET" else "LIMIT"
+    became = replace(terms, type=kind, stop=None, client_id=terms.client_id)
+    try:
+        order = venue.submit(account, became, algo=algo)
+    except Refused as refused:
+        algo.status, algo.changed_us = "REJECTED", venue.now_us
+        venue.tell(account, user_events.algo_update(algo, venue.now_us, why=refused.message))
+        return
+    algo.order = order
+    if algo.status == "TRIGGERING":
+        algo.status = "TRIGGERED" if order.is_open else "FINISHED"
+    venue.tell(account, user_events.algo_update(algo, venue.now_us))
+
+
+def _trails(algo: AlgoOrder, price: float) -> bool:
+    """Let a trailing stop follow a price; return whether it is hit."""
+    terms = algo.terms
+    if math.isnan(algo.extreme):
+        reached = terms.activation is None or (terms.activation - price) * terms.side >= 0.0
+        if not reached:
+            return False
+        algo.extreme = price
+    if (algo.extreme - price) * terms.side > 0.0:
+        algo.extreme = price
+    stop = algo.extreme * (1.0 + int(terms.side) * (terms.callback or 0.0) / 100.0)
+    return (price - stop) * terms.side >= 0.0
+
+
+def _warn(venue: Venue, account: VenueAccount) -> None:
+    """Send a margin call when maintenance begins to take most of the margin."""
+    held = np.flatnonzero(account.held["position"][:, at.QTY])
+    if not len(held):
+        account.warned = False
+        return
+    marks = venue.marks
+    marks = np.where(np.isnan(marks), account.held["position"][:, at.MARK], marks)
+    needed = sum(account.maintenance_margin(int(s), float(marks[s])) for s in held)
+    margin = account.balance + float(account.unrealised(marks).sum())
+    short = needed >= CALL_RATIO * margin
+    if short and not account.warned:
+        venue.tell(account, user_events.margin_call(account, marks, venue.now_us))
+    account.warned = short
+
+
+def change_rules(venue: Venue, s: int, changes: dict[str, Any]) -> None:
+    """Give a symbol other rules, for all accounts: ``Instrument`` fields by name.
+
+    Raises
+    ------
+    ValueError
+        If they do not make an instrument.
+    """
+    changed: Instrument = replace(venue.instruments[s], **changes)
+    venue.instruments[s] = changed
+    rules = compile_rules(
+        [changed],
+        account=AccountSettings(
+            capital=1.0, margin="cross", leverage_max=1, no_trade_band=0.0, margin_buffer=0.0,
+            missing_funding_rate=0.0, cash_flows=(),
+        ),
+        execution=ExecutionSettings(
+            half_spread_bps=venue.settings.half_spread_bps, slippage_bps=venue.settings.slippage_bps,
+            latency_ms=100.0, maker_fee=venue.settings.maker_fee, taker_fee=venue.settings.taker_fee,
+        ),
+    )  # fmt: skip
+    for account in venue.accounts.values():
+        margin, ends = account.rules.size[s, at.MARGIN_TYPE], account.rules.size[s, at.ENDS_US]
+        if account.lots(s) == 0 and not account.open_orders(s):
+            account.rules.size[s] = rules.size[0]  # lots held are counted in the old steps
+        account.rules.size[s, at.MARGIN_TYPE], account.rules.size[s, at.ENDS_US] = margin, ends
+        account.rules.rate[s] = rules.rate[0]
+        account.instruments = venue.instruments
+        account.set_leverage(s, min(account.leverage(s), changed.leverage_max))
