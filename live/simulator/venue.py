@@ -1,8 +1,8 @@
 """The exchange as a state machine: a clock, a market and accounts that trade on it.
 
 Every account is advanced by the account step of the backtest. In lock-step a driver moves the clock from one bar's
-close to the next, and orders meet the next bar as the backtest has it. Else the clock moves in short steps along the path
-within the bars, and what crosses the spread fills at once against the book of the moment.
+close to the next, and orders meet the next bar as the backtest has it. Else the clock moves in short steps along the
+path within the bars, and what crosses the spread fills at once against the book of the moment.
 """
 
 from __future__ import annotations
@@ -373,6 +373,66 @@ class Venue:
         account.algos[algo.algo_id] = algo
         self.tell(account, user_events.algo_update(algo, self.now_us))
         return algo
+
+    def watch(self, account: VenueAccount, terms: Terms) -> AlgoOrder:
+        """Take a conditional order whose trigger the venue watches: a limit, or a trailing stop with an activation.
+
+        Raises
+        ------
+        Refused
+            -2021 if it would trigger at once.
+        """
+        algo = AlgoOrder(
+            terms=terms,
+            algo_id=self.algo_id(),
+            number=-1,
+            made_us=self.now_us,
+            changed_us=self.now_us,
+        )
+        basis = (self.marks if terms.working_type == "MARK_PRICE" else self.prices)[terms.s]
+        if terms.stop is not None:
+            beyond = (terms.stop - basis) * terms.side * (1.0 if terms.type == "STOP" else -1.0)
+            if not beyond > 0.0:
+                raise self.refusal(terms.s, Rule.WOULD_TRIGGER)
+        account.algos[algo.algo_id] = algo
+        self.tell(account, user_events.algo_update(algo, self.now_us))
+        return algo
+
+    def end_algo(self, account: VenueAccount, algo: AlgoOrder, status: str) -> None:
+        """End a conditional order that has not triggered."""
+        if algo.step_id >= 0:
+            self.end(account, algo, OrderStatus[status])
+            return
+        algo.status, algo.changed_us = status, self.now_us
+        self.tell(account, user_events.algo_update(algo, self.now_us))
+
+    def amend(self, account: VenueAccount, order: Order, lots: int, price: float) -> Order:
+        """Give a resting limit another quantity and price; it loses its place in the queue.
+
+        Raises
+        ------
+        Refused
+            If the changed order is refused; the old one stays where nothing was taken back yet, else it is cancelled.
+        """
+        changed = replace(order.terms, lots=lots, price=price)
+        if not self.lock_step:
+            self._check_takeable(account, changed)
+        moment, journal = self._moment(), account.journal(np.empty(0, dtype=np.int64))
+        cancel(account.account, journal, order.number, self.now_us, int(OrderStatus.CANCELED))
+        journal.filled[:] = 0
+        account.by_step_id.pop(order.step_id, None)
+        order.terms = replace(changed, lots=lots - order.done)
+        try:
+            self._send(account, moment, journal, order)
+        except Refused:
+            order.terms, order.status = replace(changed), "CANCELED"
+            self.tell(account, user_events.order_update(order, "CANCELED", self.now_us))
+            raise
+        order.terms, order.changed_us = changed, self.now_us
+        self.tell(account, user_events.order_update(order, "AMENDMENT", self.now_us))
+        if not self.lock_step:
+            self._match(account, moment, order)
+        return order
 
     def _send(
         self, account: VenueAccount, moment: _Moment, journal: Journal, order: Order | AlgoOrder
