@@ -221,7 +221,7 @@ def venue_account(
         secret=secret,
         instruments=instruments,
         held=state.copies(),
-        rules=Rules(*(array.copy() for array in plane.rules)),
+        rules=Rules(plane.rules.rate.copy(), plane.rules.size.copy(), plane.rules.bracket.copy()),
         config=plane.config.copy(),
         capital=capital,
     )

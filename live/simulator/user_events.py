@@ -210,7 +210,7 @@ def margin_call(account: VenueAccount, marks: FloatArray, now_us: int) -> Messag
     """Return MARGIN_CALL with every position held."""
     profits = account.unrealised(marks)
     held = []
-    for s in np.flatnonzero(account.held["position"][:, at.QTY]):
+    for s in np.flatnonzero(account.held["position"][:, at.QTY]).tolist():
         instrument = account.instruments[s]
         mark = float(marks[s])
         isolated = account.isolated(s)
@@ -225,7 +225,7 @@ def margin_call(account: VenueAccount, marks: FloatArray, now_us: int) -> Messag
                 ),
                 "mp": text(mark, digits_of(instrument.tick_size) + 3),
                 "up": text(float(profits[s]), MONEY),
-                "mm": text(account.maintenance_margin(int(s), mark), MONEY),
+                "mm": text(account.maintenance_margin(s, mark), MONEY),
             }
         )
     return {

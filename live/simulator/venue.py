@@ -25,7 +25,7 @@ from live.simulator.accounts import (
     venue_account,
 )
 from live.simulator.kernels import cancel, execute, rest, send
-from live.simulator.orders import AlgoOrder, Order, Terms
+from live.simulator.orders import AlgoOrder, Order, Terms, qty_of
 from live.simulator.wire import Refused
 from quantcore.account_plane import AccountSettings, account_plane, market_arrays
 from quantcore.account_step import scan
@@ -337,6 +337,7 @@ class Venue:
         moment = self._moment()
         if not self.lock_step:
             self._check_takeable(account, terms)
+            self._check_margin(account, terms)
         order = Order(
             terms=terms, order_id=self.order_id(), number=account.next_number, made_us=self.now_us,
             changed_us=self.now_us, original=terms.type if algo is None else algo.terms.type, algo=algo,
@@ -473,6 +474,29 @@ class Venue:
         if terms.tif == "FOK" and takeable < terms.lots:
             raise self.refusal(terms.s, Rule.FOK_NOT_FILLABLE)
 
+    def _check_margin(self, account: VenueAccount, terms: Terms) -> None:
+        """Refuse an order whose opening part the available margin does not carry at the price of the moment."""
+        if terms.reduce_only:
+            return
+        s, touch = terms.s, self._touch(terms)
+        price = touch if terms.price is None else terms.price
+        if terms.side < 0 and not math.isnan(touch):
+            price = max(price, touch)
+        opening = opening_lots(account.lots(s), terms.lots * int(terms.side))
+        if opening == 0 or math.isnan(price):
+            return
+        after = abs(account.lots(s) + terms.lots * int(terms.side))
+        if qty_of(terms, after) * price > account.rules.rate[s, at.NOTIONAL_MAX]:
+            raise self.refusal(s, Rule.BRACKET_NOTIONAL)
+        needed = qty_of(terms, opening) * price / account.leverage(s)
+        needed += qty_of(terms, terms.lots) * price * float(account.rules.rate[s, at.TAKER_FEE])
+        free = account.available(self.marks)
+        if opening < terms.lots:  # a turn frees what it closes first
+            mark = float(self.marks[s])
+            free += abs(account.qty(s)) * mark / account.leverage(s)
+        if needed > free:
+            raise self.refusal(s, Rule.MARGIN)
+
     def _levels(self, terms: Terms) -> list[tuple[float, int]]:
         """Return price and lots of what an order may take from the book, best first."""
         book = self.tape.book(terms.s, self.now_us, DEPTH)
@@ -546,6 +570,9 @@ class Venue:
         self.book(account, journal)
         if rule is not None and order.done == 0:
             account.orders.pop(order.order_id, None)
+            self._sent = deque(
+                sent for sent in self._sent if sent[1].get("o", {}).get("i") != order.order_id
+            )
             raise self.refusal(order.terms.s, rule)
 
     def end(self, account: VenueAccount, order: Order | AlgoOrder, status: OrderStatus) -> None:
@@ -676,7 +703,7 @@ class Venue:
         found.changed_us = self.now_us
         trade = Trade(
             id=self._next_trade, order=found, lots=lots, price=price, fee=float(number[at.C]),
-            realised=float(number[at.F]), maker=whole[at.EVENT_STATE] == Liquidity.MAKER, time_us=self.now_us,
+            realised=float(number[at.F]), maker=bool(whole[at.EVENT_STATE] == Liquidity.MAKER), time_us=self.now_us,
         )  # fmt: skip
         self._next_trade += 1
         account.trades.append(trade)
@@ -804,6 +831,13 @@ def _one_row(ts_us: int, fields: Sequence[FloatArray]) -> Market:
     for array in (stamps, *rows):
         array.flags.writeable = False  # as the bars' own: numba would compile the step once more
     return Market(stamps, *rows)
+
+
+def opening_lots(held: int, lots: int) -> int:
+    """Return how many of an order's signed lots would enlarge or turn the position held; as the ledger has it."""
+    if held == 0 or (held > 0) == (lots > 0):
+        return abs(lots)
+    return max(abs(lots) - abs(held), 0)
 
 
 def _no_targets(n_symbols: int) -> FloatArray:
