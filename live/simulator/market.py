@@ -129,6 +129,13 @@ class Tape:
         return tuple(float(i.step_size) for i in self.instruments)
 
     @cached_property
+    def listed_us(self) -> tuple[int, ...]:
+        """Open of each symbol's first bar with a close, microseconds since 1970; the end of all bars if it has none."""
+        known = ~np.isnan(self.bars.array("close"))
+        first = np.where(known.any(axis=0), known.argmax(axis=0), self.bars.n_bars)
+        return tuple((self.history_us + first * self.bar_us).tolist())
+
+    @cached_property
     def flows(self) -> tuple[Flow, ...]:
         """What is known of each symbol's volumes."""
         return tuple(self._flow(s) for s in range(self.bars.n_symbols))
@@ -272,17 +279,22 @@ class Tape:
             )
         ]
 
+    def trades_after(self, s: int, from_us: int, to_us: int, limit: int) -> list[Trade]:
+        """Return the first prints in ``(from_us, to_us]``, at most `limit`, oldest first."""
+        found: list[Trade] = []
+        at = max(from_us, self.history_us - 1)
+        while at < to_us and len(found) < limit:
+            until = min(at + limit * prints.SECOND_US, to_us)
+            found += self.trades(s, at, until)
+            at = until
+        return found[:limit]
+
     def trades_from(self, s: int, first_id: int, now_us: int, limit: int) -> list[Trade]:
         """Return at most `limit` prints from an id on that are known now, oldest first."""
         bar, slot = divmod(first_id - 1, self.n_seconds + 1)
         start = bar * self.bar_us + min(slot, self.n_seconds - 1) * prints.SECOND_US - 1
-        found: list[Trade] = []
-        at = max(start, self.history_us - 1)
-        while at < now_us and len(found) < limit:
-            until = min(at + limit * prints.SECOND_US, now_us)
-            found += [t for t in self.trades(s, at, until) if t.id >= first_id]
-            at = until
-        return found[:limit]
+        found = self.trades_after(s, start, min(now_us, self.end_us - 1), limit + 1)
+        return [t for t in found if t.id >= first_id][:limit]
 
     def last_trades(self, s: int, now_us: int, limit: int, *, back_us: int) -> list[Trade]:
         """Return the last prints known now, at most `limit` and none older than `back_us`, oldest first."""
@@ -294,6 +306,15 @@ class Tape:
             found = self.trades(s, start, at) + found
             at = start
         return found[-limit:]
+
+    def open_interest(self, s: int, now_us: int) -> float:
+        """Return the open interest of the last closed bar that has one, in coins; 0 where none is known."""
+        if not self.bars.has("open_interest"):
+            return 0.0
+        n_closed = int(np.searchsorted(self.bars.ts_us, now_us, side="right"))
+        known = self.bars.array("open_interest")[:n_closed, s]
+        rows = np.flatnonzero(~np.isnan(known))
+        return float(known[rows[-1]]) if len(rows) else 0.0
 
     def traded(self, s: int, times_us: IntArray) -> IntArray:
         """Return what their bars have traded up to some times, shape ``(3, n)``: rows, lots, and slots for prints."""
