@@ -10,10 +10,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from live.simulator.noise import uniform
 from live.simulator.path import STEP_US
-from quantcore.types import FloatArray, IntArray
+from quantcore.timegrid import MINUTE_US
+from quantcore.types import IntArray
 
 LEVELS_MAX = 1000
 """Levels of a side: what the exchange's longest snapshot shows is the whole book."""
@@ -27,8 +29,13 @@ LEVEL_NOTIONAL_MIN = 1_000.0
 """USDT; the mean size of a level is not smaller, however little traded."""
 _LEVEL_GAP = 2e-5
 """Distance of levels as a fraction of price, where the tick is finer."""
+_SIZE_MIN, _SIZE_RANGE = 0.25, 1.5
+"""Sizes are spread evenly around their mean: from a quarter of it to one and three quarters."""
 _BPS = 1e-4
-BID, ASK = 1, 2
+_PHASE, _SIZE = 5, 6
+_IDS_PER_STEP = 10
+BID, ASK = -1, 1
+"""The direction in which the levels of a side follow each other."""
 
 
 class Book(NamedTuple):
@@ -47,16 +54,9 @@ class Book(NamedTuple):
     update_id: int
 
 
-class Ladder(NamedTuple):
-    """One side of a book: prices in ticks and sizes in lots, int64 arrays, best first."""
-
-    ticks: IntArray
-    lots: IntArray
-
-
 def update_id(time_us: int) -> int:
     """Return the number of the last change up to a time; ten are left for each step."""
-    return time_us // STEP_US * 10
+    return time_us // STEP_US * _IDS_PER_STEP
 
 
 def touch(price_ticks: float, half_spread_bps: float) -> tuple[int, int]:
@@ -65,28 +65,93 @@ def touch(price_ticks: float, half_spread_bps: float) -> tuple[int, int]:
     return max(math.floor(price_ticks - half), 1), math.ceil(price_ticks + half)
 
 
-def level_ticks(best: int, price_ticks: float, levels: int, side: int) -> IntArray:
-    """Return the prices of a side in ticks, best first: the touch, then the lattice beyond it; all are positive."""
-    gap = 2 ** max(math.floor(math.log2(max(price_ticks * _LEVEL_GAP, 1.0))), 0)
-    if side == BID:
-        first = (best - 1) // gap * gap
-        lattice = first - gap * np.arange(levels - 1, dtype=np.int64)
-        lattice = lattice[lattice > 0]
-    else:
-        first = (best // gap + 1) * gap
-        lattice = first + gap * np.arange(levels - 1, dtype=np.int64)
-    return np.concatenate([np.array([best], dtype=np.int64), lattice])
+def level_gap(price_ticks: float) -> int:
+    """Return the ticks between levels, a power of two, so that the lattice stays where it is while prices move."""
+    return 1 << math.floor(math.log2(max(price_ticks * _LEVEL_GAP, 1.0)))
 
 
-def changed_step(seed: int, ticks: IntArray, step: int) -> IntArray:
-    """Return the step, counted from 1970, in which the levels at some prices last changed."""
-    phase = np.floor(uniform(seed, ticks, 5) * REFRESH_STEPS).astype(np.int64)
-    return np.asarray((step - phase) // REFRESH_STEPS * REFRESH_STEPS + phase)
+@njit(cache=True)
+def ladder(
+    seed: int, side: int, best: int, gap: int, levels: int, step: int, first_step: int, bar_steps: int,
+    bar_lots: IntArray, tick_lot: float,
+) -> IntArray:  # fmt: skip
+    """Return one side of a book.
+
+    Parameters
+    ----------
+    seed : int
+        The symbol's key.
+    side : int
+        `BID` or `ASK`.
+    best : int
+        Price of the touch in ticks.
+    gap : int
+        Ticks between the levels beyond it, which are multiples of it.
+    levels : int
+        How many at most; prices stay positive.
+    step, first_step : int
+        Now and the open of the first bar, in steps since 1970.
+    bar_steps : int
+        Steps of a bar.
+    bar_lots : int64 array, shape (n_bars,)
+        Volumes in whole steps of quantity.
+    tick_lot : float
+        USDT of one lot at a price of one tick.
+
+    Returns
+    -------
+    int64 array, shape (n, 2)
+        Price in ticks and size in lots, best first.
+    """
+    result = np.empty((levels, 2), dtype=np.int64)
+    price = best
+    per_minute = MINUTE_US / (bar_steps * STEP_US)
+    for k in range(levels):
+        phase = int(uniform(seed, price, 0, _PHASE) * REFRESH_STEPS)
+        changed = (step - phase) // REFRESH_STEPS * REFRESH_STEPS + phase
+        row = min((changed - first_step) // bar_steps - 1, len(bar_lots) - 1)
+        mean = bar_lots[row] * per_minute * LEVEL_SHARE if row >= 0 else 0.0
+        mean = max(mean, LEVEL_NOTIONAL_MIN / (price * tick_lot))
+        size = _SIZE_MIN + _SIZE_RANGE * uniform(seed, price, changed, _SIZE + side)
+        result[k, 0] = price
+        result[k, 1] = max(int(np.rint(mean * size)), 1)
+        price = (price // gap + 1) * gap if side == ASK else (price - 1) // gap * gap
+        if price <= 0:
+            return result[: k + 1]
+    return result
 
 
-def level_lots(
-    seed: int, ticks: IntArray, changed: IntArray, side: int, mean_lots: FloatArray
-) -> IntArray:
-    """Return the sizes of levels, at least one lot, spread from a quarter to one and three quarters of their mean."""
-    spread = 0.25 + 1.5 * uniform(seed, ticks, changed, side)
-    return np.maximum(np.rint(mean_lots * spread).astype(np.int64), 1)
+@njit(cache=True)
+def difference(before: IntArray, after: IntArray, side: int) -> IntArray:
+    """Return the levels of a side that are new or have another size, and with size 0 those that are gone.
+
+    Parameters
+    ----------
+    before, after : int64 array, shape (n, 2)
+        From `ladder`.
+    side : int
+        `BID` or `ASK`.
+    """
+    result = np.empty((len(before) + len(after), 2), dtype=np.int64)
+    i, j, count = 0, 0, 0
+    while i < len(before) or j < len(after):
+        if j == len(after) or (i < len(before) and before[i, 0] * side < after[j, 0] * side):
+            result[count, 0], result[count, 1] = before[i, 0], 0
+            i += 1
+            count += 1
+            continue
+        if i < len(before) and before[i, 0] == after[j, 0]:
+            if before[i, 1] != after[j, 1]:
+                result[count, 0], result[count, 1] = after[j, 0], after[j, 1]
+                count += 1
+            i += 1
+        else:
+            result[count, 0], result[count, 1] = after[j, 0], after[j, 1]
+            count += 1
+        j += 1
+    return result[:count]
+
+
+def no_levels() -> IntArray:
+    """Return the side of a book that is empty."""
+    return np.empty((0, 2), dtype=np.int64)

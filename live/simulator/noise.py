@@ -6,11 +6,7 @@ import zlib
 
 import numpy as np
 
-from quantcore.types import FloatArray, IntArray
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
+from quantcore.kernels.compiled import inner
 
 
 def seed_of(symbol: str) -> int:
@@ -18,19 +14,19 @@ def seed_of(symbol: str) -> int:
     return zlib.crc32(symbol.encode())
 
 
-def uniform(*keys: IntArray | int) -> FloatArray:
-    """Return numbers in [0, 1) of the broadcast shape of some integer keys, at least one-dimensional.
+@inner()
+def uniform(seed: int, place: int, time: int, kind: int) -> float:
+    """Return a number in [0, 1) of four integer keys.
 
     References
     ----------
     Steele, Lea and Flood, *Fast splittable pseudorandom number generators*, OOPSLA 2014 (SplitMix64's finaliser).
-    Deviation: it is chained over several keys.
+    Deviation: it is chained over the keys.
     """
-    state = np.zeros(1, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for key in keys:
-            mixed = state + np.asarray(key, dtype=np.int64).astype(np.uint64) + _GOLDEN
-            mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
-            mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
-            state = mixed ^ (mixed >> np.uint64(31))
-    return np.asarray((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+    state = np.uint64(0)
+    for key in (seed, place, time, kind):
+        state = state + np.uint64(key) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return float(state >> np.uint64(11)) * 2.0**-53

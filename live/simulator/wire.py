@@ -57,3 +57,15 @@ def lots_text(lots: int, step_size: str) -> str:
 def milliseconds(time_us: int) -> int:
     """Return a stamp in microseconds as the exchange has it."""
     return time_us // 1000
+
+
+def exact_text(value: float, digits: int) -> str:
+    """Return a number with at least so many decimals, and with more where its float has them.
+
+    Reading the text gives the float back, so that what a client rebuilds from prices and volumes is what was replayed.
+    """
+    written = text(value, digits)
+    if float(written) == value:
+        return written
+    whole, _, part = format(Decimal(repr(float(value))), "f").partition(".")
+    return f"{whole}.{part.ljust(digits, '0')}"

@@ -1,0 +1,383 @@
+"""Messages of the market streams: what each is due to send over a stretch of time, as a function of the market.
+
+A stream that repeats itself sends at whole multiples of its period. Over more than a few seconds at once, as when the
+clock jumps from bar to bar, it sends its last message only; closing candles and trades are always sent, and differences
+of the book then span what was left out, so that they still chain.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from live.simulator.book import ASK, BID, LEVELS_MAX, difference, update_id
+from live.simulator.candles import INTERVALS, candles, opens, rolling
+from live.simulator.market import Tape
+from live.simulator.path import STEP_US
+from live.simulator.quotes import MARK_DIGITS, RATE_DIGITS, Quotes, quotes
+from live.simulator.wire import exact_text, milliseconds
+from quantcore.timegrid import DAY_US
+
+JUMP_US = 5_000_000
+"""Beyond so long a stretch a stream that repeats itself sends its last message only."""
+
+Payload = Any
+_Sender = Callable[[Tape, int, int], Iterator[Payload]]
+
+_USDT_MARGINED = 1
+_SECOND_US = 1_000_000
+_KLINE_US = 250_000
+_DEPTH_US = 250_000
+
+_CHANNEL = re.compile(
+    r"(?P<kind>aggTrade|trade|markPrice|bookTicker|ticker|miniTicker|kline|depth|continuousKline)"
+    r"(?P<levels>5|10|20)?(?:_(?P<interval>\w+))?(?:@(?P<speed>1s|3s|100ms|250ms|500ms))?"
+)
+_SPEEDS_US = {
+    "1s": _SECOND_US,
+    "3s": 3 * _SECOND_US,
+    "100ms": 100_000,
+    "250ms": 250_000,
+    "500ms": 500_000,
+}
+_MARK_SPEEDS = (None, "1s", "3s")
+_DEPTH_SPEEDS = (None, "100ms", "250ms", "500ms")
+_PERPETUAL = "_perpetual"
+
+
+class _Channel(NamedTuple):
+    """What stands behind the ``@`` of a stream's name."""
+
+    kind: str
+    levels: str | None
+    interval: str | None
+    speed: str | None
+
+
+def known(tape: Tape, stream: str) -> bool:
+    """Return whether the market has a stream of this name, such as ``"btcusdt@depth5@100ms"``."""
+    return _sender(tape, stream) is not None
+
+
+def messages(tape: Tape, stream: str, from_us: int, to_us: int) -> list[Payload]:
+    """Return the payloads of a stream that are due in ``(from_us, to_us]``, in the order of their times.
+
+    Parameters
+    ----------
+    tape : Tape
+        The market.
+    stream : str
+        Name as the exchange has it; of one that is not `known` nothing is due. Forced orders come from the venue.
+    from_us, to_us : int
+        Microseconds since 1970.
+
+    Returns
+    -------
+    list
+        Objects, of the streams ``…@arr`` lists of them, each with its event time ``E`` in milliseconds.
+    """
+    send = _sender(tape, stream)
+    return [] if send is None else list(send(tape, from_us, to_us))
+
+
+def _sender(tape: Tape, stream: str) -> _Sender | None:
+    if stream.startswith("!"):
+        return _ALL.get(stream)
+    name, _, rest = stream.partition("@")
+    match = _CHANNEL.fullmatch(rest)
+    if match is None or name != name.lower():
+        return None
+    channel = _Channel(**match.groupdict())
+    perpetual = channel.kind == "continuousKline"
+    if perpetual != name.endswith(_PERPETUAL):
+        return None
+    symbol = name.removesuffix(_PERPETUAL).upper()
+    if symbol not in tape.symbols or not _is_whole(channel):
+        return None
+    return _of_symbol(channel, tape.symbols.index(symbol))
+
+
+def _is_whole(channel: _Channel) -> bool:
+    """Return whether a channel has the parts that its kind takes, and no others."""
+    kind, levels, interval, speed = channel
+    if kind in ("kline", "continuousKline"):
+        return interval in INTERVALS and levels is None and speed is None
+    if interval is not None:
+        return False
+    if kind == "depth":
+        return speed in _DEPTH_SPEEDS
+    return levels is None and speed in (_MARK_SPEEDS if kind == "markPrice" else (None,))
+
+
+def _of_symbol(channel: _Channel, s: int) -> _Sender:
+    kind, levels, interval, speed = channel
+    if kind == "depth":
+        period = _SPEEDS_US[speed] if speed else _DEPTH_US
+        if levels is None:
+            return partial(_differences, s, period)
+        return partial(_repeated, period, partial(_partial_book, s, int(levels)))
+    if kind == "markPrice":
+        return partial(_repeated, _SPEEDS_US[speed or "3s"], partial(_mark_price, s))
+    if interval is not None:
+        return partial(_klines, s, interval, kind == "continuousKline")
+    senders: dict[str, _Sender] = {
+        "aggTrade": partial(_trades, s, _aggregate_trade),
+        "trade": partial(_trades, s, _trade),
+        "bookTicker": partial(_book_tickers, s),
+        "ticker": partial(_repeated, 2 * _SECOND_US, partial(_ticker, s)),
+        "miniTicker": partial(_repeated, 2 * _SECOND_US, partial(_mini_ticker, s)),
+    }
+    return senders[kind]
+
+
+def _due(period_us: int, from_us: int, to_us: int) -> range:
+    """Return the times at which a stream sends: multiples of its period, after a jump the last one."""
+    first = from_us // period_us * period_us + period_us
+    if to_us - from_us > JUMP_US:
+        first = max(first, to_us // period_us * period_us)
+    return range(first, to_us + 1, period_us)
+
+
+def _repeated(
+    period_us: int, payload: Callable[[Tape, int], Payload], tape: Tape, from_us: int, to_us: int
+) -> Iterator[Payload]:
+    for time_us in _due(period_us, from_us, to_us):
+        sent = payload(tape, time_us)
+        if sent:
+            yield sent
+
+
+def _everything(
+    payload: Callable[[int, Tape, int], Payload], tape: Tape, time_us: int
+) -> list[Payload]:
+    """Return the payloads of all symbols that have a price."""
+    found = (payload(s, tape, time_us) for s in range(len(tape.symbols)))
+    return [sent for sent in found if sent is not None]
+
+
+def _one_by_one(period_us: int, tape: Tape, from_us: int, to_us: int) -> Iterator[Payload]:
+    for time_us in _due(period_us, from_us, to_us):
+        yield from _everything(_book_ticker, tape, time_us)
+
+
+def _trades(
+    s: int, payload: Callable[..., Payload], tape: Tape, from_us: int, to_us: int
+) -> Iterator[Payload]:
+    told = quotes(tape, s)
+    for trade in tape.trades(s, from_us, to_us):
+        time_ms = milliseconds(trade.time_us)
+        yield payload(
+            tape.symbols[s],
+            trade.id,
+            told.price(trade.price),
+            told.lots(trade.lots),
+            time_ms,
+            trade.buyer_is_maker,
+        )
+
+
+def _aggregate_trade(
+    symbol: str, number: int, price: str, qty: str, time_ms: int, sold: bool
+) -> Payload:
+    return {
+        "e": "aggTrade",
+        "E": time_ms,
+        "a": number,
+        "s": symbol,
+        "p": price,
+        "q": qty,
+        "f": number,
+        "l": number,
+        "T": time_ms,
+        "m": sold,
+        "st": _USDT_MARGINED,
+    }
+
+
+def _trade(symbol: str, number: int, price: str, qty: str, time_ms: int, sold: bool) -> Payload:
+    return {
+        "e": "trade",
+        "E": time_ms,
+        "T": time_ms,
+        "s": symbol,
+        "t": number,
+        "p": price,
+        "q": qty,
+        "X": "MARKET",
+        "m": sold,
+        "st": _USDT_MARGINED,
+    }
+
+
+def _mark_price(s: int, tape: Tape, time_us: int) -> Payload | None:
+    mark = tape.last_mark(s, time_us)
+    if math.isnan(mark):
+        return None
+    written = exact_text(mark, MARK_DIGITS)
+    next_us, rate = tape.next_funding(s, time_us)
+    return {
+        "e": "markPriceUpdate",
+        "E": milliseconds(time_us),
+        "s": tape.symbols[s],
+        "p": written,
+        "i": written,
+        "P": written,
+        "r": exact_text(rate, RATE_DIGITS),
+        "T": milliseconds(next_us),
+        "st": _USDT_MARGINED,
+    }
+
+
+def _klines(
+    s: int, interval: str, perpetual: bool, tape: Tape, from_us: int, to_us: int
+) -> Iterator[Payload]:
+    told = quotes(tape, s)
+    bounds = opens(interval, from_us, to_us)
+    closing = {t for t in bounds.tolist() if from_us < t <= to_us}
+    for time_us in sorted(closing | set(_due(_KLINE_US, from_us, to_us))):
+        spanned = opens(interval, time_us - 1, time_us - 1)
+        for candle in candles(tape, s, spanned, time_us):
+            payload = told.kline_payload(candle, interval, closed=time_us >= candle.end_us)
+            yield _perpetual(payload, time_us) if perpetual else _kline(payload, time_us)
+
+
+def _kline(candle: dict[str, Any], time_us: int) -> Payload:
+    return {
+        "e": "kline",
+        "E": milliseconds(time_us),
+        "s": candle["s"],
+        "k": candle,
+        "st": _USDT_MARGINED,
+    }
+
+
+def _perpetual(candle: dict[str, Any], time_us: int) -> Payload:
+    return {
+        "e": "continuous_kline",
+        "E": milliseconds(time_us),
+        "ps": candle["s"],
+        "ct": "PERPETUAL",
+        "k": {name: value for name, value in candle.items() if name != "s"},
+        "st": _USDT_MARGINED,
+    }
+
+
+def _book_tickers(s: int, tape: Tape, from_us: int, to_us: int) -> Iterator[Payload]:
+    """Send the touch in every step that changes it."""
+    told = quotes(tape, s)
+    for time_us in _due(STEP_US, from_us, to_us):
+        if told.book(time_us, 1) != told.book(time_us - STEP_US, 1):
+            payload = _book_ticker(s, tape, time_us)
+            if payload is not None:
+                yield payload
+
+
+def _book_ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
+    told = quotes(tape, s)
+    bids, asks = told.book(time_us, 1)
+    if not bids:
+        return None
+    return {
+        "e": "bookTicker",
+        "u": update_id(time_us),
+        "s": tape.symbols[s],
+        "ps": tape.symbols[s],
+        "b": bids[0][0],
+        "B": bids[0][1],
+        "a": asks[0][0],
+        "A": asks[0][1],
+        "T": told.book_ms(time_us),
+        "E": milliseconds(time_us),
+        "st": _USDT_MARGINED,
+    }
+
+
+def _differences(s: int, period_us: int, tape: Tape, from_us: int, to_us: int) -> Iterator[Payload]:
+    """Send what changed in the whole book since the time before, also when that is nothing."""
+    told = quotes(tape, s)
+    before_us = from_us // period_us * period_us
+    before = tape.ladders(s, before_us, LEVELS_MAX)
+    for time_us in _due(period_us, from_us, to_us):
+        after = tape.ladders(s, time_us, LEVELS_MAX)
+        if len(before[0]) or len(after[0]):
+            bids = difference(before[0], after[0], BID)
+            asks = difference(before[1], after[1], ASK)
+            levels = (told.levels(bids), told.levels(asks))
+            yield _depth(told, time_us, before_us, *levels)
+        before, before_us = after, time_us
+
+
+def _partial_book(s: int, levels: int, tape: Tape, time_us: int) -> Payload | None:
+    told = quotes(tape, s)
+    bids, asks = told.book(time_us, levels)
+    if not bids:
+        return None
+    return _depth(told, time_us, time_us - STEP_US, bids, asks)
+
+
+def _depth(
+    told: Quotes, time_us: int, before_us: int, bids: list[list[str]], asks: list[list[str]]
+) -> Payload:
+    symbol = told.tape.symbols[told.s]
+    return {
+        "e": "depthUpdate",
+        "E": milliseconds(time_us),
+        "T": told.book_ms(time_us),
+        "s": symbol,
+        "ps": symbol,
+        "U": update_id(before_us) + 1,
+        "u": update_id(time_us),
+        "pu": update_id(before_us),
+        "b": bids,
+        "a": asks,
+        "st": _USDT_MARGINED,
+    }
+
+
+def _ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
+    day = rolling(tape, s, time_us, DAY_US)
+    if day is None:
+        return None
+    told = quotes(tape, s).day_ticker(day, time_us)
+    return {
+        "e": "24hrTicker",
+        "E": milliseconds(time_us),
+        "s": told["symbol"],
+        "p": told["priceChange"],
+        "P": told["priceChangePercent"],
+        "w": told["weightedAvgPrice"],
+        "c": told["lastPrice"],
+        "Q": told["lastQty"],
+        "o": told["openPrice"],
+        "h": told["highPrice"],
+        "l": told["lowPrice"],
+        "v": told["volume"],
+        "q": told["quoteVolume"],
+        "O": told["openTime"],
+        "C": told["closeTime"],
+        "F": told["firstId"],
+        "L": told["lastId"],
+        "n": told["count"],
+        "st": _USDT_MARGINED,
+    }
+
+
+def _mini_ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
+    full = _ticker(s, tape, time_us)
+    if full is None:
+        return None
+    kept = {name: full[name] for name in ("E", "s", "c", "o", "h", "l", "v", "q", "st")}
+    return {"e": "24hrMiniTicker", **kept}
+
+
+_ALL: dict[str, _Sender] = {
+    "!markPrice@arr": partial(_repeated, 3 * _SECOND_US, partial(_everything, _mark_price)),
+    "!markPrice@arr@1s": partial(_repeated, _SECOND_US, partial(_everything, _mark_price)),
+    "!bookTicker": partial(_one_by_one, 5 * _SECOND_US),
+    "!ticker@arr": partial(_repeated, _SECOND_US, partial(_everything, _ticker)),
+    "!miniTicker@arr": partial(_repeated, _SECOND_US, partial(_everything, _mini_ticker)),
+}
+"""The streams of all symbols at once, by name."""
