@@ -73,6 +73,10 @@ EFFECTS = (
     "live.monitor.dashboard",
     "live.simulator.rest",
     "live.simulator.streams",
+    "live.simulator.control",
+    "live.simulator.listener",
+    "live.simulator.server",
+    "live.simulator.state_file",
     "live.simulator.__main__",
 )
 """The modules and packages that DESIGN.md marks with a star."""
