@@ -171,15 +171,14 @@ def in_order(streams: Sequence[str], due: Callable[[str], Sequence[Any]]) -> lis
     return sorted(found, key=event_us)
 
 
-def forced(payload: dict[str, Any]) -> tuple[Message, Message]:
-    """Return a forced order as a message of its symbol's stream and of that of all symbols."""
-    symbol = str(payload["o"]["s"]).lower()
-    return Message(f"{symbol}@forceOrder", payload), Message("!forceOrder@arr", payload)
+def forced_streams(order: dict[str, Any]) -> tuple[str, str]:
+    """Return the streams of a forced order: that of its symbol and that of all symbols."""
+    return f"{str(order['o']['s']).lower()}@forceOrder", "!forceOrder@arr"
 
 
-def expired(key: str, now_ms: int) -> Message:
-    """Return the last message of a listen key; its time is text, as the exchange sends it."""
-    return Message(key, {"e": EXPIRED, "E": str(now_ms), "listenKey": key})
+def expired(key: str, now_ms: int) -> dict[str, Any]:
+    """Return the last event of a listen key; its time is text, as the exchange sends it."""
+    return {"e": EXPIRED, "E": str(now_ms), "listenKey": key}
 
 
 def private_names(query: Iterable[tuple[str, str]]) -> list[str]:

@@ -83,12 +83,10 @@ class ListenKeys:
         key = self._key.get(account)
         return key if key is not None and now_us < self._ends_us[key] else None
 
-    def expire(self, now_us: int) -> list[str]:
-        """Return the keys that have run out since the last call, the earliest first, and forget them."""
+    def expire(self, now_us: int) -> list[tuple[str, str]]:
+        """Return (account, key) of what has run out since the last call, the earliest first, and forget it."""
         over = sorted((end, key) for key, end in self._ends_us.items() if end <= now_us)
-        for _, key in over:
-            self._forget(key)
-        return [key for _, key in over]
+        return [(self._forget(key), key) for _, key in over]
 
     def cut(self, account: str, now_us: int) -> None:
         """Let the account's key, if it has one, run out now, as a fault."""
@@ -111,8 +109,9 @@ class ListenKeys:
             letters += _LETTERS[letter]
         return letters
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, key: str) -> str:
         del self._ends_us[key]
         account = self._owner.pop(key)
         if self._key.get(account) == key:
             del self._key[account]
+        return account

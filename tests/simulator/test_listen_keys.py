@@ -67,7 +67,7 @@ def test_keys_run_out_once_and_in_order(keys: ListenKeys) -> None:
     late = keys.create("alice", NOW_US + MINUTE_US)
     early = keys.create("bob", NOW_US)
     assert keys.expire(NOW_US + LIFETIME_US - 1) == []
-    assert keys.expire(NOW_US + LIFETIME_US + MINUTE_US) == [early, late]
+    assert keys.expire(NOW_US + LIFETIME_US + MINUTE_US) == [("bob", early), ("alice", late)]
     assert keys.expire(NOW_US + LIFETIME_US + MINUTE_US) == []
     assert keys.create("alice", NOW_US + LIFETIME_US + MINUTE_US) != late
 
@@ -78,7 +78,7 @@ def test_a_key_that_ran_out_unnoticed_still_expires_after_a_new_one_is_made(
     old = keys.create("alice", NOW_US)
     new = keys.create("alice", NOW_US + LIFETIME_US)
     assert new != old
-    assert keys.expire(NOW_US + LIFETIME_US) == [old]
+    assert keys.expire(NOW_US + LIFETIME_US) == [("alice", old)]
     assert keys.key_of("alice", NOW_US + LIFETIME_US) == new
 
 
@@ -87,7 +87,7 @@ def test_a_fault_cuts_a_key_off(keys: ListenKeys) -> None:
     keys.cut("alice", NOW_US + 5)
     keys.cut("nobody", NOW_US + 5)
     assert keys.key_of("alice", NOW_US + 5) is None
-    assert keys.expire(NOW_US + 5) == [key]
+    assert keys.expire(NOW_US + 5) == [("alice", key)]
 
 
 def test_the_same_seed_gives_the_same_keys() -> None:
