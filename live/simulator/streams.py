@@ -146,6 +146,8 @@ class Streams:
         self._late: list[tuple[int, int, str, Any]] = []  # heap of (due, number, stream, payload)
         self._delayed = 0
         self._forced_told = len(venue.forced)
+        self._half = settings.backlog_bytes // 2
+        self._crowded = False  # whether some backlog is more than half full
 
     def add_routes(self, app: web.Application) -> None:
         """Add the addresses to an application, and the end of all connections to its end."""
@@ -193,7 +195,7 @@ class Streams:
         self._send_late(to_us)
         for count, message in enumerate(due, start=1):
             self._spread(*message, to_us)
-            if count % _BREATH == 0:
+            if self._crowded or count % _BREATH == 0:
                 await self._breathe()
 
     def _spread(self, stream: str, payload: Any, now_us: int) -> None:
@@ -224,17 +226,19 @@ class Streams:
                 return
             stream = key
         for subscriber, text in self.hub.fan_out(Message(stream, payload)):
-            self._of[subscriber].send(text)
+            connection = self._of[subscriber]
+            connection.send(text)
+            self._crowded = self._crowded or connection.backlog > self._half
 
     async def _breathe(self) -> None:
-        """Let the writers write; in lock-step, where no time passes meanwhile, wait for the slow and drop the slowest."""
+        """Let the writers write; in lock-step, where no time passes meanwhile, wait for slow readers."""
         await asyncio.sleep(0)
+        self._crowded = False
         if not self._venue.lock_step:
             return
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.patience_seconds
-        half = self._settings.backlog_bytes // 2
-        while slow := [c for c in self._connections if c.backlog > half]:
+        while slow := [c for c in self._connections if c.backlog > self._half]:
             if loop.time() >= until:
                 for connection in slow:
                     connection.drop()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
+from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector, WSMsgType, web
 
 from live.simulator.connection import StreamSettings
 from live.simulator.listen_keys import ListenKeys
@@ -58,10 +58,13 @@ class Exchange:
     session: ClientSession
     address: str
     """Such as ``127.0.0.1:40001``."""
+    stop: Callable[[], Awaitable[None]]
     sockets: list[ClientWebSocketResponse] = field(default_factory=list)
 
     async def connect(self, path: str, **options: Any) -> ClientWebSocketResponse:
-        socket = await self.session.ws_connect(f"ws://{self.address}{path}", **options)
+        socket: ClientWebSocketResponse = await self.session.ws_connect(
+            f"ws://{self.address}{path}", **options
+        )
         self.sockets.append(socket)
         return socket
 
@@ -104,8 +107,8 @@ async def exchange(
     await site.start()
     port = runner.addresses[0][1]
     try:
-        async with ClientSession() as session:
-            held = Exchange(venue, streams, session, f"127.0.0.1:{port}")
+        async with ClientSession(connector=TCPConnector(limit=0)) as session:
+            held = Exchange(venue, streams, session, f"127.0.0.1:{port}", runner.cleanup)
             yield held
             await asyncio.gather(*(socket.close() for socket in held.sockets))
     finally:
