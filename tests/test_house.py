@@ -71,6 +71,7 @@ EFFECTS = (
     "live.monitor.alerts",
     "live.monitor.metrics",
     "live.monitor.dashboard",
+    "live.simulator.connection",
     "live.simulator.rest",
     "live.simulator.streams",
     "live.simulator.control",
