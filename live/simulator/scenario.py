@@ -80,11 +80,12 @@ class FaultRule:
     duration_seconds : float or None
         How long it is in force, or lasts, from `at_seconds` on; None is for good.
     every_seconds : float or None
-        It comes back at this distance; None is once.
+        It comes back at this distance, at least 1; None is once.
     probability : float
-        Of each request or message that it meets while in force; of each occurrence of a fault of the exchange itself.
+        Of each request or message that it meets while in force; of a mute stream and of what meets the exchange
+        itself, of each time that it comes back.
     times : int or None
-        It happens at most so often.
+        It happens at most so often; what comes back, in the first so many periods.
     nth : int or None
         It happens only to the n-th request of an account, or the n-th message of a stream, that it meets while in
         force, counted from 1.
@@ -178,10 +179,11 @@ class FaultRule:
     def _check_times(self) -> None:
         _check(0.0 <= self.at_seconds < math.inf, "at_seconds must be >= 0", self.at_seconds)
         _check(0.0 <= self.probability <= 1.0, "probability must be in [0, 1]", self.probability)
-        for name in ("duration_seconds", "every_seconds", "times", "nth"):
+        for name in ("duration_seconds", "times", "nth"):
             value = getattr(self, name)
             _check(value is None or 0 < value < math.inf, f"{name} must be > 0", value)
         lasts, every = self.duration_seconds, self.every_seconds
+        _check(every is None or 1.0 <= every < math.inf, "every_seconds must be >= 1", every)
         if lasts is None:
             again = every is not None and (self.family != "venue" or self.kind in LASTING)
             why = f"kind {self.kind}" + (" with every_seconds" if again else "")

@@ -20,7 +20,15 @@ NEEDED: dict[str, dict[str, Any]] = {
     **{kind: {"duration_seconds": 60} for kind in BOUNDED},
 }
 """What a kind cannot do without."""
-NAMED = ("bad_day", "calm", "flaky_streams", "liquidation_day", "maintenance", "overload", "unknown_outcomes")  # fmt: skip
+NAMED = (
+    "bad_day",
+    "calm",
+    "flaky_streams",
+    "liquidation_day",
+    "maintenance",
+    "overload",
+    "unknown_outcomes",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,6 +61,7 @@ def test_a_kind_without_what_it_needs_is_refused(kind: str) -> None:
             {"kind": "latency", "distribution": "uniform", "seconds": 0.1, "spread": 0.2},
             r"^spread must be <= seconds \(0\.1\), was 0\.2$",
         ),
+        ({"kind": "adl", "every_seconds": 0.5}, r"^every_seconds must be >= 1, was 0\.5$"),
         ({"kind": "stream_mute", "every_seconds": 9}, r"^duration_seconds must be given for kind stream_mute with"),
         (
             {"kind": "stream_mute", "every_seconds": 9, "duration_seconds": 10},
