@@ -275,7 +275,7 @@ def test_a_conditional_limit_and_an_activated_trail_are_watched() -> None:
         ({"quantity": "1e400"}, -1102),
         ({"quantity": "abc"}, -1102),
         ({"quantity": "100000000"}, -4005),
-        ({"quantity": "30000"}, -2019),
+        ({"quantity": "30000"}, -2027),
         ({"price": "1.0"}, -1106),
         ({"reduceOnly": "maybe"}, -1102),
         ({"reduceOnly": "true"}, -2022),
@@ -292,6 +292,21 @@ def test_orders_are_refused_by_the_exchanges_codes(changes: dict[str, str], code
     sent = {"side": "BUY", "type": "MARKET", "quantity": t.qty(500)} | changes
     assert t.refusal("POST /fapi/v1/order", **sent) == code
     assert not t.account.orders
+
+
+def test_what_margin_does_not_carry_is_refused_and_leaves_no_trace() -> None:
+    t = trader()
+    t.ask("POST /fapi/v1/leverage", symbol=t.symbol, leverage=1)
+    t.events()
+    assert (
+        t.refusal("POST /fapi/v1/order", side="BUY", type="MARKET", quantity=t.qty(11_000)) == -2019
+    )
+    assert t.events() == []
+    assert t.account.orders == {}
+    t.order(side="BUY", type="MARKET", quantity=t.qty(9_000))
+    turn = {"side": "SELL", "type": "MARKET", "quantity": t.qty(17_000)}
+    t.order(**turn)  # closes, then opens the other side with what that freed
+    assert t.account.lots(0) < 0
 
 
 def test_margins_are_set_by_the_exchanges_rules() -> None:
