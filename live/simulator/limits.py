@@ -180,6 +180,21 @@ class Limits:
                 )
         return {name: self._orders[name][0].add(key, n, now_us) for name, n in orders.items()}
 
+    def counts(self, address: str, key: str | None, now_us: int) -> list[dict[str, str | int]]:
+        """Return what an address and an account have used, as the WebSocket API tells it with each answer."""
+        settings = self.settings
+        told: list[dict[str, str | int]] = [
+            _count("REQUEST_WEIGHT", "MINUTE", 1, settings.weight_1m)
+            | {"count": self._weight.used(address, now_us)}
+        ]
+        if key is not None:
+            for name, interval, number in (("10S", "SECOND", 10), ("1M", "MINUTE", 1)):
+                window, most, _ = self._orders[name]
+                told.append(
+                    _count("ORDERS", interval, number, most) | {"count": window.used(key, now_us)}
+                )
+        return told
+
     def _ban(self, address: str, now_us: int) -> int:
         """Return until when an address is banned: two minutes, each time twice as long, three days at most."""
         if len(self._banned) >= _ADDRESSES_MAX:
@@ -197,3 +212,7 @@ def _ban(address: str, until_us: int, now_us: int) -> Limited:
         418,
         until_us - now_us,
     )
+
+
+def _count(kind: str, interval: str, number: int, most: int) -> dict[str, str | int]:
+    return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": most}

@@ -24,21 +24,43 @@ _LOG = logging.getLogger("live.simulator")
 
 
 class Reply(Protocol):
-    """What a fault answers in the exchange's stead (`refusals.Reply`)."""
+    """What a fault answers in the exchange's stead (`replies.Reply`)."""
 
-    status: int
-    body: Any
-    headers: Mapping[str, str]
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+    @property
+    def body(self) -> Any:
+        """Plain values."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Beside the usual ones."""
 
 
 class RequestFault(Protocol):
     """What happens to a request (`faults.RequestFault`)."""
 
-    delay_s: float
-    answer_delay_s: float
-    accepted: bool
-    reply: Reply | None
-    drop: bool
+    @property
+    def delay_s(self) -> float:
+        """Seconds until it is carried out."""
+
+    @property
+    def answer_delay_s(self) -> float:
+        """Seconds from then until it is answered."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is carried out at all."""
+
+    @property
+    def reply(self) -> Reply | None:
+        """What is answered instead."""
+
+    @property
+    def drop(self) -> bool:
+        """Whether the connection is closed without an answer."""
 
 
 OnRequest = Callable[[str, str, int, Mapping[str, str]], RequestFault | None]

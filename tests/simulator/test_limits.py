@@ -87,6 +87,23 @@ def test_funding_history_has_a_limit_of_its_own() -> None:
     limits.spend_funding("a", MIDNIGHT + 5 * MINUTE_US)
 
 
+def test_counts_are_told_by_limit() -> None:
+    limits = Limits(SMALL)
+    limits.spend("a", 4, MIDNIGHT)
+    limits.place("k", {"10S": 2, "1M": 1}, MIDNIGHT)
+    weight, seconds, minute = limits.counts("a", "k", MIDNIGHT)
+    assert weight == {
+        "rateLimitType": "REQUEST_WEIGHT",
+        "interval": "MINUTE",
+        "intervalNum": 1,
+        "limit": 10,
+        "count": 4,
+    }
+    assert (seconds["rateLimitType"], seconds["intervalNum"], seconds["count"]) == ("ORDERS", 10, 2)
+    assert (minute["interval"], minute["limit"], minute["count"]) == ("MINUTE", 5, 1)
+    assert limits.counts("a", None, MIDNIGHT) == [weight]
+
+
 def test_without_enforcement_requests_are_only_counted() -> None:
     limits = Limits(SMALL, enforced=False)
     assert limits.spend("a", 5000, MIDNIGHT) == 5000
