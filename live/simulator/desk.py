@@ -254,6 +254,7 @@ def place_algo(venue: Venue, account: VenueAccount, params: Params) -> Any:
     elif terms.reduce_only and account.lots(terms.s) * terms.side >= 0:
         raise venue.refusal(terms.s, Rule.REDUCE_ONLY)
     watched = terms.type in ("STOP", "TAKE_PROFIT") or terms.activation is not None
+    watched = watched or bool(venue.in_force("stuck_triggering", terms.s, account))
     return (
         venue.watch(account, terms) if watched else venue.submit_conditional(account, terms)
     ).answer()

@@ -18,6 +18,7 @@ from quantcore.kernels.layout import (
     Market,
     Rules,
 )
+from quantcore.kernels.ledger import forced_fill, take_over
 from quantcore.kernels.matching import meet_open_limit, trade
 from quantcore.kernels.memory import lent
 from quantcore.kernels.orders import end_order
@@ -83,6 +84,18 @@ def cancel(account: Account, journal: Journal, client: int, ts: int, status: int
     if k < 0:
         return 0
     end_order(lent(account), lent(journal), k, ts, status, NONE)
+    return 1
+
+
+@njit(cache=True, error_model="numpy")
+def close_by_force(
+    account: Account, rules: Rules, journal: Journal, s: int, price: float, ts: int, reason: int, liquidates: bool
+) -> int:  # fmt: skip
+    """Let the exchange close a position at a price, as a liquidation with its fee or for another reason without."""
+    if liquidates:
+        take_over(lent(account), lent(rules), lent(journal), s, price, ts)
+    else:
+        forced_fill(lent(account), lent(rules), lent(journal), s, price, 0.0, ts, reason)
     return 1
 
 

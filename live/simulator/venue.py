@@ -24,7 +24,7 @@ from live.simulator.accounts import (
     each_event,
     venue_account,
 )
-from live.simulator.kernels import cancel, execute, rest, send
+from live.simulator.kernels import cancel, close_by_force, execute, rest, send
 from live.simulator.orders import AlgoOrder, Order, Terms, qty_of
 from live.simulator.wire import Refused
 from quantcore.account_plane import AccountSettings, account_plane, market_arrays
@@ -49,6 +49,7 @@ from quantcore.types import (
 )
 
 if TYPE_CHECKING:
+    from live.simulator.faults import VenueFault
     from live.simulator.market import Tape
 
 DEPTH = 500
@@ -93,6 +94,7 @@ _FORCED = {
     FillReason.LIQUIDATION: "autoclose-",
     FillReason.SETTLEMENT: "settlement_autoclose-",
 }
+_DELEVERAGED = "adl_autoclose"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,8 @@ class Venue:
         self.instruments: list[Instrument] = list(tape.instruments)
         self.accounts: dict[str, VenueAccount] = {}
         self.forced: list[dict[str, Any]] = []
-        self.down_until_us = 0
+        self.mishaps: list[VenueFault] = []
+        """Faults in force."""
         self._sent: deque[tuple[str, dict[str, Any]]] = deque()
         self._next_order = 1_000_000_001
         self._next_algo = 2_000_000_001
@@ -517,12 +520,13 @@ class Venue:
 
     def _match(self, account: VenueAccount, moment: _Moment, order: Order) -> None:
         terms = order.terms
+        left = self._takes_now(account, terms, terms.lots - order.done)
         for price, lots in self._levels(terms):
-            if not order.is_open:
+            if not order.is_open or left <= 0:
                 break
-            self.fill(
-                account, moment, order, min(lots, terms.lots - order.done), price, Liquidity.TAKER
-            )
+            taken = min(lots, left)
+            left -= taken
+            self.fill(account, moment, order, taken, price, Liquidity.TAKER)
         if not order.is_open:
             return
         if terms.type == "MARKET" or terms.tif in ("IOC", "FOK"):
@@ -533,6 +537,47 @@ class Venue:
             account.account, account.rules, journal, moment.market, moment.row, order.number, self._touch(terms)
         )  # fmt: skip
         self._refuse_or_book(account, order, journal)
+
+    def _takes_now(self, account: VenueAccount, terms: Terms, lots: int) -> int:
+        """Return how many of an order's lots meet the book at once: all, unless a fault lets orders fill in part."""
+        for fault in self.in_force("partial_fill", terms.s, account):
+            return max(int(lots * fault.rule.fraction), 1)
+        return lots
+
+    def in_force(self, kind: str, s: int, account: VenueAccount) -> list[VenueFault]:
+        """Return the faults of a kind that meet a symbol and an account now."""
+        symbol = self.symbols[s]
+        return [
+            fault
+            for fault in self.mishaps
+            if fault.kind == kind
+            and (fault.until_us is None or fault.until_us > self.now_us)
+            and fault.meets(symbol=symbol, account=account.key)
+        ]
+
+    def suffer(self, fault: VenueFault) -> None:
+        """Let a fault happen that concerns orders, positions, prices or rules."""
+        from live.simulator.mishaps import suffer
+
+        suffer(self, fault)
+
+    def force(self, account: VenueAccount, s: int, price: float, *, liquidates: bool) -> None:
+        """Close an account's position in a symbol at a price, as the exchange does."""
+        journal = account.journal(np.empty(0, dtype=np.int64))
+        close_by_force(
+            account.account, account.rules, journal, s, price, self.now_us, int(FillReason.RISK), liquidates
+        )  # fmt: skip
+        self.book(account, journal)
+
+    def meet(self, s: int, price: float) -> None:
+        """Let all accounts meet a price of one symbol for an instant: orders trigger, margins are tested."""
+        last, mark = self.prices, self.marks
+        last[s] = mark[s] = price
+        market = _one_row(self.now_us, [last] * 4 + [mark] * 4)
+        nothing = np.empty((0, at.N_SETTLEMENT), dtype=np.int64), np.empty((0, 2))
+        for account in self.accounts.values():
+            self._scan(account, market, 0, *nothing)
+        self._look_after()
 
     def fill(
         self,
@@ -644,7 +689,7 @@ class Venue:
         terms = Terms(
             instrument=self.instruments[s], s=s, side=Side(int(whole[at.EVENT_SIDE])), type="LIMIT", tif="IOC",
             lots=int(whole[at.EVENT_LOTS]), price=None, stop=None,
-            client_id=f"{_FORCED.get(reason, 'autoclose-')}{self.now_us // 1000}{order_id % 1_000_000:06d}",
+            client_id=self._forced_id(reason, order_id),
         )  # fmt: skip
         order = Order(
             terms=terms, order_id=order_id, number=-1, made_us=self.now_us, changed_us=self.now_us, original="LIMIT"
@@ -653,6 +698,12 @@ class Venue:
         account.orders[order_id] = order
         account.by_step_id[order.step_id] = order
         self.tell(account, user_events.order_update(order, "NEW", self.now_us))
+
+    def _forced_id(self, reason: FillReason, order_id: int) -> str:
+        """Return the client id of an order that the exchange makes."""
+        if reason not in _FORCED:
+            return _DELEVERAGED
+        return f"{_FORCED[reason]}{self.now_us // 1000}{order_id % 1_000_000:06d}"
 
     def _status(self, account: VenueAccount, whole: IntArray) -> None:
         found = account.by_step_id.get(int(whole[at.EVENT_ORDER]))

@@ -54,8 +54,12 @@ def close_guards(venue: Venue, account: VenueAccount) -> None:
 
 
 def _watch(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
-    """Trigger a conditional limit, or a trailing stop that waits for its activation, at the prices now."""
+    """Trigger a conditional order that the venue watches, at the prices now; a fault can keep it from being sent."""
     terms, s = algo.terms, algo.terms.s
+    if algo.status == "TRIGGERING":
+        if not venue.in_force("stuck_triggering", s, account):
+            _become(venue, account, algo)
+        return
     basis = (venue.marks if terms.working_type == "MARK_PRICE" else venue.prices)[s]
     if math.isnan(basis):
         return
@@ -63,13 +67,20 @@ def _watch(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
         triggered = _trails(algo, float(basis))
     else:
         stop = terms.stop or math.nan
-        rising = (terms.type == "STOP") == (terms.side > 0)
+        rising = terms.type.startswith("STOP") == (terms.side > 0)
         triggered = basis >= stop if rising else basis <= stop
-    if not triggered:
-        return
-    venue.trigger(account, algo)
-    kind = "MARKET" if terms.type == "TRAILING_STOP_MARKET" else "LIMIT"
-    became = replace(terms, type=kind, stop=None, client_id=terms.client_id)
+    if triggered:
+        venue.trigger(account, algo)
+        if not venue.in_force("stuck_triggering", s, account):
+            _become(venue, account, algo)
+
+
+def _become(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
+    """Send the order that a conditional order of the venue's becomes."""
+    terms = algo.terms
+    kind = "LIMIT" if terms.type in ("STOP", "TAKE_PROFIT") else "MARKET"
+    lots = abs(account.lots(terms.s)) if terms.close_position else terms.lots
+    became = replace(terms, type=kind, stop=None, lots=lots, close_position=False)
     try:
         order = venue.submit(account, became, algo=algo)
     except Refused as refused:

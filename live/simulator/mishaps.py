@@ -1,0 +1,112 @@
+"""Faults of the exchange itself that concern orders, positions, prices and rules, as they happen to a venue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from live.simulator.accounts import VenueAccount
+from live.simulator.kernels import cancel
+from live.simulator.orders import AlgoOrder
+from quantcore.types import Liquidity, OrderStatus
+
+if TYPE_CHECKING:
+    from live.simulator.faults import VenueFault
+    from live.simulator.venue import Venue
+
+FIELDS = {
+    "tickSize": "tick_size",
+    "stepSize": "step_size",
+    "minQty": "min_qty",
+    "maxQty": "limit_max_qty",
+    "marketMaxQty": "market_max_qty",
+    "notional": "min_notional",
+    "minNotional": "min_notional",
+}
+"""Fields of an `Instrument` by the exchange's names of its filters."""
+
+
+def suffer(venue: Venue, fault: VenueFault) -> None:
+    """Let a fault happen; one that lasts is kept in `Venue.mishaps` until it ends.
+
+    A price gap is met by orders and margins for an instant; the streams go on along the path.
+
+    Raises
+    ------
+    ValueError
+        If a filter change does not make an instrument.
+    """
+    venue.mishaps = [
+        each for each in venue.mishaps if each.until_us is None or each.until_us > venue.now_us
+    ]
+    if fault.kind in ("partial_fill", "stuck_triggering"):
+        venue.mishaps.append(fault)
+    for s, symbol in enumerate(venue.symbols):
+        if not fault.meets(symbol=symbol):
+            continue
+        if fault.kind == "delisting":
+            venue.delist(symbol)
+        elif fault.kind == "filter_change":
+            venue.set_filter(symbol, **filters(fault.rule.changes))
+        elif fault.kind == "price_gap":
+            venue.meet(s, float(venue.prices[s]) * (1.0 + fault.rule.fraction))
+        for account in list(venue.accounts.values()):
+            if fault.meets(symbol=symbol, account=account.key):
+                _to_account(venue, fault, s, account)
+
+
+def _to_account(venue: Venue, fault: VenueFault, s: int, account: VenueAccount) -> None:
+    if fault.kind in ("liquidation", "adl"):
+        _force(venue, account, s, liquidates=fault.kind == "liquidation")
+    elif fault.kind == "partial_fill":
+        _fill_in_part(venue, account, s, fault.rule.fraction)
+    elif fault.kind == "stuck_triggering":
+        for algo in account.open_algos(s):
+            if algo.step_id >= 0:
+                _hand_over(venue, account, algo)
+
+
+def _force(venue: Venue, account: VenueAccount, s: int, *, liquidates: bool) -> None:
+    """Close a position at its mark: a liquidation, which first cancels the symbol's orders, or a deleveraging."""
+    mark = float(venue.marks[s])
+    if account.lots(s) == 0 or np.isnan(mark):
+        return
+    if liquidates:
+        for order in account.open_orders(s):
+            venue.end(account, order, OrderStatus.CANCELED)
+    venue.force(account, s, mark, liquidates=liquidates)
+
+
+def _fill_in_part(venue: Venue, account: VenueAccount, s: int, fraction: float) -> None:
+    """Fill a share of every resting order at its price; in lock-step nothing moves between two bars."""
+    for order in account.open_orders(s):
+        left = order.terms.lots - order.done
+        lots = min(max(int(left * fraction), 1), left)
+        if order.terms.price is not None and not venue.lock_step:
+            venue.fill(account, None, order, lots, order.terms.price, Liquidity.MAKER)
+
+
+def _hand_over(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
+    """Take a conditional order out of the account step; the venue watches it from now on."""
+    journal = account.journal(np.empty(0, dtype=np.int64))
+    cancel(account.account, journal, algo.number, venue.now_us, int(OrderStatus.CANCELED))
+    account.by_step_id.pop(algo.step_id, None)
+    algo.step_id = -1
+
+
+def filters(changes: Any) -> dict[str, Any]:
+    """Return changed filters as an instrument's fields.
+
+    Raises
+    ------
+    ValueError
+        If there is no filter of a name.
+    """
+    found: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in FIELDS:
+            raise ValueError(f"changes must name one of {', '.join(FIELDS)}, was {name}")
+        field = FIELDS[name]
+        found[field] = float(value) if field == "min_notional" else str(value)
+    return found
