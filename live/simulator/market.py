@@ -282,29 +282,30 @@ class Tape:
     def trades_after(self, s: int, from_us: int, to_us: int, limit: int) -> list[Trade]:
         """Return the first prints in ``(from_us, to_us]``, at most `limit`, oldest first."""
         found: list[Trade] = []
-        at = max(from_us, self.history_us - 1)
-        while at < to_us and len(found) < limit:
-            until = min(at + limit * prints.SECOND_US, to_us)
+        at, last = max(from_us, self.history_us - 1), min(to_us, self.end_us - 1)
+        window = limit * prints.SECOND_US
+        while at < last and len(found) < limit:
+            until = min(at + window, last)
             found += self.trades(s, at, until)
-            at = until
+            at, window = until, 2 * window
         return found[:limit]
 
     def trades_from(self, s: int, first_id: int, now_us: int, limit: int) -> list[Trade]:
         """Return at most `limit` prints from an id on that are known now, oldest first."""
         bar, slot = divmod(first_id - 1, self.n_seconds + 1)
         start = bar * self.bar_us + min(slot, self.n_seconds - 1) * prints.SECOND_US - 1
-        found = self.trades_after(s, start, min(now_us, self.end_us - 1), limit + 1)
+        found = self.trades_after(s, start, now_us, limit + 1)
         return [t for t in found if t.id >= first_id][:limit]
 
     def last_trades(self, s: int, now_us: int, limit: int, *, back_us: int) -> list[Trade]:
         """Return the last prints known now, at most `limit` and none older than `back_us`, oldest first."""
         found: list[Trade] = []
-        at = now_us
-        oldest = max(now_us - back_us, self.history_us - 1)
+        at, oldest = min(now_us, self.end_us - 1), max(now_us - back_us, self.history_us - 1)
+        window = limit * prints.SECOND_US
         while at > oldest and len(found) < limit:
-            start = max(at - limit * prints.SECOND_US, oldest)
+            start = max(at - window, oldest)
             found = self.trades(s, start, at) + found
-            at = start
+            at, window = start, 2 * window
         return found[-limit:]
 
     def open_interest(self, s: int, now_us: int) -> float:
