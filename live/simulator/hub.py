@@ -95,6 +95,7 @@ class Hub:
         if legacy not in LEGACY:
             raise ValueError(f"legacy must be one of {', '.join(LEGACY)}, was {legacy}")
         self._legacy = legacy
+        self._streams: list[str] | None = None  # those that someone hears, None: to be found anew
         self._listeners: dict[str, dict[Subscriber, None]] = {}  # by stream or listen key
 
     def subscribe(self, subscriber: Subscriber, names: Iterable[str]) -> None:
@@ -109,6 +110,7 @@ class Hub:
         if len(subscriber.names | wanted) > MAX_STREAMS:
             raise SubscriptionError(4, "Too many subscriptions")
         subscriber.names |= wanted
+        self._streams = None
         for name in wanted:
             if self._carried(subscriber, name):
                 self._listeners.setdefault(_root(name), {})[subscriber] = None
@@ -130,8 +132,10 @@ class Hub:
         subscriber.names.clear()
 
     def streams(self) -> list[str]:
-        """Return the names of the market data streams that someone hears."""
-        return [name for name in self._listeners if route_of(name) != "private"]
+        """Return the names of the market data streams that someone hears; the same list until that changes."""
+        if self._streams is None:
+            self._streams = [name for name in self._listeners if route_of(name) != "private"]
+        return self._streams
 
     def fan_out(self, message: Message) -> Iterator[tuple[Subscriber, str]]:
         """Yield who gets a message, and the text that is sent to each; the payload is written once."""
@@ -155,6 +159,7 @@ class Hub:
         listeners.pop(subscriber, None)
         if not listeners:
             self._listeners.pop(root, None)
+            self._streams = None
 
 
 def event_us(message: Message) -> int:

@@ -143,6 +143,8 @@ class Streams:
         self._faults = faults
         self._connections: dict[Connection, Subscriber | None] = {}
         self._of: dict[Subscriber, Connection] = {}
+        self._named: list[str] = []  # what someone hears, and what of that the market has
+        self._real: list[str] = []
         self._late: list[tuple[int, int, str, Any]] = []  # heap of (due, number, stream, payload)
         self._delayed = 0
         self._forced_told = len(venue.forced)
@@ -190,13 +192,19 @@ class Streams:
         self._end_the_old(to_us)
 
     async def _deliver_market(self, from_us: int, to_us: int) -> None:
-        streams = [name for name in self.hub.streams() if self._market.known(name)]
-        due = in_order(streams, lambda stream: self._market.messages(stream, from_us, to_us))
+        due = in_order(self._heard(), lambda stream: self._market.messages(stream, from_us, to_us))
         self._send_late(to_us)
         for count, message in enumerate(due, start=1):
             self._spread(*message, to_us)
             if self._crowded or count % _BREATH == 0:
                 await self._breathe()
+
+    def _heard(self) -> list[str]:
+        """Return the streams of the market that someone hears; which they are is found once for each change."""
+        named = self.hub.streams()
+        if named is not self._named:
+            self._named, self._real = named, [name for name in named if self._market.known(name)]
+        return self._real
 
     def _spread(self, stream: str, payload: Any, now_us: int) -> None:
         if self._faults is None:

@@ -46,7 +46,7 @@ def messages(stream: str, from_us: int, to_us: int) -> list[dict[str, Any]]:
 
 
 def known(stream: str) -> bool:
-    return stream.startswith(("btcusdt@", "ethusdt@", "!"))
+    return stream.startswith(("btcusdt", "ethusdt@", "!"))
 
 
 @dataclass
