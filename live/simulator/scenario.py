@@ -214,7 +214,8 @@ class FaultRule:
             real = -1.0 < self.fraction < math.inf and self.fraction != 0.0
             _check(real, "fraction must be above -1 and not 0", self.fraction)
         if self.kind in ("delisting", "filter_change"):
-            _check(self.symbol.isalnum(), "symbol must be one symbol's name", self.symbol)
+            plain = not set(self.symbol) & set("*?[]")
+            _check(plain and bool(self.symbol), "symbol must be one symbol's name", self.symbol)
         if self.kind == "filter_change":
             _check(bool(self.changes), "changes must name a field of a filter", dict(self.changes))
 
