@@ -166,6 +166,10 @@ class FaultRule:
         self._check_times()
         self._check_values()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickle needs, which knows no read-only mappings."""
+        return rule_of, (self.plain(),)
+
     @property
     def family(self) -> Family:
         """What it meets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def test_every_kind_is_built_from_what_it_needs_alone(kind: str) -> None:
     rule = rule_of({"kind": kind, **NEEDED.get(kind, {})})
     assert rule.kind == kind
     assert rule_of(json.loads(json.dumps(rule.plain()))) == rule
+    assert pickle.loads(pickle.dumps(rule)) == rule
 
 
 @pytest.mark.parametrize("kind", NEEDED)
