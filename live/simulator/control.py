@@ -24,10 +24,10 @@ SNAPSHOTS = 16
 """Snapshots that are kept, the latest; they stay in the process, because a ledger is restored by pickle."""
 RECORDS = 1_000
 """Records of the log in one answer."""
+SYMBOL = "BTCUSDT"
+"""Whose book the page shows at first, if the market has it."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-)
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
 class Ledger(Protocol):
@@ -206,7 +206,7 @@ class _Control:
         return self._time()
 
     async def page(self, request: web.Request) -> web.Response:
-        view = self._view(request.query.get("symbol", ""))
+        view = self._view(request.query.get("symbol", SYMBOL))
         part = request.query.get("part") == "body"
         return web.Response(
             text=body(view) if part else page(view),

@@ -297,7 +297,7 @@ def _stamp(time_us: int) -> str:
 
 
 def _kind(kind: str) -> str:
-    return escape(kind.replace("_", " "))
+    return f'<span class="kind">{escape(kind.replace("_", " "))}</span>'
 
 
 def _when(rule: FaultRule) -> str:

@@ -45,7 +45,7 @@ class _Balance(HTMLParser):
         self.words: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "circle", "polyline", "polygon"):
+        if tag not in ("meta", "link", "circle", "polyline", "polygon"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

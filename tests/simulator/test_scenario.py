@@ -78,6 +78,14 @@ def test_a_kind_without_what_it_needs_is_refused(kind: str) -> None:
             {"kind": "filter_change", "symbol": "ETHUSDT", "changes": {"stepSize": 0.1}},
             r"^changes\.stepSize must be text, was 0\.1$",
         ),
+        (
+            {"kind": "filter_change", "symbol": "ETHUSDT", "changes": {"step": "0.1"}},
+            r"^changes must name some of tickSize, .*, was step$",
+        ),
+        (
+            {"kind": "filter_change", "symbol": "ETHUSDT", "changes": {"stepSize": "1e-3"}},
+            r"^changes\.stepSize must be a decimal above 0 as text, was 1e-3$",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line(node: object, line: str) -> None:
