@@ -157,9 +157,14 @@ class Faults:
         """
         self._begin(now_us)
         target = f"{name} {key}".strip()
-        if self._is_down(now_us):
+        if self.is_down(now_us):
             reply = reply_of("service_unavailable")
-            self._record(now_us, "maintenance", target, f"{reply.status}, not carried out")
+            self._record(
+                now_us,
+                "maintenance",
+                target,
+                f"{reply.status} ({reply.body['code']}), not carried out",
+            )
             return RequestFault(accepted=False, reply=reply)
         fault = RequestFault()
         for schedule in self._of("request"):
@@ -189,7 +194,7 @@ class Faults:
             Simulated time, microseconds.
         """
         self._begin(now_us)
-        if self._is_down(now_us):
+        if self.is_down(now_us):
             return []
         event = _event(payload)
         copies, late_us, held_us = 1, 0, 0
@@ -239,6 +244,10 @@ class Faults:
         for fault in begun:
             self._record(fault.time_us, fault.kind, _venue_target(fault.rule), _venue_done(fault))
         return begun
+
+    def is_down(self, now_us: int) -> bool:
+        """Return whether there is maintenance."""
+        return any(down.in_force(now_us) is not None for down in self._of("maintenance"))
 
     def drift_us(self, now_us: int) -> int:
         """Return how far the exchange's clock is ahead of the simulated time, microseconds; negative is behind."""
@@ -292,9 +301,6 @@ class Faults:
     def _of(self, name: str) -> list[Schedule]:
         """Return the faults of a family or a kind."""
         return self._met_by.get(name, [])
-
-    def _is_down(self, now_us: int) -> bool:
-        return any(down.in_force(now_us) is not None for down in self._of("maintenance"))
 
     def _is_muted(self, schedule: Schedule, stream: str, now_us: int) -> bool:
         period = schedule.in_force(now_us, stream)
@@ -378,7 +384,7 @@ def _failed(
     waits_s = rule.seconds if rule.kind == "timeout" else 0.0
     later_s = fault.answer_delay_s + waits_s
     failed = replace(fault, accepted=accepted, reply=reply, answer_delay_s=later_s)
-    return failed, f"{reply.status} {reply.body['code']}, {outcome}"
+    return failed, f"{reply.status} ({reply.body['code']}), {outcome}"
 
 
 def _spoilt(rule: FaultRule, hit: Hit) -> tuple[int, int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -63,6 +64,8 @@ LASTING = ("disconnect", "clock_drift", "stuck_triggering", "partial_fill", "mai
 """The kinds that meet the exchange itself and last; the others of that family happen at an instant."""
 BOUNDED = ("ban", "maintenance")
 """The kinds that must end."""
+FILTERS = ("tickSize", "stepSize", "minQty", "maxQty", "marketMaxQty", "notional", "minNotional")
+"""Fields of a symbol's filters that may change."""
 COMMON = ("kind", "at_seconds", "duration_seconds", "every_seconds", "probability", "times")
 """The settings that every kind reads."""
 
@@ -115,7 +118,7 @@ class FaultRule:
         Of a partial fill, the share of the open quantity that fills, within (0, 1); of a price gap, the jump of the
         price as a fraction of it, above -1 and not 0.
     changes : mapping of str to str
-        Fields of the symbol's filters with their new values, such as ``{"stepSize": "0.01", "minQty": "0.01"}``.
+        Some of `FILTERS` with their new values, such as ``{"stepSize": "0.01", "minQty": "0.01"}``.
 
     Raises
     ------
@@ -166,6 +169,10 @@ class FaultRule:
         self._check_times()
         self._check_values()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickle needs, which knows no read-only mappings."""
+        return rule_of, (self.plain(),)
+
     @property
     def family(self) -> Family:
         """What it meets."""
@@ -214,9 +221,10 @@ class FaultRule:
             real = -1.0 < self.fraction < math.inf and self.fraction != 0.0
             _check(real, "fraction must be above -1 and not 0", self.fraction)
         if self.kind in ("delisting", "filter_change"):
-            _check(self.symbol.isalnum(), "symbol must be one symbol's name", self.symbol)
+            plain = not set(self.symbol) & set("*?[]")
+            _check(plain and bool(self.symbol), "symbol must be one symbol's name", self.symbol)
         if self.kind == "filter_change":
-            _check(bool(self.changes), "changes must name a field of a filter", dict(self.changes))
+            _check_changes(self.changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,6 +290,14 @@ def rule_of(node: object) -> FaultRule:
     """
     built: FaultRule = build_settings(node, kind=FaultRule)
     return built
+
+
+def _check_changes(changes: Mapping[str, str]) -> None:
+    known = bool(changes) and changes.keys() <= set(FILTERS)
+    _check(known, f"changes must name some of {', '.join(FILTERS)}", ", ".join(changes) or "none")
+    for name, value in changes.items():
+        decimal = re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) is not None and float(value) > 0.0
+        _check(decimal, f"changes.{name} must be a decimal above 0 as text", value)
 
 
 def _check(holds: bool, rule: str, value: object) -> None:

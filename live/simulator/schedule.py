@@ -99,8 +99,6 @@ class Schedule:
 
     def occurs(self, period: int, scope: str = "") -> bool:
         """Return whether the fault happens in a period, to a stream or to the exchange itself: by chance alone."""
-        if period and not self._every_us:
-            return False
         if self.rule.times is not None and period >= self.rule.times:
             return False
         chance = self.rule.probability

@@ -246,6 +246,11 @@ def test_a_lost_message_is_lost_and_a_doubled_one_comes_twice() -> None:
     ]
 
 
+def test_two_rules_that_double_a_message_send_it_three_times() -> None:
+    of = faults(rule("message_duplicate"), rule("message_duplicate"))
+    assert len(of.on_message("btcusdt@kline_1m", CANDLE, START_US)) == 3
+
+
 def test_a_doubled_message_that_is_lost_is_lost_altogether() -> None:
     of = faults(rule("message_duplicate"), rule("message_drop"), rule("message_duplicate"))
     assert of.on_message("btcusdt@kline_1m", CANDLE, START_US) == []
@@ -388,7 +393,7 @@ def test_maintenance_refuses_requests_and_connections_and_sends_nothing() -> Non
     assert fault is not None
     assert (fault.accepted, fault.reply.status if fault.reply else 0) == (False, 503)
     assert plain(of.log)[:2] == [
-        (10.0, "maintenance", f"{ORDER} k", "503, not carried out"),
+        (10.0, "maintenance", f"{ORDER} k", "503 (-1000), not carried out"),
         (10.0, "maintenance", "/market/ws", "connection refused"),
     ]
 

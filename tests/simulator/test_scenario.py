@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def test_every_kind_is_built_from_what_it_needs_alone(kind: str) -> None:
     rule = rule_of({"kind": kind, **NEEDED.get(kind, {})})
     assert rule.kind == kind
     assert rule_of(json.loads(json.dumps(rule.plain()))) == rule
+    assert pickle.loads(pickle.dumps(rule)) == rule
 
 
 @pytest.mark.parametrize("kind", NEEDED)
@@ -75,6 +77,14 @@ def test_a_kind_without_what_it_needs_is_refused(kind: str) -> None:
         (
             {"kind": "filter_change", "symbol": "ETHUSDT", "changes": {"stepSize": 0.1}},
             r"^changes\.stepSize must be text, was 0\.1$",
+        ),
+        (
+            {"kind": "filter_change", "symbol": "ETHUSDT", "changes": {"step": "0.1"}},
+            r"^changes must name some of tickSize, .*, was step$",
+        ),
+        (
+            {"kind": "filter_change", "symbol": "ETHUSDT", "changes": {"stepSize": "1e-3"}},
+            r"^changes\.stepSize must be a decimal above 0 as text, was 1e-3$",
         ),
     ],
 )  # fmt: skip
