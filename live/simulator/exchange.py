@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import Any, Protocol
 
 from live.simulator.clock import SimulatedClock
@@ -167,33 +168,38 @@ class Exchange:
                 _LOG.exception("moving the exchange failed")
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    def snapshot(self, market: str) -> bytes:
+    def snapshot(self, of: str) -> bytes:
         """Return ledger, time and counts of faults as the content of a file.
 
         Parameters
         ----------
-        market : str
-            What tells the market apart on which the venue trades.
+        of : str
+            What tells apart the market, account and clock that it belongs to.
         """
-        head = {"market": market, "faults": self.faults.state()}
-        return json.dumps(head).encode() + b"\n" + self.venue.snapshot()
+        raw = self.venue.snapshot()
+        head = {"of": of, "sha256": sha256(raw).hexdigest(), "faults": self.faults.state()}
+        return json.dumps(head).encode() + b"\n" + raw
 
-    def resume(self, content: bytes, market: str) -> None:
+    def resume(self, content: bytes, of: str) -> None:
         """Go on from a snapshot before anything has been served.
 
         Raises
         ------
         ConfigError
-            If it is of another market, or none.
+            If it is damaged, or does not belong here.
         """
         line, _, raw = content.partition(b"\n")
         try:
             head = json.loads(line)
-            of, faults = head["market"], head["faults"]
+            belongs, digest, faults = head["of"], head["sha256"], head["faults"]
         except (ValueError, TypeError, KeyError) as error:
-            raise ConfigError("snapshot_file must hold a snapshot, did not") from error
-        if of != market:
-            raise ConfigError(f"snapshot_file must be of the market {market}, was of {of}")
+            raise ConfigError("snapshot_file must hold a whole snapshot, did not") from error
+        if digest != sha256(raw).hexdigest():
+            raise ConfigError("snapshot_file must hold a whole snapshot, did not")
+        if belongs != of:
+            raise ConfigError(
+                f"snapshot_file must be of the same market, seed and clock ({of}), was of {belongs}"
+            )
         self.venue.restore(raw)
         self.faults.restore(faults)
         self._delivered_us = self.venue.now_us

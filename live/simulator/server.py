@@ -124,14 +124,14 @@ class Composition:
         What moves.
     app, control : web.Application
         REST with the streams, and the control port.
-    market : str
-        What tells the market apart.
+    identity : str
+        What tells apart the market, account and clock that a snapshot belongs to.
     """
 
     exchange: Exchange
     app: web.Application
     control: web.Application
-    market: str
+    identity: str
 
 
 def compose(
@@ -218,7 +218,9 @@ def compose(
             restored=exchange.restored,
         )
     )
-    return Composition(exchange=exchange, app=app, control=control, market=fingerprint(tape))
+    return Composition(
+        exchange=exchange, app=app, control=control, identity=identity_of(tape, settings)
+    )
 
 
 class _Api:
@@ -283,10 +285,11 @@ def started(data: MarketData, start: str | None) -> MarketData:
     return replace(data, start_us=at_us)
 
 
-def fingerprint(tape: Tape) -> str:
-    """Return what tells a market apart from others: its span, grid and closes."""
+def identity_of(tape: Tape, settings: ServerSettings) -> str:
+    """Return what tells apart market (span, grid and closes), account and clock, as 16 hexadecimal digits."""
     bars = tape.bars
-    digest = hashlib.sha256(repr((bars.symbols, bars.interval, tape.end_us)).encode())
+    parts = (bars.symbols, bars.interval, tape.end_us, settings.seed, settings.lock_step)
+    digest = hashlib.sha256(repr(parts).encode())
     digest.update(bars.array("close").tobytes())
     return digest.hexdigest()[:16]
 
@@ -391,7 +394,7 @@ def _resume(settings: ServerSettings, made: Composition) -> None:
         raise ConfigError(
             f"snapshot_file must be readable, was {path}: {error.strerror}"
         ) from error
-    made.exchange.resume(content, made.market)
+    made.exchange.resume(content, made.identity)
     _LOG.info("goes on from %s", path)
 
 
@@ -399,6 +402,6 @@ def _save(settings: ServerSettings, made: Composition) -> None:
     if settings.snapshot_file is None:
         return
     try:
-        write_whole(Path(settings.snapshot_file), made.exchange.snapshot(made.market))
+        write_whole(Path(settings.snapshot_file), made.exchange.snapshot(made.identity))
     except OSError as error:  # a full disk must not end the exchange
         _LOG.error("snapshot_file could not be written: %s", error)
