@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -32,10 +31,6 @@ class MovedVenue(Protocol):
 
     def advance(self, to_us: int) -> None:
         """Move to a later time."""
-        ...
-
-    def suffer(self, fault: Any) -> None:
-        """Let a fault happen that concerns orders, positions, prices or rules."""
         ...
 
     def snapshot(self) -> bytes:
@@ -96,6 +91,8 @@ class Exchange:
         Length of a bar, by which a driver moves it in lock-step.
     wall : callable
         Seconds of the clock that `clock` was made for.
+    suffer : callable
+        Lets a fault happen to the venue that concerns orders, positions, prices or rules (`mishaps.suffer`).
     """
 
     def __init__(
@@ -108,6 +105,7 @@ class Exchange:
         clock: SimulatedClock,
         bar_us: int,
         wall: Callable[[], float],
+        suffer: Callable[[Any], None],
     ) -> None:
         self.venue = venue
         self.faults = faults
@@ -116,6 +114,7 @@ class Exchange:
         self.clock = clock
         self.bar_us = bar_us
         self.wall = wall
+        self.suffer = suffer
         self._delivered_us = venue.now_us
         self._changed = asyncio.Event()
         self._delivering = asyncio.Lock()
@@ -221,8 +220,11 @@ class Exchange:
             self.streams.disconnect(fault.rule.streams)
         elif fault.kind == "listen_key_expiry":
             for account in self.venue.accounts:
-                if fnmatchcase(account, fault.rule.account):
+                if fault.meets(account=account):
                     self.keys.cut(account, self.venue.now_us)
         elif fault.kind not in ("clock_drift", "maintenance"):  # of these the gate asks itself
-            self.venue.suffer(fault)
+            try:
+                self.suffer(fault)
+            except ValueError as error:
+                _LOG.error("fault %s could not happen: %s", fault.kind, error)
         self._changed.set()

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,7 @@ def compose(
     from live.simulator.faults import Faults
     from live.simulator.listen_keys import ListenKeys
     from live.simulator.market import replay
+    from live.simulator.mishaps import suffer
     from live.simulator.streams import Api, Market, Streams
     from live.simulator.ticker_streams import known, messages
     from live.simulator.venue import Venue, VenueSettings
@@ -174,7 +176,7 @@ def compose(
     api = _Api()
     streams = Streams(
         venue,
-        Market(lambda *asked: messages(tape, *asked), lambda name: known(tape, name)),
+        Market(partial(messages, tape), partial(known, tape)),
         keys,
         StreamSettings(legacy=settings.legacy),
         api=Api(api.perform, api.limits),
@@ -188,6 +190,7 @@ def compose(
         clock=settings.clock_from(venue.now_us, max(tape.end_us, venue.now_us), wall()),
         bar_us=tape.bar_us,
         wall=wall,
+        suffer=partial(suffer, venue),
     )
     limits = Limits(settings.limits, enforced=not settings.lock_step)
     api.gate = gate = Gate(

@@ -40,6 +40,8 @@ class Venue:
         self.moved.append(self.now_us)
 
     def suffer(self, fault: Any) -> None:
+        if fault.kind == "filter_change":
+            raise ValueError("changes must name a filter")
         self.suffered.append(fault.kind)
 
     def snapshot(self) -> bytes:
@@ -105,6 +107,7 @@ class World:
             ),
             bar_us=BAR,
             wall=lambda: self.wall_s,
+            suffer=self.venue.suffer,
         )
 
 
@@ -181,18 +184,32 @@ async def test_a_failure_is_logged_and_the_pump_goes_on(
     assert "a defect" in caplog.text
 
 
+def fault(kind: str) -> SimpleNamespace:
+    rule = SimpleNamespace(streams="/market/*")
+    return SimpleNamespace(kind=kind, rule=rule, meets=lambda account: account == "kb")
+
+
 async def test_faults_reach_the_part_that_they_concern() -> None:
     world = World()
-    rule = SimpleNamespace(streams="/market/*", account="k?")
     kinds = ("disconnect", "listen_key_expiry", "clock_drift", "maintenance", "liquidation")
-    world.faults.due = [(START + 1_000_000, SimpleNamespace(kind=k, rule=rule)) for k in kinds]
+    world.faults.due = [(START + 1_000_000, fault(kind)) for kind in kinds]
     world.exchange.present()
     assert world.venue.suffered == []
     world.wall_s = 1.0
     now_us = world.exchange.present()
     assert world.streams.cut == ["/market/*"]
-    assert world.keys.ended == [("ka", now_us), ("kb", now_us)]
+    assert world.keys.ended == [("kb", now_us)]
     assert world.venue.suffered == ["liquidation"]
+
+
+async def test_a_fault_that_cannot_happen_is_logged_and_meets_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    world.faults.due = [(START, fault("filter_change")), (START, fault("adl"))]
+    assert world.exchange.present() == START
+    assert world.venue.suffered == ["adl"]
+    assert "fault filter_change could not happen: changes must name a filter" in caplog.text
 
 
 async def test_after_a_restore_time_goes_on_from_there_and_nothing_is_sent_again() -> None:
