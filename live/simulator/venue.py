@@ -516,7 +516,7 @@ class Venue:
         """Return the best price of the other side, NaN where there is none."""
         book = self.tape.book(terms.s, self.now_us, 1)
         side = book.asks if terms.side > 0 else book.bids
-        return side[0][0] * float(terms.instrument.tick_size) if side else math.nan
+        return round(side[0][0] * float(terms.instrument.tick_size), 12) if side else math.nan
 
     def _match(self, account: VenueAccount, moment: _Moment, order: Order) -> None:
         terms = order.terms
@@ -532,10 +532,16 @@ class Venue:
         if terms.type == "MARKET" or terms.tif in ("IOC", "FOK"):
             self.end(account, order, OrderStatus.EXPIRED)
             return
+        touch = self._touch(terms)
+        if terms.price is not None and (terms.price - touch) * terms.side >= 0.0:
+            # What the book has not given, for its depth or by a fault, stands at its price from now on.
+            table = account.held["ticket"]
+            table[table[:, at.ORDER_ID] == order.step_id, at.SEEN] = 1
+            return
         journal = account.journal(np.empty(0, dtype=np.int64))
         rest(
-            account.account, account.rules, journal, moment.market, moment.row, order.number, self._touch(terms)
-        )  # fmt: skip
+            account.account, account.rules, journal, moment.market, moment.row, order.number, touch
+        )
         self._refuse_or_book(account, order, journal)
 
     def _takes_now(self, account: VenueAccount, terms: Terms, lots: int) -> int:

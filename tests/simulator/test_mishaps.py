@@ -13,8 +13,7 @@ from tests.simulator.test_venue_live import Trader, kinds, trader
 
 def strike(t: Trader, kind: str, seconds: float | None = None, **values: Any) -> None:
     until = None if seconds is None else t.venue.now_us + round(seconds * 1e6)
-    lasts = {} if seconds is None else {"duration_seconds": seconds}
-    rule = FaultRule(kind=kind, **lasts, **values)
+    rule = FaultRule(kind=kind, duration_seconds=seconds, **values)
     t.venue.suffer(VenueFault(time_us=t.venue.now_us, until_us=until, rule=rule))
 
 
@@ -26,7 +25,7 @@ def test_an_order_fills_in_part_and_rests() -> None:
     t = trader()
     strike(t, "partial_fill", 60.0, fraction=0.25)
     limit = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC"}
-    sent = t.order(**limit, quantity=t.qty(2000), price=t.price(1.001), newOrderRespType="RESULT")
+    sent = t.order(**limit, quantity=t.qty(2000), price=t.price(1.01), newOrderRespType="RESULT")
     assert sent["status"] == "PARTIALLY_FILLED"
     assert float(sent["executedQty"]) == pytest.approx(0.25 * float(sent["origQty"]), rel=0.05)
     assert len(t.account.open_orders()) == 1

@@ -23,10 +23,10 @@ SECOND = 1_000_000
 class Trader:
     """One account on a small market."""
 
-    def __init__(self, case: Case, **settings: float) -> None:
+    def __init__(self, case: Case) -> None:
         bars = case_bars(case)
         tape = Tape(bars=bars, instruments=case_instruments(case))
-        self.venue = Venue(tape, VenueSettings(**settings))
+        self.venue = Venue(tape, VenueSettings())
         self.account = self.venue.open_account("key", "secret", case.capital)
         self.symbol = bars.symbols[0]
         self.wait(10)
