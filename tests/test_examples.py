@@ -1,4 +1,4 @@
-"""The examples in the docstrings of quantcore and strategies print what they say."""
+"""The examples in the docstrings of quantcore, strategies and live print what they say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for package in ("quantcore", "strategies")
+    for package in ("quantcore", "strategies", "live")
     for path in (ROOT / package).rglob("*.py")
     if path.stem != "__main__" and ">>> " in path.read_text(encoding="utf-8")
 )

@@ -282,10 +282,16 @@ def _faults(view: View) -> str:
     )
     rules = ([_kind(rule.kind), _when(rule), f"{happened:,}"] for rule, happened in view.rules)
     latest = f"The latest {len(view.records)} of {view.injected:,}, newest first." if view.records else ""  # fmt: skip
+    happened = sum(number > 0 for _, number in view.rules)
+    at_work = (
+        f"{plural(len(view.rules), 'rule')}, {happened} of them met something."
+        if view.rules
+        else ""
+    )
     return (
         '<div class="faults">'
         + _section("Fault log", _table(_LOG, log), "Nothing was injected so far.", latest)
-        + _section("Faults at work", _table(_RULES, rules), "The scenario is calm.")
+        + _section("Faults at work", _table(_RULES, rules), "The scenario is calm.", at_work)
         + "</div>"
     )
 

@@ -74,6 +74,9 @@ COMMON = ("kind", "at_seconds", "duration_seconds", "every_seconds", "probabilit
 class FaultRule:
     """One fault: what, when, how often, and whom it meets.
 
+    In lock-step simulated time stands at the closes of bars: what lasts for less than a bar meets requests and messages
+    only if a close lies in it.
+
     Parameters
     ----------
     kind : str
