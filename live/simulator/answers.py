@@ -17,7 +17,7 @@ from quantcore.kernels import layout as at
 from quantcore.types import FloatArray
 
 if TYPE_CHECKING:
-    from live.simulator.venue import Venue
+    from live.simulator.engine import Engine
 
 Params = Mapping[str, str]
 LIMIT = 500
@@ -25,13 +25,13 @@ LIMIT_MAX = 1000
 WEEK_MS = 7 * 24 * 3600 * 1000
 
 
-def open_orders(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def open_orders(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET openOrders: of one symbol or all."""
     s = symbol_of(params, venue.symbols) if params.get("symbol") else None
     return [order.listed() for order in account.open_orders(s)]
 
 
-def all_orders(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def all_orders(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET allOrders: of one symbol, from an id on or within a span, the last ones."""
     s = symbol_of(params, venue.symbols)
     first, begin, end = integer_of(params, "orderId"), *_span(params)
@@ -47,13 +47,13 @@ def all_orders(venue: Venue, account: VenueAccount, params: Params) -> Any:
     return [order.listed() for order in chosen]
 
 
-def open_algos(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def open_algos(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET openAlgoOrders."""
     s = symbol_of(params, venue.symbols) if params.get("symbol") else None
     return [algo.listed() for algo in account.open_algos(s)]
 
 
-def all_algos(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def all_algos(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET allAlgoOrders: of one symbol."""
     s = symbol_of(params, venue.symbols)
     begin, end = _span(params)
@@ -80,7 +80,7 @@ def _span(params: Params) -> tuple[int, int]:
     return 0 if begin is None else begin, 2**62 if end is None else end
 
 
-def _totals(venue: Venue, account: VenueAccount) -> dict[str, FloatArray]:
+def _totals(venue: Engine, account: VenueAccount) -> dict[str, FloatArray]:
     marks = venue.marks
     position = account.held["position"]
     known = np.where(np.isnan(marks), position[:, at.MARK], marks)
@@ -101,7 +101,7 @@ def _totals(venue: Venue, account: VenueAccount) -> dict[str, FloatArray]:
     }
 
 
-def _sums(venue: Venue, account: VenueAccount, totals: dict[str, FloatArray]) -> dict[str, str]:
+def _sums(venue: Engine, account: VenueAccount, totals: dict[str, FloatArray]) -> dict[str, str]:
     profit = float(totals["profit"].sum())
     cross = np.array([not account.isolated(s) for s in range(len(venue.symbols))])
     free = account.available(totals["mark"])
@@ -122,7 +122,7 @@ def _sums(venue: Venue, account: VenueAccount, totals: dict[str, FloatArray]) ->
     return {name: text(value, MONEY) for name, value in amounts.items()}
 
 
-def _account(venue: Venue, account: VenueAccount) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+def _account(venue: Engine, account: VenueAccount) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     totals = _totals(venue, account)
     sums = _sums(venue, account, totals)
     names = {
@@ -139,7 +139,7 @@ def _account(venue: Venue, account: VenueAccount) -> tuple[dict[str, Any], dict[
     return answer, totals
 
 
-def account_v3(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def account_v3(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET account v3: the symbols with a position or orders alone."""
     answer, totals = _account(venue, account)
     touched = np.flatnonzero((account.held["held"][:, at.LOTS] != 0) | (totals["orders"] > 0.0))
@@ -148,7 +148,7 @@ def account_v3(venue: Venue, account: VenueAccount, params: Params) -> Any:
 
 
 def _position_v3(
-    venue: Venue, account: VenueAccount, s: int, totals: dict[str, FloatArray]
+    venue: Engine, account: VenueAccount, s: int, totals: dict[str, FloatArray]
 ) -> dict[str, Any]:
     instrument = venue.instruments[s]
     isolated = account.isolated(s)
@@ -170,7 +170,7 @@ def _position_v3(
     }
 
 
-def account_v2(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def account_v2(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET account v2: all symbols, with leverage."""
     answer, totals = _account(venue, account)
     for asset in answer["assets"]:
@@ -204,7 +204,7 @@ def account_v2(venue: Venue, account: VenueAccount, params: Params) -> Any:
     }  # fmt: skip
 
 
-def balance(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def balance(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET balance."""
     sums = _sums(venue, account, _totals(venue, account))
     return [
@@ -222,7 +222,7 @@ def balance(venue: Venue, account: VenueAccount, params: Params) -> Any:
     ]
 
 
-def position_risk_v3(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def position_risk_v3(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET positionRisk v3: positions held, or symbols with orders; without leverage and margin type."""
     totals = _totals(venue, account)
     chosen = (
@@ -263,7 +263,7 @@ def position_risk_v3(venue: Venue, account: VenueAccount, params: Params) -> Any
     return found
 
 
-def position_risk_v2(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def position_risk_v2(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET positionRisk v2: every symbol, with leverage and margin type."""
     totals = _totals(venue, account)
     chosen = (
@@ -297,7 +297,7 @@ def position_risk_v2(venue: Venue, account: VenueAccount, params: Params) -> Any
     return found
 
 
-def symbol_config(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def symbol_config(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET symbolConfig: margin type and leverage."""
     chosen = (
         [symbol_of(params, venue.symbols)] if params.get("symbol") else range(len(venue.symbols))
@@ -314,7 +314,7 @@ def symbol_config(venue: Venue, account: VenueAccount, params: Params) -> Any:
     ]
 
 
-def account_config(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def account_config(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET accountConfig."""
     return {
         "feeTier": 0,
@@ -328,7 +328,7 @@ def account_config(venue: Venue, account: VenueAccount, params: Params) -> Any:
     }
 
 
-def leverage_bracket(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def leverage_bracket(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET leverageBracket: of one symbol or all, always a list."""
     chosen = (
         [symbol_of(params, venue.symbols)] if params.get("symbol") else range(len(venue.symbols))
@@ -357,7 +357,7 @@ def _whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
-def commission_rate(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def commission_rate(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET commissionRate."""
     s = symbol_of(params, venue.symbols)
     rate = account.rules.rate[s]
@@ -368,7 +368,7 @@ def commission_rate(venue: Venue, account: VenueAccount, params: Params) -> Any:
     }
 
 
-def user_trades(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def user_trades(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET userTrades: of one symbol, from an id on or within a span of at most seven days."""
     s = symbol_of(params, venue.symbols)
     begin, end = _span(params)
@@ -411,7 +411,7 @@ def user_trades(venue: Venue, account: VenueAccount, params: Params) -> Any:
     return answer
 
 
-def income(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def income(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET income: of a symbol or all, of a kind or all."""
     symbol = venue.symbols[symbol_of(params, venue.symbols)] if params.get("symbol") else None
     kind = params.get("incomeType")
@@ -443,7 +443,7 @@ def income(venue: Venue, account: VenueAccount, params: Params) -> Any:
     ]
 
 
-def adl_quantile(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def adl_quantile(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET adlQuantile: 0 for all; who is deleveraged is a fault's business."""
     chosen = (
         [symbol_of(params, venue.symbols)] if params.get("symbol") else range(len(venue.symbols))
@@ -455,7 +455,7 @@ def adl_quantile(venue: Venue, account: VenueAccount, params: Params) -> Any:
     ]
 
 
-def force_orders(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def force_orders(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET forceOrders: liquidations and deleveraging."""
     s = symbol_of(params, venue.symbols) if params.get("symbol") else None
     kinds = {"LIQUIDATION": "autoclose-", "ADL": "adl_autoclose"}
@@ -474,7 +474,7 @@ def force_orders(venue: Venue, account: VenueAccount, params: Params) -> Any:
     return found[-(integer_of(params, "limit") or 50) :]
 
 
-def order_limits(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def order_limits(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET rateLimit/order."""
     return [
         {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300},
@@ -482,7 +482,7 @@ def order_limits(venue: Venue, account: VenueAccount, params: Params) -> Any:
     ]
 
 
-def books(venue: Venue) -> list[dict[str, Any]]:
+def books(venue: Engine) -> list[dict[str, Any]]:
     """Return every account's books in plain numbers, and by how much they miss adding up, USDT."""
     found = []
     for account in venue.accounts.values():

@@ -24,10 +24,10 @@ from live.simulator.wire import Refused, digits_of, text
 from quantcore.types import OrderStatus, Rule
 
 if TYPE_CHECKING:
-    from live.simulator.venue import Venue
+    from live.simulator.engine import Engine
 
 Params = Mapping[str, str]
-Request = Callable[["Venue", VenueAccount, Params], Any]
+Request = Callable[["Engine", VenueAccount, Params], Any]
 
 BATCH_MAX = 5
 """Orders of one batch."""
@@ -40,13 +40,13 @@ UNKNOWN = (-2011, "Unknown order sent.")
 MISSING = (-2013, "Order does not exist.")
 
 
-def place_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def place_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST order."""
     order, first = _place(venue, account, params)
     return order.answer() if params.get("newOrderRespType", "ACK") == "RESULT" else first
 
 
-def test_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def test_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST order/test: checks without an order."""
     terms = terms_of(
         params, venue.instruments, conditional=False, made_id="test", now_ms=venue.now_us // 1000
@@ -55,7 +55,7 @@ def test_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
     return {}
 
 
-def _place(venue: Venue, account: VenueAccount, params: Params) -> tuple[Order, dict[str, Any]]:
+def _place(venue: Engine, account: VenueAccount, params: Params) -> tuple[Order, dict[str, Any]]:
     """Place an order; return it, and what it looked like before it met the market."""
     made = f"sim-{venue.order_id()}"
     terms = terms_of(
@@ -70,7 +70,7 @@ def _place(venue: Venue, account: VenueAccount, params: Params) -> tuple[Order, 
     return order, fresh.answer()
 
 
-def _check_terms(venue: Venue, account: VenueAccount, terms: Terms) -> None:
+def _check_terms(venue: Engine, account: VenueAccount, terms: Terms) -> None:
     """Refuse what the account and the prices of the moment forbid."""
     if any(o.terms.client_id == terms.client_id for o in account.open_orders()):
         raise Refused(-4116, "ClientOrderId is duplicated.")
@@ -116,12 +116,12 @@ def _found(account: VenueAccount, params: Params, s: int, refusal: tuple[int, st
     raise Refused(*refusal)
 
 
-def query_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def query_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET order."""
     return _found(account, params, symbol_of(params, venue.symbols), MISSING).listed()
 
 
-def query_open_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def query_open_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET openOrder."""
     order = _found(account, params, symbol_of(params, venue.symbols), MISSING)
     if not order.is_open:
@@ -129,7 +129,7 @@ def query_open_order(venue: Venue, account: VenueAccount, params: Params) -> Any
     return order.listed()
 
 
-def cancel_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def cancel_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE order."""
     order = _found(account, params, symbol_of(params, venue.symbols), UNKNOWN)
     if not order.is_open:
@@ -138,14 +138,14 @@ def cancel_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
     return order.answer()
 
 
-def cancel_all(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def cancel_all(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE allOpenOrders: of one symbol, conditional orders not."""
     for order in account.open_orders(symbol_of(params, venue.symbols)):
         venue.end(account, order, OrderStatus.CANCELED)
     return {"code": 200, "msg": "The operation of cancel all open order is done."}
 
 
-def change_order(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def change_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """PUT order: price and quantity of a resting limit; it loses its place, and keeps its ids."""
     s = symbol_of(params, venue.symbols)
     order = _found(account, params, s, MISSING)
@@ -182,14 +182,14 @@ def _batch(params: Params, name: str, most: int) -> list[Any]:
     return found
 
 
-def place_batch(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def place_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST batchOrders: each answer in its place, an order's or a refusal's."""
     return [
         _one(place_order, venue, account, each) for each in _batch(params, "batchOrders", BATCH_MAX)
     ]
 
 
-def change_batch(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def change_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """PUT batchOrders."""
     return [
         _one(change_order, venue, account, each)
@@ -197,7 +197,7 @@ def change_batch(venue: Venue, account: VenueAccount, params: Params) -> Any:
     ]
 
 
-def cancel_batch(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def cancel_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE batchOrders."""
     symbol, name = mandatory(params, "symbol"), "orderIdList"
     key = "orderId"
@@ -207,7 +207,7 @@ def cancel_batch(venue: Venue, account: VenueAccount, params: Params) -> Any:
     return [_one(cancel_order, venue, account, each) for each in wanted]
 
 
-def _one(request: Request, venue: Venue, account: VenueAccount, raw: Any) -> Any:
+def _one(request: Request, venue: Engine, account: VenueAccount, raw: Any) -> Any:
     try:
         if not isinstance(raw, dict):
             raise Refused(-1130, "Data sent for parameter 'batchOrders' is not valid.")
@@ -220,7 +220,7 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def countdown(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def countdown(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST countdownCancelAll: the dead man's switch of one symbol; 0 switches it off."""
     s = symbol_of(params, venue.symbols)
     mandatory(params, "countdownTime")
@@ -236,7 +236,7 @@ def countdown(venue: Venue, account: VenueAccount, params: Params) -> Any:
 # The Algo Service.
 
 
-def place_algo(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def place_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST algoOrder."""
     if mandatory(params, "algoType") != "CONDITIONAL":
         raise Refused(-1130, "Data sent for parameter 'algoType' is not valid.")
@@ -298,12 +298,12 @@ def _found_algo(account: VenueAccount, params: Params, refusal: tuple[int, str])
     return named[-1]
 
 
-def query_algo(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def query_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET algoOrder."""
     return _found_algo(account, params, MISSING).listed()
 
 
-def cancel_algo(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def cancel_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE algoOrder."""
     algo = _found_algo(account, params, UNKNOWN)
     if algo.status != "NEW":
@@ -314,7 +314,7 @@ def cancel_algo(venue: Venue, account: VenueAccount, params: Params) -> Any:
     }  # fmt: skip
 
 
-def cancel_algos(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def cancel_algos(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE algoOpenOrders: all of one symbol."""
     for algo in account.open_algos(symbol_of(params, venue.symbols)):
         if algo.status == "NEW":

@@ -121,8 +121,7 @@ class Exchange:
 
     def present(self) -> int:
         """Bring the venue to the present, and return that; in lock-step nothing moves."""
-        if self.clock.runs:
-            self._move(self.clock.now_us(self.wall()))
+        self._move(self.clock.now_us(self.wall()) if self.clock.runs else self.venue.now_us)
         return self.venue.now_us
 
     def answered(self) -> None:

@@ -14,13 +14,13 @@ from quantcore.kernels import layout as at
 from quantcore.types import MarginType, Rule
 
 if TYPE_CHECKING:
-    from live.simulator.venue import Venue
+    from live.simulator.engine import Engine
 
 Params = Mapping[str, str]
 LEVERAGE_MAX = 125
 
 
-def set_leverage(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def set_leverage(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST leverage."""
     s = symbol_of(params, venue.symbols)
     mandatory(params, "leverage")
@@ -45,12 +45,12 @@ def set_leverage(venue: Venue, account: VenueAccount, params: Params) -> Any:
     }
 
 
-def _short_of_margin(venue: Venue, account: VenueAccount, s: int) -> bool:
+def _short_of_margin(venue: Engine, account: VenueAccount, s: int) -> bool:
     held = account.qty(s) != 0.0 and not account.isolated(s)
     return held and account.available(venue.marks) <= 0.0
 
 
-def set_margin_type(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def set_margin_type(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST marginType: of a symbol without position and orders."""
     s = symbol_of(params, venue.symbols)
     word = mandatory(params, "marginType")
@@ -67,7 +67,7 @@ def set_margin_type(venue: Venue, account: VenueAccount, params: Params) -> Any:
     return {"code": 200, "msg": "success"}
 
 
-def move_margin(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def move_margin(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST positionMargin: into (1) or out of (2) an isolated position."""
     s = symbol_of(params, venue.symbols)
     mandatory(params, "amount")
@@ -106,18 +106,18 @@ def move_margin(venue: Venue, account: VenueAccount, params: Params) -> Any:
     }  # fmt: skip
 
 
-def margin_history(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def margin_history(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET positionMargin/history."""
     symbol = venue.symbols[symbol_of(params, venue.symbols)]
     return [dict(each) for each in account.margin_changes if each["symbol"] == symbol]
 
 
-def position_side(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def position_side(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET positionSide/dual: one-way."""
     return {"dualSidePosition": False}
 
 
-def set_position_side(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def set_position_side(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST positionSide/dual: hedge mode is not built, and refused."""
     mandatory(params, "dualSidePosition")
     if flag_of(params, "dualSidePosition"):
@@ -125,12 +125,12 @@ def set_position_side(venue: Venue, account: VenueAccount, params: Params) -> An
     raise Refused(-4059, "No need to change position side.")
 
 
-def multi_assets(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def multi_assets(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET multiAssetsMargin: single-asset."""
     return {"multiAssetsMargin": False}
 
 
-def set_multi_assets(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def set_multi_assets(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST multiAssetsMargin: multi-assets mode is not built, and refused."""
     mandatory(params, "multiAssetsMargin")
     if flag_of(params, "multiAssetsMargin"):
@@ -140,12 +140,12 @@ def set_multi_assets(venue: Venue, account: VenueAccount, params: Params) -> Any
     raise Refused(-4171, "No need to change multi-assets mode.")
 
 
-def fee_burn(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def fee_burn(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """GET feeBurn: fees are paid in USDT."""
     return {"feeBurn": False}
 
 
-def set_fee_burn(venue: Venue, account: VenueAccount, params: Params) -> Any:
+def set_fee_burn(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST feeBurn: paying fees in BNB is not built; switching it off is success."""
     mandatory(params, "feeBurn")
     if flag_of(params, "feeBurn"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from live.simulator.accounts import VenueAccount
 from live.simulator.kernels import cancel
 from live.simulator.orders import AlgoOrder
+from live.simulator.watch import change_rules
 from quantcore.types import Liquidity, OrderStatus
 
 if TYPE_CHECKING:
+    from live.simulator.engine import Engine
     from live.simulator.faults import VenueFault
-    from live.simulator.venue import Venue
 
 FIELDS = {
     "tickSize": "tick_size",
@@ -27,8 +29,8 @@ FIELDS = {
 """Fields of an `Instrument` by the exchange's names of its filters."""
 
 
-def suffer(venue: Venue, fault: VenueFault) -> None:
-    """Let a fault happen; one that lasts is kept in `Venue.mishaps` until it ends.
+def suffer(venue: Engine, fault: VenueFault) -> None:
+    """Let a fault happen; one that lasts is kept in `Engine.mishaps` until it ends.
 
     A price gap is met by orders and margins for an instant; the streams go on along the path.
 
@@ -48,7 +50,7 @@ def suffer(venue: Venue, fault: VenueFault) -> None:
         if fault.kind == "delisting":
             venue.delist(symbol)
         elif fault.kind == "filter_change":
-            venue.set_filter(symbol, **filters(fault.rule.changes))
+            change_rules(venue, s, filters(fault.rule.changes))
         elif fault.kind == "price_gap":
             venue.meet(s, float(venue.prices[s]) * (1.0 + fault.rule.fraction))
         for account in list(venue.accounts.values()):
@@ -56,7 +58,7 @@ def suffer(venue: Venue, fault: VenueFault) -> None:
                 _to_account(venue, fault, s, account)
 
 
-def _to_account(venue: Venue, fault: VenueFault, s: int, account: VenueAccount) -> None:
+def _to_account(venue: Engine, fault: VenueFault, s: int, account: VenueAccount) -> None:
     if fault.kind in ("liquidation", "adl"):
         _force(venue, account, s, liquidates=fault.kind == "liquidation")
     elif fault.kind == "partial_fill":
@@ -67,7 +69,7 @@ def _to_account(venue: Venue, fault: VenueFault, s: int, account: VenueAccount) 
                 _hand_over(venue, account, algo)
 
 
-def _force(venue: Venue, account: VenueAccount, s: int, *, liquidates: bool) -> None:
+def _force(venue: Engine, account: VenueAccount, s: int, *, liquidates: bool) -> None:
     """Close a position at its mark: a liquidation, which first cancels the symbol's orders, or a deleveraging."""
     mark = float(venue.marks[s])
     if account.lots(s) == 0 or np.isnan(mark):
@@ -78,7 +80,7 @@ def _force(venue: Venue, account: VenueAccount, s: int, *, liquidates: bool) -> 
     venue.force(account, s, mark, liquidates=liquidates)
 
 
-def _fill_in_part(venue: Venue, account: VenueAccount, s: int, fraction: float) -> None:
+def _fill_in_part(venue: Engine, account: VenueAccount, s: int, fraction: float) -> None:
     """Fill a share of every resting order at its price; in lock-step nothing moves between two bars."""
     for order in account.open_orders(s):
         left = order.terms.lots - order.done
@@ -87,7 +89,7 @@ def _fill_in_part(venue: Venue, account: VenueAccount, s: int, fraction: float) 
             venue.fill(account, None, order, lots, order.terms.price, Liquidity.MAKER)
 
 
-def _hand_over(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
+def _hand_over(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
     """Take a conditional order out of the account step; the venue watches it from now on."""
     journal = account.journal(np.empty(0, dtype=np.int64))
     cancel(account.account, journal, algo.number, venue.now_us, int(OrderStatus.CANCELED))
@@ -95,18 +97,10 @@ def _hand_over(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
     algo.step_id = -1
 
 
-def filters(changes: Any) -> dict[str, Any]:
-    """Return changed filters as an instrument's fields.
-
-    Raises
-    ------
-    ValueError
-        If there is no filter of a name.
-    """
-    found: dict[str, Any] = {}
-    for name, value in changes.items():
-        if name not in FIELDS:
-            raise ValueError(f"changes must name one of {', '.join(FIELDS)}, was {name}")
-        field = FIELDS[name]
-        found[field] = float(value) if field == "min_notional" else str(value)
-    return found
+def filters(changes: Mapping[str, str]) -> dict[str, Any]:
+    """Return changed filters, some of `scenario.FILTERS`, as an instrument's fields."""
+    fields = {FIELDS[name]: value for name, value in changes.items()}
+    return {
+        name: float(value) if name == "min_notional" else str(value)
+        for name, value in fields.items()
+    }

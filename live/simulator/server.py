@@ -151,13 +151,14 @@ def compose(
     """
     from live.simulator.connection import StreamSettings
     from live.simulator.control import Controls, control_app
+    from live.simulator.engine import VenueSettings
     from live.simulator.faults import Faults
     from live.simulator.listen_keys import ListenKeys
     from live.simulator.market import replay
     from live.simulator.mishaps import suffer
     from live.simulator.streams import Api, Market, Streams
     from live.simulator.ticker_streams import known, messages
-    from live.simulator.venue import Venue, VenueSettings
+    from live.simulator.venue import Venue
 
     tape = replay(started(data, settings.start), half_spread_bps=execution.half_spread_bps)
     venue = Venue(

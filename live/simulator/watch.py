@@ -19,13 +19,13 @@ from quantcore.kernels import layout as at
 from quantcore.types import OrderStatus
 
 if TYPE_CHECKING:
-    from live.simulator.venue import Venue
+    from live.simulator.engine import Engine
 
 CALL_RATIO = 0.8
 """Share of the margin that maintenance may take before the account is warned; late, as the exchange's warning is."""
 
 
-def look_after(venue: Venue, account: VenueAccount) -> None:
+def look_after(venue: Engine, account: VenueAccount) -> None:
     """Do what is due after a step of the clock."""
     _expire(venue, account)
     for algo in [a for a in account.open_algos() if a.step_id < 0]:
@@ -34,7 +34,7 @@ def look_after(venue: Venue, account: VenueAccount) -> None:
     _warn(venue, account)
 
 
-def _expire(venue: Venue, account: VenueAccount) -> None:
+def _expire(venue: Engine, account: VenueAccount) -> None:
     now_ms = venue.now_us // 1000
     for order in account.open_orders():
         if 0 < order.terms.good_till_ms <= now_ms:
@@ -46,14 +46,14 @@ def _expire(venue: Venue, account: VenueAccount) -> None:
                 venue.end(account, order, OrderStatus.CANCELED)
 
 
-def close_guards(venue: Venue, account: VenueAccount) -> None:
+def close_guards(venue: Engine, account: VenueAccount) -> None:
     """Let the close-position orders of symbols that hold nothing any more expire."""
     for algo in account.open_algos():
         if algo.terms.close_position and account.lots(algo.terms.s) == 0:
             venue.end(account, algo, OrderStatus.EXPIRED)
 
 
-def _watch(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
+def _watch(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
     """Trigger a conditional order that the venue watches, at the prices now; a fault can keep it from being sent."""
     terms, s = algo.terms, algo.terms.s
     if algo.status == "TRIGGERING":
@@ -75,7 +75,7 @@ def _watch(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
             _become(venue, account, algo)
 
 
-def _become(venue: Venue, account: VenueAccount, algo: AlgoOrder) -> None:
+def _become(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
     """Send the order that a conditional order of the venue's becomes."""
     terms = algo.terms
     kind = "LIMIT" if terms.type in ("STOP", "TAKE_PROFIT") else "MARKET"
@@ -107,7 +107,7 @@ def _trails(algo: AlgoOrder, price: float) -> bool:
     return (price - stop) * terms.side >= 0.0
 
 
-def _warn(venue: Venue, account: VenueAccount) -> None:
+def _warn(venue: Engine, account: VenueAccount) -> None:
     """Send a margin call when maintenance begins to take most of the margin."""
     held = np.flatnonzero(account.held["position"][:, at.QTY])
     if not len(held):
@@ -123,7 +123,7 @@ def _warn(venue: Venue, account: VenueAccount) -> None:
     account.warned = short
 
 
-def change_rules(venue: Venue, s: int, changes: dict[str, Any]) -> None:
+def change_rules(venue: Engine, s: int, changes: dict[str, Any]) -> None:
     """Give a symbol other rules, for all accounts: ``Instrument`` fields by name.
 
     Raises

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from live.simulator.engine import VenueSettings
 from live.simulator.market import Tape
 from live.simulator.orders import AlgoOrder, Order
-from live.simulator.venue import Venue, VenueSettings
+from live.simulator.venue import Venue
 from live.simulator.wire import Refused, digits_of, lots_text, text
 from quantcore.kernels import layout as at
 from tests.account.random_cases import Case, case_bars, case_instruments

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from live.simulator.engine import VenueSettings
 from live.simulator.filters import whole_steps
 from live.simulator.market import Tape
-from live.simulator.venue import Venue, VenueSettings
+from live.simulator.venue import Venue
 from live.simulator.wire import Refused, digits_of, lots_text, text
 from quantcore.account_plane import account_plane
 from quantcore.data.instruments import Instrument
