@@ -66,10 +66,8 @@ def _parse(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise SubscriptionError(3, f"Invalid JSON: expected value at {where}") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # a number of thousands of digits; thousands of brackets
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or thousands of brackets.
         raise SubscriptionError(3, "Invalid JSON: number out of range or too deep") from error
     if not isinstance(request, dict):
         raise SubscriptionError(2, f"Invalid request: expected an object at {_end_of(text, text)}")

@@ -38,7 +38,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
 )
 """The route of REST that answers each method; the two APIs number their versions differently."""
 _SESSION = ("session.logon", "session.status", "session.logout")
-_ID = re.compile(r"[\w\-]{0,36}", re.ASCII)
+_LONGEST_ID = 36
 
 
 class _Number(str):
@@ -135,7 +135,7 @@ def _id(request: dict[str, Any]) -> Any:
     if "id" not in request or not _is_id(value):
         raise Refused(
             -1135,
-            "Invalid 'id' in JSON request; expected an integer, a string of 36 characters, or null.",
+            "Invalid 'id' in JSON request; expected an integer, a string of up to 36 characters, or null.",
         )
     return int(value) if isinstance(value, _Number) else value
 
@@ -143,7 +143,7 @@ def _id(request: dict[str, Any]) -> Any:
 def _is_id(value: Any) -> bool:
     if isinstance(value, _Number):
         return re.fullmatch(r"-?\d{1,19}", value) is not None
-    return value is None or (isinstance(value, str) and _ID.fullmatch(value) is not None)
+    return value is None or (isinstance(value, str) and len(value) <= _LONGEST_ID)
 
 
 def _params(request: dict[str, Any]) -> dict[str, str]:

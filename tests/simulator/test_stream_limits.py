@@ -49,12 +49,15 @@ async def test_a_client_that_answers_pings_is_kept_and_one_that_does_not_is_drop
 
 
 async def test_a_pong_that_nobody_asked_for_does_not_keep_a_connection() -> None:
-    async with exchange(ping_seconds=0.1, pong_seconds=0.5) as e:
+    async with exchange(ping_seconds=0.3, pong_seconds=0.5) as e:
         client = await e.connect(TRADES, autoping=False)
-        for _ in range(3):
-            await client.pong(b"unasked")
+        ended = asyncio.create_task(end_of(client))
+        for _ in range(12):
             await asyncio.sleep(0.1)
-        assert await end_of(client) == 1008
+            if not client.closed:
+                await client.pong(b"unasked")
+        assert ended.done()
+        assert await ended == 1008
 
 
 async def test_a_pings_payload_comes_back() -> None:
@@ -127,6 +130,18 @@ async def test_a_slow_reader_is_dropped_with_bounded_memory_and_the_others_hear_
         assert 0 < most <= limit + 21_000
         await e.pass_time()
         assert (await next_json(good))["E"] == START_US // 1000 + 100 * (heard + 1)
+        client.close()
+
+
+async def test_a_connection_whose_end_is_not_read_is_cut() -> None:
+    async with exchange(market=heavy, backlog_bytes=50_000_000, lifetime_us=80 * SECOND_US) as e:
+        client = slow_reader(e, TRADES)
+        await settled(e, 1)
+        await e.pass_time(60 * SECOND_US)
+        await asyncio.sleep(0.1)
+        assert e.streams.backlog > 0
+        await e.pass_time(20 * SECOND_US)
+        await settled(e, 0)
         client.close()
 
 

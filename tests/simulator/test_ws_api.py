@@ -49,7 +49,7 @@ def test_the_two_apis_number_their_versions_differently() -> None:
     assert METHODS["account.balance"] == "GET /fapi/v2/balance"
 
 
-@pytest.mark.parametrize("sent", ["7", '"x-7"', "null", '""'])
+@pytest.mark.parametrize("sent", ["7", '"x-7.ü"', "null", '""', f'"{"x" * 36}"'])
 def test_an_answer_carries_the_id_as_it_came(sent: str) -> None:
     envelope, _ = read(f'{{"id": {sent}, "method": "ping"}}', with_limits=True)
     answer = json.loads(envelope.success({}, [{"limit": 2400}]))
@@ -61,7 +61,7 @@ def test_an_answer_carries_the_id_as_it_came(sent: str) -> None:
     }
 
 
-@pytest.mark.parametrize("sent", ["1.5", "[]", "true", f'"{"x" * 37}"', "9" * 5000, '"ü"'])
+@pytest.mark.parametrize("sent", ["1.5", "[]", "true", f'"{"x" * 37}"', "9" * 5000])
 def test_a_wrong_id_is_refused_and_not_sent_back(sent: str) -> None:
     known, refused = refusal(f'{{"id": {sent}, "method": "ping"}}')
     assert known is None
