@@ -46,8 +46,11 @@ class Exchange(Protocol):
     """What the streams ask of the venue."""
 
     now_us: int
-    lock_step: bool
     forced: list[dict[str, Any]]
+
+    @property
+    def lock_step(self) -> bool:
+        """Whether a driver moves the clock."""
 
     def drain(self) -> Iterable[tuple[str, dict[str, Any]]]:
         """Return (account, payload) of the user events since the last call, in order."""
