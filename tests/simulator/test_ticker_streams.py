@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from live.simulator.market import Tape
@@ -116,6 +116,8 @@ def applied(side: dict[str, str], changes: list[list[str]]) -> None:
     st.sampled_from(["", "@100ms", "@250ms", "@500ms"]),
     st.lists(st.integers(1, 40_000_000), min_size=1, max_size=4),
 )
+@example(FIRST_US + 41 * MINUTE_US + 4_300_000, "", [1])
+@example(FIRST_US + 41 * MINUTE_US + 4_310_000, "", [20_000_000])
 def test_differences_turn_a_snapshot_into_the_next(
     tape: Tape, start_us: int, speed: str, parts: list[int]
 ) -> None:
