@@ -146,6 +146,15 @@ def test_differences_turn_a_snapshot_into_the_next(
     assert joined
 
 
+@given(TIMES, st.sampled_from(["", "@100ms", "@500ms"]))
+def test_the_first_difference_after_a_snapshot_joins_it(
+    tape: Tape, now_us: int, speed: str
+) -> None:
+    told = answer("GET /fapi/v1/depth", tape, now_us, {"symbol": "BTCUSDT", "limit": "5"})
+    first = messages(tape, f"btcusdt@depth{speed}", now_us, now_us + 1_000_000)[0]
+    assert first["U"] <= told["lastUpdateId"] <= first["u"]
+
+
 def test_a_late_listing_sends_its_whole_book(tape: Tape) -> None:
     listed = FIRST_US + 30 * MINUTE_US
     assert messages(tape, "ethusdt@depth@100ms", listed - 1_000_000, listed - 1) == []
