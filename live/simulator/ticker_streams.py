@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from live.simulator.book import ASK, BID, LEVELS_MAX, difference, update_id
 from live.simulator.candles import INTERVALS, candles, opens, rolling
 from live.simulator.market import Tape
@@ -20,6 +22,7 @@ from live.simulator.path import STEP_US
 from live.simulator.quotes import MARK_DIGITS, RATE_DIGITS, Quotes, quotes
 from live.simulator.wire import exact_text, milliseconds
 from quantcore.timegrid import DAY_US
+from quantcore.types import IntArray
 
 JUMP_US = 5_000_000
 """Beyond so long a stretch a stream that repeats itself sends its last message only."""
@@ -296,18 +299,30 @@ def _book_ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
 
 
 def _differences(s: int, period_us: int, tape: Tape, from_us: int, to_us: int) -> Iterator[Payload]:
-    """Send what changed in the whole book since the time before, also when that is nothing."""
+    """Send what changed in the whole book since the time before, also when that is nothing.
+
+    A snapshot may have been taken in any step since then, so a level that came and went between is sent as gone.
+    """
     told = quotes(tape, s)
     before_us = from_us // period_us * period_us
-    before = tape.ladders(s, before_us, LEVELS_MAX)
     for time_us in _due(period_us, from_us, to_us):
+        seen_us = from_us if time_us - before_us > JUMP_US else time_us - 1
         after = tape.ladders(s, time_us, LEVELS_MAX)
-        if len(before[0]) or len(after[0]):
-            bids = difference(before[0], after[0], BID)
-            asks = difference(before[1], after[1], ASK)
-            levels = (told.levels(bids), told.levels(asks))
-            yield _depth(told, time_us, before_us, *levels)
-        before, before_us = after, time_us
+        seen = [
+            tape.ladders(s, at, LEVELS_MAX)
+            for at in range(before_us // STEP_US * STEP_US, seen_us + 1, STEP_US)
+        ]
+        if any(len(bids) for bids, _ in [*seen, after]):
+            bids = _changed([difference(bids, after[0], BID) for bids, _ in seen])
+            asks = _changed([difference(asks, after[1], ASK) for _, asks in seen])
+            yield _depth(told, time_us, before_us, told.levels(bids), told.levels(asks))
+        before_us = time_us
+
+
+def _changed(found: list[IntArray]) -> IntArray:
+    """Return the levels of several differences to the same book, each once, by rising price."""
+    every = np.concatenate(found)
+    return every[np.unique(every[:, 0], return_index=True)[1]]
 
 
 def _partial_book(s: int, levels: int, tape: Tape, time_us: int) -> Payload | None:

@@ -64,6 +64,13 @@ def test_the_path_stays_inside_its_bar_and_hits_all_four_prices(tape: Tape, row:
         assert low_first == (four[3, s] >= four[0, s])
 
 
+def test_a_bar_that_closes_where_it_opened_sees_its_low_first(bars: Bars, tape_of: Make) -> None:
+    fields = {n: v.copy() for n, v in bars.fields.items()}
+    fields["close"][5, 0] = fields["open"][5, 0]
+    path = walked(tape_of(replace(bars, fields=fields)), 5)[:, 0]
+    assert np.argmin(path) < np.argmax(path)
+
+
 def test_the_path_runs_straight_over_three_equal_thirds(tape: Tape) -> None:
     path = walked(tape, 5)[:, 0]
     third = tape.n_steps // 3

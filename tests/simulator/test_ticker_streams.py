@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from live.simulator.market import Tape
@@ -116,6 +116,8 @@ def applied(side: dict[str, str], changes: list[list[str]]) -> None:
     st.sampled_from(["", "@100ms", "@250ms", "@500ms"]),
     st.lists(st.integers(1, 40_000_000), min_size=1, max_size=4),
 )
+@example(FIRST_US + 41 * MINUTE_US + 4_300_000, "", [1])
+@example(FIRST_US + 41 * MINUTE_US + 4_310_000, "", [20_000_000])
 def test_differences_turn_a_snapshot_into_the_next(
     tape: Tape, start_us: int, speed: str, parts: list[int]
 ) -> None:
@@ -142,6 +144,16 @@ def test_differences_turn_a_snapshot_into_the_next(
     now = answer("GET /fapi/v1/depth", tape, last_us, {"symbol": "BTCUSDT", "limit": "1000"})
     assert book == {side: dict(now[side]) for side in ("bids", "asks")}
     assert joined
+
+
+@given(TIMES, st.sampled_from(["", "@100ms", "@500ms"]))
+def test_the_first_difference_after_a_snapshot_joins_it(
+    tape: Tape, now_us: int, speed: str
+) -> None:
+    told = answer("GET /fapi/v1/depth", tape, now_us, {"symbol": "BTCUSDT", "limit": "5"})
+    sent = messages(tape, f"btcusdt@depth{speed}", now_us, now_us + 1_000_000)
+    first = next(event for event in sent if event["u"] >= told["lastUpdateId"])
+    assert first["U"] <= told["lastUpdateId"]
 
 
 def test_a_late_listing_sends_its_whole_book(tape: Tape) -> None:
