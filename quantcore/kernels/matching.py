@@ -265,6 +265,7 @@ def meet_open_limit(
     k: int,
     reference: float,
 ) -> None:
+    """Let a limit meet a price, the bar's open or the other side's best: it trades, rests or ends."""
     ticket = account.ticket[k]
     s, side, tif, ts = ticket[SYMBOL], ticket[SIDE], ticket[TIME_IN_FORCE], market.ts_us[row]
     limit = account.order[k, LIMIT_PRICE]
