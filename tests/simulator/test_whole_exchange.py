@@ -1,0 +1,234 @@
+"""The whole exchange behind its port: nonsense on every route is refused in its own form, and never as unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from live.simulator.limits import LimitSettings
+from live.simulator.listener import listen
+from live.simulator.routes import ROUTES
+from live.simulator.server import Composition, ServerSettings, compose
+from quantcore.config import build
+from quantcore.config import compose as configured
+from tests.simulator.requests_sent import signed
+
+
+class Whole:
+    """A composed exchange on a port, in an event loop of its own."""
+
+    def __init__(self, runner: asyncio.Runner, root: Path, clock: str) -> None:
+        self.runner = runner
+        cfg = configured(
+            "simulator",
+            [f"data.root={root}", "data.days=20", "data.n_symbols=3", "data.late_listings=0"],
+        )
+        self.settings = ServerSettings(
+            host="127.0.0.1",
+            port=0,
+            control_port=0,
+            clock=clock,
+            speed=1.0,
+            start=None,
+            seed=7,
+            capital=7700.0,
+            limits=LimitSettings(
+                weight_1m=10**9, orders_10s=10**9, orders_1m=10**9, funding_5m=10**9, refusals_max=1
+            ),
+            legacy="mute",
+            state_file="unused",
+            snapshot_file=None,
+            snapshot_seconds=60.0,
+            idle_seconds=None,
+        )
+        self.key, self.secret = self.settings.credentials()
+        parts = (build(cfg.data).load(), build(cfg.execution), build(cfg.faults))
+        self.made = runner.run(self._start(parts))
+
+    async def _start(self, parts: Any) -> Composition:
+        made = compose(self.settings, *parts, wall=asyncio.get_running_loop().time)
+        self.listener = await listen(made.app, host="127.0.0.1", port=0)
+        self.session = aiohttp.ClientSession(f"http://{self.listener.address}")
+        self.pump = asyncio.create_task(made.exchange.pump())
+        return made
+
+    def ask(self, name: str, params: dict[str, str]) -> tuple[int, Any]:
+        async def send() -> tuple[int, Any]:
+            method, path = name.split()
+            now_ms = self.made.exchange.present() // 1000
+            query = signed(params, secret=self.secret, at_ms=now_ms)
+            url = URL(f"{path}?{query}", encoded=True)
+            headers = {"X-MBX-APIKEY": self.key}
+            async with self.session.request(method, url, headers=headers) as response:
+                return response.status, json.loads(await response.read())
+
+        return self.runner.run(send())
+
+    def priced(self, params: dict[str, Any]) -> dict[str, str]:
+        """Return parameters with shares of the last price turned into prices."""
+        last = float(self.ask("GET /fapi/v1/ticker/price", {"symbol": "BTCUSDT"})[1]["price"])
+        return {k: f"{v * last:.1f}" if isinstance(v, float) else v for k, v in params.items()}
+
+    def advance(self) -> None:
+        """Go on by a bar, as a driver does."""
+        exchange = self.made.exchange
+        self.runner.run(exchange.advance(exchange.present() + exchange.bar_us))
+
+    def close(self) -> None:
+        async def end() -> None:
+            self.pump.cancel()
+            await self.session.close()
+            await self.listener.close()
+
+        self.runner.run(end())
+
+
+@pytest.fixture(scope="module", params=["real", "lock_step"])
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Whole]:
+    with asyncio.Runner() as runner:
+        made = Whole(runner, tmp_path_factory.mktemp("market"), request.param)
+        yield made
+        made.close()
+
+
+def one_of(*words: str) -> st.SearchStrategy[str]:
+    return st.sampled_from(words)
+
+
+SIZES = one_of(
+    "0", "0.001", "0.01", "1", "1.5", "-1", "1000000", "0.00000001", "9" * 20, "1e5", "NaN", ""
+)
+PRICES = one_of(
+    "1", "0.1", "42000", "42000.1", "2500.55", "0", "-5", "9" * 20, "0." + "1" * 20, "x"
+)
+NUMBERS = one_of(
+    "0", "1", "5", "7", "50", "500", "1000", "1500", "1501", "-1", "x", "9" * 20, "1.5"
+)
+TIMES = one_of("0", "1", "1704067200000", "1735689600000", "9" * 20, "x")
+IDS = one_of("1", "1000000001", "2000000001", "abc", "é", "a" * 40, "", "x/y:z")
+BOOLS = one_of("true", "false", "TRUE", "1", "")
+FIELDS: dict[str, st.SearchStrategy[str]] = {
+    "symbol": one_of("BTCUSDT", "ETHUSDT", "btcusdt", "NOPEUSDT", "", "BTC USDT", "币安USDT", "A" * 50),
+    "pair": one_of("BTCUSDT", "NOPE"),
+    "contractType": one_of("PERPETUAL", "NEXT_QUARTER", "x"),
+    "interval": one_of("1m", "1h", "1d", "1M", "7h", ""),
+    "side": one_of("BUY", "SELL", "HOLD"),
+    "type": one_of(
+        "LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET", "1", "2"
+    ),
+    "timeInForce": one_of("GTC", "IOC", "FOK", "GTX", "GTD", "RPI", "x"),
+    "positionSide": one_of("BOTH", "LONG", "SHORT", "x"),
+    "workingType": one_of("MARK_PRICE", "CONTRACT_PRICE", "x"),
+    "newOrderRespType": one_of("ACK", "RESULT", "x"),
+    "selfTradePreventionMode": one_of("NONE", "EXPIRE_TAKER", "x"),
+    "priceMatch": one_of("NONE", "OPPONENT", "QUEUE_5", "x"),
+    "algoType": one_of("CONDITIONAL", "VP", "x"),
+    "marginType": one_of("CROSSED", "ISOLATED", "x"),
+    "incomeType": one_of("FUNDING_FEE", "COMMISSION", "x"),
+    "autoCloseType": one_of("LIQUIDATION", "ADL", "x"),
+    "batchOrders": one_of("[]", "{}", "[", "[1]", '[{"symbol":1}]', "null", "[" * 2000, '[{"symbol":"BTCUSDT"}]'),
+    "orderIdList": one_of("[]", "[1]", "[", '["x"]', "{}", "null", "[[1]]", "[1,2,3,4,5,6,7,8,9,10,11]"),
+    "origClientOrderIdList": one_of("[]", '["a"]', "[1]", "["),
+    **dict.fromkeys(("quantity", "amount", "callbackRate"), SIZES),
+    **dict.fromkeys(("price", "stopPrice", "triggerPrice", "activatePrice", "activationPrice"), PRICES),
+    **dict.fromkeys(("limit", "leverage", "countdownTime", "page"), NUMBERS),
+    **dict.fromkeys(("startTime", "endTime", "goodTillDate"), TIMES),
+    **dict.fromkeys(("orderId", "fromId", "algoId", "newClientOrderId", "clientAlgoId", "origClientOrderId"), IDS),
+    **dict.fromkeys(
+        ("reduceOnly", "closePosition", "priceProtect", "dualSidePosition", "multiAssetsMargin", "feeBurn"), BOOLS
+    ),
+}  # fmt: skip
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
+    """A route with its mandatory parameters most of the time, and some others."""
+    name = draw(st.sampled_from(sorted(ROUTES)))
+    likely = [n for n in ROUTES[name].mandatory if draw(st.integers(0, 9))]
+    others = draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=6, unique=True))
+    return name, {n: draw(FIELDS[n]) for n in dict.fromkeys([*likely, *others])}
+
+
+FACTORS = st.sampled_from([0.7, 0.97, 0.999, 1.0, 1.001, 1.03, 1.4])
+FORMS: dict[str, tuple[str, ...]] = {
+    "LIMIT": ("timeInForce", "quantity", "price"),
+    "MARKET": ("quantity",),
+    "STOP_MARKET": ("triggerPrice", "quantity"),
+    "TAKE_PROFIT_MARKET": ("triggerPrice", "closePosition"),
+    "TRAILING_STOP_MARKET": ("callbackRate", "quantity"),
+    "STOP": ("triggerPrice", "price", "quantity"),
+}
+ORDER_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "timeInForce": one_of("GTC", "IOC", "FOK", "GTX"),
+    "quantity": one_of("0.002", "0.01", "0.1"),
+    "closePosition": st.just("true"),
+    "callbackRate": one_of("0.1", "1", "5"),
+    "price": FACTORS,
+    "triggerPrice": FACTORS,
+}
+
+
+@st.composite
+def order_requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """An order as it should be, or with one field of it or besides wrong; prices are shares of the last one."""
+    kind = draw(st.sampled_from(sorted(FORMS)))
+    name = "POST /fapi/v1/order" if kind in ("LIMIT", "MARKET") else "POST /fapi/v1/algoOrder"
+    params = {n: draw(ORDER_FIELDS[n]) for n in FORMS[kind]}
+    params |= {"symbol": "BTCUSDT", "side": draw(one_of("BUY", "SELL")), "type": kind}
+    if name.endswith("algoOrder"):
+        params["algoType"] = "CONDITIONAL"
+    if draw(st.booleans()):
+        wrong = draw(st.sampled_from(sorted(FIELDS)))
+        params[wrong] = draw(FIELDS[wrong])
+    return name, params
+
+
+def check(whole: Whole, name: str, params: dict[str, str]) -> None:
+    status, body = whole.ask(name, params)
+    if status == 200:
+        return
+    assert 400 <= status < 500, body
+    assert set(body) == {"code", "msg"}
+    assert body["code"] not in (-1000, -1022, -5000), (name, params, body)
+
+
+@settings(max_examples=400)
+@given(requests())
+def test_nonsense_on_any_route_is_refused_for_what_it_is(
+    whole: Whole, asked: tuple[str, dict[str, str]]
+) -> None:
+    logging.getLogger("live.simulator").setLevel(logging.ERROR)
+    check(whole, *asked)
+
+
+@settings(max_examples=300)
+@given(order_requests())
+def test_orders_that_are_nearly_right_are_answered_and_leave_an_account_that_adds_up(
+    whole: Whole, asked: tuple[str, dict[str, Any]]
+) -> None:
+    name, params = asked
+    check(whole, name, whole.priced(params))
+    status, account = whole.ask("GET /fapi/v2/account", {})
+    assert status == 200
+    assert float(account["totalWalletBalance"]) > 0.0
+    if whole.settings.lock_step:
+        whole.advance()
+
+
+def test_every_route_leads_somewhere(whole: Whole) -> None:
+    for name, route in ROUTES.items():
+        params = {"symbol": "BTCUSDT"} if "symbol" in route.mandatory else {}
+        _, body = whole.ask(name, params)
+        assert not (isinstance(body, dict) and body.get("code") in (-5000, -1000)), (name, body)
