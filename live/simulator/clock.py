@@ -9,6 +9,7 @@ from typing import Final
 REAL: Final = "real"
 ACCELERATED: Final = "accelerated"
 LOCK_STEP: Final = "lock_step"
+MILLISECOND_US = 1000
 MODES = (REAL, ACCELERATED, LOCK_STEP)
 
 
@@ -57,12 +58,16 @@ class SimulatedClock:
         return self.mode != LOCK_STEP
 
     def now_us(self, wall_s: float) -> int:
-        """Return the simulated time, which never runs back and stops at the end of the market."""
+        """Return the simulated time, which never runs back and stops at the end of the market.
+
+        It goes in whole milliseconds from the start, as the exchange shows it: requests of the same one move nothing.
+        """
         if not self.runs:
             return self.start_us
         passed = max(wall_s - self.origin_s, 0.0) * self.speed
         # Compared before it is made whole: an absurd speed must not overflow.
-        return self.start_us + int(min(passed * 1e6, self.end_us - self.start_us))
+        passed_us = int(min(passed * 1e6, self.end_us - self.start_us))
+        return self.start_us + passed_us // MILLISECOND_US * MILLISECOND_US
 
     def moved_to(self, now_us: int, wall_s: float) -> SimulatedClock:
         """Return the clock that shows `now_us` when the wall's shows `wall_s`."""

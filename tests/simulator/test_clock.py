@@ -21,6 +21,12 @@ def test_real_time_passes_as_on_the_wall() -> None:
     assert clock().now_us(102.5) == START + 2_500_000
 
 
+def test_time_goes_in_whole_milliseconds() -> None:
+    assert clock().now_us(100.0012) == START + 1000
+    assert clock().now_us(100.0019) == START + 1000
+    assert clock().now_us(100.0021) == START + 2000
+
+
 def test_accelerated_time_passes_so_many_times_faster() -> None:
     fast = clock("accelerated", 60.0)
     assert fast.now_us(101.0) == START + 60_000_000

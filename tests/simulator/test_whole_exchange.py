@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import DictConfig
 from yarl import URL
 
 from live.simulator.limits import LimitSettings
@@ -52,11 +53,12 @@ class Whole:
             idle_seconds=None,
         )
         self.key, self.secret = self.settings.credentials()
-        parts = (build(cfg.data).load(), build(cfg.execution), build(cfg.faults))
-        self.made = runner.run(self._start(parts))
+        self.made = runner.run(self._start(cfg))
 
-    async def _start(self, parts: Any) -> Composition:
-        made = compose(self.settings, *parts, wall=asyncio.get_running_loop().time)
+    async def _start(self, cfg: DictConfig) -> Composition:
+        wall = asyncio.get_running_loop().time
+        data = build(cfg.data).load()
+        made = compose(self.settings, data, build(cfg.execution), build(cfg.faults), wall)
         self.listener = await listen(made.app, host="127.0.0.1", port=0)
         self.session = aiohttp.ClientSession(f"http://{self.listener.address}")
         self.pump = asyncio.create_task(made.exchange.pump())
