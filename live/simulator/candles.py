@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from live.simulator.market import Tape
 from live.simulator.wire import digits_of
+from quantcore.kernels.compiled import inner
 from quantcore.timegrid import DAY_US, interval_us
 from quantcore.types import FloatArray, IntArray
 
@@ -21,6 +23,9 @@ MONTH = "1M"
 _MONDAY_US = 4 * DAY_US
 """Weeks begin on Mondays; 1970 began on a Thursday."""
 _QUOTE_DIGITS = 8
+_FLOW_FIELDS = ("volume", "quote_volume", "trades", "taker_buy_volume")
+_NOT_KNOWN = np.empty((0, 0))
+_NOT_KNOWN.flags.writeable = False
 
 
 class Candle(NamedTuple):
@@ -118,31 +123,28 @@ def candles(
     ]
 
 
-def each(tape: Tape, s: int, interval: str, from_us: int, to_us: int) -> Iterator[Candle]:
-    """Yield the candles of an interval that overlap ``[from_us, to_us]`` as they stand at `to_us`."""
-    yield from candles(tape, s, opens(interval, from_us, to_us), to_us)
-
-
 def _flows(tape: Tape, s: int, start: IntArray, stop: IntArray) -> FloatArray:
     """Return volume, quote volume, trades, and both volumes of takers between some times, shape ``(n, 5)``."""
     first, begun = _share(tape, s, start - 1)
     opening = (start - tape.history_us) // tape.bar_us
     begun = np.where(first < opening, 0.0, begun)
     last, done = _share(tape, s, stop)
-    low = int(opening.min())
-    values = _bar_flows(tape, s, low, int(last.max()) + 1)
-    sums = np.concatenate([np.zeros((1, 5)), np.cumsum(values, axis=0)])
-    head, tail = values[opening - low], values[last - low]
-    between = sums[np.maximum(last - low, opening - low + 1)] - sums[opening - low + 1]
-    same = (opening == last)[:, None]
-    begun, done = begun[:, None], done[:, None]
-    total = np.where(same, tail * (done - begun), head * (1.0 - begun) + between + tail * done)
-    whole = same & (begun == 0.0) & (done == 1.0)
-    digits = (digits_of(tape.instruments[s].step_size), _QUOTE_DIGITS, 0)
-    for column, places in zip(range(5), (*digits, *digits[:2]), strict=True):
-        rounded = np.round(total[:, column], places)
-        total[:, column] = np.where(whole[:, 0], total[:, column], rounded)
-    return np.asarray(total)
+    bars, prices = tape.bars, tape.prices
+    volume, quote, trades, bought = (
+        bars.array(name) if bars.has(name) else _NOT_KNOWN for name in _FLOW_FIELDS
+    )
+    total = _sums(
+        prices.open, prices.high, prices.low, prices.close, volume, quote, trades, bought, s,
+        tape.n_seconds + 1, opening, begun, last, done,
+    )  # fmt: skip
+    whole = (opening == last) & (begun == 0.0) & (done == 1.0)
+    digits = digits_of(tape.instruments[s].step_size)
+    places = (digits, _QUOTE_DIGITS, 0, digits, _QUOTE_DIGITS)
+    for column, name in enumerate((*_FLOW_FIELDS, "")):
+        told = whole & bars.has(name)
+        rounded = np.round(total[:, column], places[column])
+        total[:, column] = np.where(told, total[:, column], rounded)
+    return total
 
 
 def _share(tape: Tape, s: int, times_us: IntArray) -> tuple[IntArray, FloatArray]:
@@ -154,23 +156,44 @@ def _share(tape: Tape, s: int, times_us: IntArray) -> tuple[IntArray, FloatArray
     return row, np.asarray(share)
 
 
-def _bar_flows(tape: Tape, s: int, start: int, stop: int) -> FloatArray:
-    """Return the columns of `_flows` of whole bars; unknown quote volumes are at the mean of the four prices."""
-    bars = tape.bars
-    prices = [bars.array(name)[start:stop, s] for name in ("open", "high", "low", "close")]
-    nothing = np.full(stop - start, np.nan)
+@njit(cache=True)
+def _sums(
+    opens: FloatArray, highs: FloatArray, lows: FloatArray, closes: FloatArray, volumes: FloatArray,
+    quotes: FloatArray, trades: FloatArray, buys: FloatArray, s: int, n_slots: int, first: IntArray,
+    begun: FloatArray, last: IntArray, done: FloatArray,
+) -> FloatArray:  # fmt: skip
+    """Return the columns of `_flows` from the bars, the share `begun` of the first and `1 - done` of the last left out.
 
-    def known(name: str, otherwise: FloatArray) -> FloatArray:
-        values = bars.array(name)[start:stop, s] if bars.has(name) else nothing
-        return np.asarray(np.where(np.isnan(values), otherwise, values))
+    Where bars do not say it, quote volume is at the mean of the four prices, takers bought half of the volume, and
+    every place for a print is a trade.
+    """
+    result = np.zeros((len(first), 5))
+    for i in range(len(first)):
+        for row in range(first[i], last[i] + 1):
+            share = 1.0
+            if row == first[i]:
+                share -= begun[i]
+            if row == last[i]:
+                share -= 1.0 - done[i]
+            volume = volumes[row, s] if len(volumes) else 0.0
+            if not volume > 0.0:
+                continue
+            mean = (opens[row, s] + highs[row, s] + lows[row, s] + closes[row, s]) / 4.0
+            quote = _known(quotes, row, s, volume * mean)
+            bought = _known(buys, row, s, volume / 2.0)
+            result[i, 0] += share * volume
+            result[i, 1] += share * quote
+            result[i, 2] += share * _known(trades, row, s, float(n_slots))
+            result[i, 3] += share * bought
+            result[i, 4] += share * bought * (quote / volume)
+    return result
 
-    volume = known("volume", np.zeros(stop - start))
-    quote = known("quote_volume", volume * sum(prices) / 4.0)
-    trades = known("trades", np.where(volume > 0.0, tape.n_seconds + 1.0, 0.0))
-    bought = known("taker_buy_volume", volume / 2.0)
-    average = np.divide(quote, volume, out=np.zeros(stop - start), where=volume > 0.0)
-    columns = [volume, quote, trades, bought, np.round(bought * average, _QUOTE_DIGITS)]
-    return np.nan_to_num(np.column_stack(columns))
+
+@inner()
+def _known(values: FloatArray, row: int, s: int, otherwise: float) -> float:
+    if len(values) == 0 or math.isnan(values[row, s]):
+        return otherwise
+    return float(values[row, s])
 
 
 def _ids(tape: Tape, s: int, start: IntArray, stop: IntArray) -> IntArray:

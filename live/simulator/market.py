@@ -141,7 +141,8 @@ class Tape:
         return tuple(self._flow(s) for s in range(self.bars.n_symbols))
 
     @cached_property
-    def _prices(self) -> Prices:
+    def prices(self) -> Prices:
+        """The bars' prices, as the path takes them."""
         last = [self.bars.array(name) for name in PRICE_FIELDS]
         known = all(self.bars.has(name) for name in MARK_FIELDS)
         marks = [self.bars.array(name) for name in MARK_FIELDS] if known else last
@@ -164,22 +165,22 @@ class Tape:
     def price(self, now_us: int) -> FloatArray:
         """Return the last price of each symbol, USDT per coin, shape ``(n_symbols,)``; NaN if there is none."""
         row, step = divmod(self._step(now_us), self.n_steps)
-        return prices_at(self._prices, row, step, self.n_steps, self.ticks, False)
+        return prices_at(self.prices, row, step, self.n_steps, self.ticks, False)
 
     def mark(self, now_us: int) -> FloatArray:
         """Return the mark price of each symbol, USDT per coin, shape ``(n_symbols,)``; NaN if there is none."""
         row, step = divmod(self._step(now_us), self.n_steps)
-        return prices_at(self._prices, row, step, self.n_steps, self.ticks, True)
+        return prices_at(self.prices, row, step, self.n_steps, self.ticks, True)
 
     def last(self, s: int, now_us: int) -> float:
         """Return the last price of one symbol, USDT per coin; NaN if there is none."""
         row, step = divmod(self._step(now_us), self.n_steps)
-        return last_at(self._prices, s, False, row, step, self.n_steps, self.ticks)
+        return last_at(self.prices, s, False, row, step, self.n_steps, self.ticks)
 
     def last_mark(self, s: int, now_us: int) -> float:
         """Return the mark price of one symbol, USDT per coin; NaN if there is none."""
         row, step = divmod(self._step(now_us), self.n_steps)
-        return last_at(self._prices, s, True, row, step, self.n_steps, self.ticks)
+        return last_at(self.prices, s, True, row, step, self.n_steps, self.ticks)
 
     def swept(self, from_us: int, to_us: int) -> Ohlc:
         """Return what the paths did over ``[from_us, to_us]``, both ends included.
@@ -215,7 +216,7 @@ class Tape:
             np.clip((times - self.history_us) // STEP_US, 0, last_step)
             for times in (from_us, to_us)
         )
-        found = extents(self._prices, columns, mark, first, last, self.n_steps, self.ticks)
+        found = extents(self.prices, columns, mark, first, last, self.n_steps, self.ticks)
         return Extent(*found)
 
     def settlements(self, from_us: int, to_us: int) -> list[tuple[int, int, float, float]]:
@@ -271,7 +272,7 @@ class Tape:
         """Return a symbol's prints in ``(from_us, to_us]``, oldest first."""
         start = self.history_us
         first, last = max(from_us - start, -1), to_us - start
-        whole, price = prints.prints(self.flows[s], self._prices, s, self.ticks, first, last)
+        whole, price = prints.prints(self.flows[s], self.prices, s, self.ticks, first, last)
         return [
             Trade(slot + 1, start + time_us, paid, lots, sold == 1)
             for (slot, time_us, lots, sold), paid in zip(

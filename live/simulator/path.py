@@ -155,6 +155,12 @@ def extents(
         for j in range(len(columns)):
             s = columns[j]
             for at in range(row, last_row + 1):
+                if row < at < last_row and not mark and not math.isnan(result[0, i, j]):
+                    if not math.isnan(prices.close[at, s]):
+                        result[1, i, j] = max(result[1, i, j], prices.high[at, s])
+                        result[2, i, j] = min(result[2, i, j], prices.low[at, s])
+                        result[3, i, j] = prices.close[at, s]
+                    continue
                 begin = step if at == row else 0
                 end = last_step if at == last_row else n_steps - 1
                 _extend(result, i, j, prices, at, s, mark, begin, end, n_steps, tick)

@@ -44,7 +44,13 @@ def test_known_flows_are_those_of_the_bars(bars: Bars, tape_of: Make) -> None:
     assert candle.trades == flows["trades"][0, 0]
     assert candle.taker_volume == flows["taker_buy_volume"][0, 0]
     bought = flows["taker_buy_volume"][0, 0] * 1234.56789
-    assert candle.taker_quote_volume == pytest.approx(bought, abs=1e-7)
+    assert candle.taker_quote_volume == round(bought, 8)
+    bare = tape_of(bars)
+    assumed = candles(bare, 0, opens("1m", FIRST_US, FIRST_US), FIRST_US + MINUTE_US)[0]
+    mean = sum(bars.array(n)[0, 0] for n in ("open", "high", "low", "close")) / 4.0
+    assert assumed.quote_volume == pytest.approx(assumed.volume * mean, abs=1e-7)
+    assert assumed.taker_volume == pytest.approx(assumed.volume / 2.0, abs=5.1e-4)
+    assert assumed.trades == 61
 
 
 @pytest.mark.parametrize("interval", ["5m", "15m", "1h"])
