@@ -86,6 +86,28 @@ async def test_a_client_that_asks_before_it_sends_is_let_on(listener: Listener) 
     assert body["code"] == -5000
 
 
+HEAD = b"POST /fapi/v1/order HTTP/1.1\r\nHost: x\r\nContent-Length: "
+
+
+async def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(
+    listener: Listener,
+) -> None:
+    status, body = outcome(await talk(listener.port, HEAD + b"10000000\r\n\r\n", patience_s=1.0))
+    assert status == 413
+    assert isinstance(body, dict)
+    assert body["code"] == -1101
+
+
+async def test_a_body_that_does_not_come_is_given_up(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.simulator.rest.BODY_SECONDS", 0.05)
+    status, body = outcome(await talk(listener.port, HEAD + b"10\r\n\r\na=", patience_s=1.0))
+    assert status == 400
+    assert isinstance(body, dict)
+    assert body["code"] == -1100
+
+
 async def test_clients_that_break_off_leave_nothing_behind(listener: Listener) -> None:
     before = listener.activity[0]
     for sent in (PING, PING[:20], b"POST /fapi/v1/order HTTP/1.1\r\nContent-Length: 99\r\n\r\na="):

@@ -321,3 +321,4 @@ def test_bodies_that_are_not_what_they_say_get_the_exchanges_form(
     )
     assert is_in_form(*outcome)
     assert outcome[0] != 200
+    assert outcome[1]["code"] != -1000
