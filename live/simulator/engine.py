@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 DEPTH = 500
 """Levels of the book that an order may take."""
+NEAR = 10
+"""Levels that are looked at first."""
 STEP_KINDS = {
     "MARKET": OrderType.MARKET,
     "LIMIT": OrderType.LIMIT,
@@ -482,15 +484,19 @@ class Engine:
             raise self.refusal(s, Rule.MARGIN)
 
     def _levels(self, terms: Terms) -> list[tuple[float, int]]:
-        """Return price and lots of what an order may take from the book, best first."""
-        book = self.tape.book(terms.s, self.now_us, DEPTH)
-        found = []
-        for ticks, lots in book.asks if terms.side > 0 else book.bids:
-            price = ticks * float(terms.instrument.tick_size)
-            price = round(price, 12)
-            if terms.price is not None and (price - terms.price) * terms.side > 1e-12:
-                break
-            found.append((price, lots))
+        """Return price and lots of what an order may take from the book, best first, at least as far as it reaches."""
+        found: list[tuple[float, int]] = []
+        for levels in (NEAR, DEPTH):
+            book = self.tape.book(terms.s, self.now_us, levels)
+            side = book.asks if terms.side > 0 else book.bids
+            found = []
+            for ticks, lots in side:
+                price = round(ticks * float(terms.instrument.tick_size), 12)
+                if terms.price is not None and (price - terms.price) * terms.side > 1e-12:
+                    return found
+                found.append((price, lots))
+            if len(side) < levels or sum(lots for _, lots in found) >= terms.lots:
+                return found
         return found
 
     def _touch(self, terms: Terms) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
+from functools import lru_cache
 
 
 class Refused(Exception):
@@ -31,6 +31,7 @@ class Refused(Exception):
         return {"code": self.code, "msg": self.message}
 
 
+@lru_cache(maxsize=1024)
 def digits_of(size: str) -> int:
     """Return the decimals of a tick or step, such as 2 for ``"0.01"`` and 0 for ``"1"``."""
     exponent = Decimal(size).normalize().as_tuple().exponent
@@ -45,13 +46,18 @@ def text(value: float, digits: int) -> str:
 
 def lots_text(lots: int, step_size: str) -> str:
     """Return a quantity of whole steps as exact text, with the step's decimals."""
-    exact = lots * Fraction(Decimal(step_size))
     digits = digits_of(step_size)
-    whole = int(exact * 10**digits)
+    whole = lots * _last_places(step_size)
     if digits == 0:
         return str(whole)
     sign, whole = ("-", -whole) if whole < 0 else ("", whole)
     return f"{sign}{whole // 10**digits}.{whole % 10**digits:0{digits}d}"
+
+
+@lru_cache(maxsize=1024)
+def _last_places(size: str) -> int:
+    """Return a step in units of its last decimal."""
+    return int(Decimal(size).scaleb(digits_of(size)))
 
 
 def milliseconds(time_us: int) -> int:
