@@ -135,8 +135,6 @@ class Batch:
     changed: set[int] = field(default_factory=set)
     transfer: float = 0.0
     reasons: list[str] = field(default_factory=list)
-    refused: tuple[int, int] | None = None
-    """Symbol and rule of an order that was refused."""
 
 
 class Engine:
@@ -165,6 +163,7 @@ class Engine:
         self._next_income = 1
         self._market = market_arrays(tape.bars)
         self._paid = settlement_rows(tape.bars, missing_rate=0.0)
+        self._undecided = np.full(tape.bars.n_bars, -1, dtype=np.int64)
         self._row = tape.row(tape.first_us)
         self.now_us = int(tape.bars.ts_us[self._row]) if settings.lock_step else tape.first_us
 
@@ -270,7 +269,7 @@ class Engine:
         script = np.empty((0, at.N_SCRIPT), dtype=np.int64)
         scan(
             account.account, market, account.rules, account.config, settlement, value, nothing, nothing, no_time,
-            np.full(len(market.ts_us), -1, dtype=np.int64), _no_targets(len(self.symbols)), script,
+            self._undecided[: len(market.ts_us)], _no_targets(len(self.symbols)), script,
             np.empty((0, 3)), journal, len(journal.whole) // 2, row, row + 1,
         )  # fmt: skip
         self.book(account, journal)
@@ -431,19 +430,20 @@ class Engine:
         )  # fmt: skip
         rule = self._rule_of(journal)
         journal.filled[:] = 0
-        if place < 0:
+        if rule is not None:
             raise self.refusal(order.terms.s, rule)
         order.step_id = int(account.held["ticket"][place, at.ORDER_ID])
         account.by_step_id[order.step_id] = order
         return int(place)
 
     @staticmethod
-    def _rule_of(journal: Journal) -> int:
+    def _rule_of(journal: Journal) -> int | None:
+        """Return the rule by which an order was refused, None where none was."""
         for row in range(int(journal.filled[0])):
             whole = journal.whole[row]
             if whole[at.KIND] == at.EVENT_STATUS and whole[at.EVENT_STATE] == OrderStatus.REJECTED:
                 return int(whole[at.EVENT_REASON])
-        return int(Rule.NO_PRICE)
+        return None
 
     def refusal(self, s: int, rule: int) -> Refused:
         """Return what the exchange answers where a rule of the account step refuses."""
@@ -590,15 +590,7 @@ class Engine:
         self._refuse_or_book(account, order, journal)
 
     def _refuse_or_book(self, account: VenueAccount, order: Order, journal: Journal) -> None:
-        rule = next(
-            (
-                int(whole[at.EVENT_REASON])
-                for whole in journal.whole[: int(journal.filled[0])]
-                if whole[at.KIND] == at.EVENT_STATUS
-                and whole[at.EVENT_STATE] == OrderStatus.REJECTED
-            ),
-            None,
-        )
+        rule = self._rule_of(journal)
         self.book(account, journal)
         if rule is not None and order.done == 0:
             account.orders.pop(order.order_id, None)
@@ -823,7 +815,7 @@ class Engine:
         self.__dict__.update(pickle.loads(raw))
 
 
-_CONSTANT = ("tape", "settings", "_market", "_paid")
+_CONSTANT = ("tape", "settings", "_market", "_paid", "_undecided")
 
 
 def _script(number: int, terms: Terms) -> tuple[IntArray, FloatArray]:
