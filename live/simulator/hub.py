@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
 Route = Literal["public", "market", "private", "legacy"]
@@ -170,10 +170,9 @@ def event_us(message: Message) -> int:
     return int(payload.get("E", 0)) * 1000
 
 
-def in_order(streams: Sequence[str], due: Callable[[str], Sequence[Any]]) -> list[Message]:
-    """Return what is due of each stream by event time; of equal times, in the order of the streams."""
-    found = [Message(stream, payload) for stream in streams for payload in due(stream)]
-    return sorted(found, key=event_us)
+def in_order(messages: Iterable[Message]) -> list[Message]:
+    """Return messages by event time; those of equal times stay as they were."""
+    return sorted(messages, key=event_us)
 
 
 def forced_streams(order: dict[str, Any]) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from quantcore.types import FloatArray, IntArray
 
 FUNDING_RATE = 1e-4
 """The rate that is predicted where none has been settled: the exchange's interest of 8 hours."""
+_BOOKS_KEPT = 512
 
 
 class Ohlc(NamedTuple):
@@ -121,7 +123,11 @@ class Tape:
     @cached_property
     def ticks(self) -> FloatArray:
         """Numerator and denominator of each symbol's tick, shape ``(n_symbols, 2)`` (`decimal_fraction`)."""
-        return np.array([decimal_fraction(i.tick_size) for i in self.instruments], dtype=np.float64)
+        return np.array(self._tick_parts, dtype=np.float64)
+
+    @cached_property
+    def _tick_parts(self) -> tuple[tuple[int, int], ...]:
+        return tuple(decimal_fraction(i.tick_size) for i in self.instruments)
 
     @cached_property
     def step_size(self) -> tuple[float, ...]:
@@ -248,25 +254,35 @@ class Tape:
         return Book(_pairs(bids), _pairs(asks), books.update_id(now_us))
 
     def ladders(self, s: int, now_us: int, levels: int) -> tuple[IntArray, IntArray]:
-        """Return bids and asks of a symbol's book as arrays of `book.ladder`; empty where it has no price."""
-        price = self.last(s, now_us)
+        """Return bids and asks of a symbol's book as read-only arrays of `book.ladder`; empty where it has no price."""
+        return self._ladders_at(s, now_us // STEP_US, min(levels, books.LEVELS_MAX))
+
+    @cached_property
+    def _ladders_at(self) -> Callable[[int, int, int], tuple[IntArray, IntArray]]:
+        """The books that were asked for last, since streams compare each with the one before."""
+        return lru_cache(maxsize=_BOOKS_KEPT)(self._ladders)
+
+    def _ladders(self, s: int, step: int, levels: int) -> tuple[IntArray, IntArray]:
+        price = self.last(s, step * STEP_US)
         if math.isnan(price):
             return books.no_levels(), books.no_levels()
-        numerator, denominator = decimal_fraction(self.instruments[s].tick_size)
+        numerator, denominator = self._tick_parts[s]
         in_ticks = price * denominator / numerator
         bid, ask = books.touch(in_ticks, self.half_spread_bps)
         flow = self.flows[s]
         known = (
             books.level_gap(in_ticks),
-            min(levels, books.LEVELS_MAX),
-            now_us // STEP_US,
+            levels,
+            step,
             self.history_us // STEP_US,
             self.n_steps,
             flow.lots,
             numerator / denominator * self.step_size[s],
         )
         bids = books.ladder(flow.seed, books.BID, bid, *known)
-        return bids, books.ladder(flow.seed, books.ASK, ask, *known)
+        asks = books.ladder(flow.seed, books.ASK, ask, *known)
+        bids.flags.writeable = asks.flags.writeable = False
+        return bids, asks
 
     def trades(self, s: int, from_us: int, to_us: int) -> list[Trade]:
         """Return a symbol's prints in ``(from_us, to_us]``, oldest first."""

@@ -33,6 +33,11 @@ class Quotes:
     qty_digits: int
     tick: float
 
+    @property
+    def symbol(self) -> str:
+        """Its name."""
+        return self.tape.symbols[self.s]
+
     def price(self, value: float) -> str:
         """Return a price with the tick's decimals, with more where it is off the tick."""
         return exact_text(value, self.price_digits)
@@ -84,7 +89,7 @@ class Quotes:
         return {
             "t": row[0],
             "T": row[6],
-            "s": self.tape.symbols[self.s],
+            "s": self.symbol,
             "i": interval,
             "f": candle.first_id,
             "L": candle.last_id,
@@ -107,7 +112,7 @@ class Quotes:
         average = day.quote_volume / day.volume if day.volume > 0.0 else day.close
         last = self.tape.last_trades(self.s, now_us, 1, back_us=now_us - day.open_us)
         return {
-            "symbol": self.tape.symbols[self.s],
+            "symbol": self.symbol,
             "priceChange": text(change, self.price_digits),
             "priceChangePercent": text(100.0 * change / day.open, _PERCENT_DIGITS),
             "weightedAvgPrice": text(average, _AVERAGE_DIGITS),

@@ -156,8 +156,8 @@ def compose(
     from live.simulator.listen_keys import ListenKeys
     from live.simulator.market import replay
     from live.simulator.mishaps import suffer
-    from live.simulator.streams import Api, Market, Streams
-    from live.simulator.ticker_streams import known, messages
+    from live.simulator.streams import Api, Streams
+    from live.simulator.ticker_streams import opened
     from live.simulator.venue import Venue
 
     tape = replay(started(data, settings.start), half_spread_bps=execution.half_spread_bps)
@@ -177,7 +177,7 @@ def compose(
     api = _Api()
     streams = Streams(
         venue,
-        Market(partial(messages, tape), partial(known, tape)),
+        partial(opened, tape),
         keys,
         StreamSettings(legacy=settings.legacy),
         api=Api(api.perform, api.limits),

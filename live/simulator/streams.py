@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 SLICE_US = 60_000_000
 """Market data of longer spans are made and sent in pieces, so that they never lie in memory all together."""
 _BREATH = 256
+TURN_SECONDS = 0.001
+"""On the wall, after which a burst of messages lets requests in between."""
 _USER = "user:"
 _DOWN = Refused(-1001, "Internal error; unable to process your request. Please try again.", 503)
 _TOO_MANY = Refused(-1003, "Too many connections; please close some.", 429)
@@ -56,19 +58,8 @@ class Exchange(Protocol):
         """Return (account, payload) of the user events since the last call, in order."""
 
 
-class Market(NamedTuple):
-    """The market's streams.
-
-    Parameters
-    ----------
-    messages : callable
-        Payloads of a stream due in (from, to], in microseconds: ``partial(ticker_streams.messages, tape)``.
-    known : callable
-        Whether there is a stream of this name, whatever it is: ``partial(ticker_streams.known, tape)``.
-    """
-
-    messages: Callable[[str, int, int], Sequence[Any]]
-    known: Callable[[str], bool]
+Due = Callable[[int, int], Iterable[Any]]
+"""Takes two times in microseconds, and gives the payloads of one stream that are due in (from, to]."""
 
 
 class Api(NamedTuple):
@@ -115,8 +106,8 @@ class Streams:
     ----------
     venue : Exchange
         The venue.
-    market : Market
-        Market data.
+    market : callable
+        Returns what sends a stream's messages, None where there is none: ``partial(ticker_streams.opened, tape)``.
     keys : ListenKeys
         Shared with REST.
     settings : StreamSettings
@@ -130,7 +121,7 @@ class Streams:
     def __init__(
         self,
         venue: Exchange,
-        market: Market,
+        market: Callable[[str], Due | None],
         keys: ListenKeys,
         settings: StreamSettings,
         *,
@@ -147,7 +138,8 @@ class Streams:
         self._connections: dict[Connection, Subscriber | None] = {}
         self._of: dict[Subscriber, Connection] = {}
         self._named: list[str] = []  # what someone hears, and what of that the market has
-        self._real: list[str] = []
+        self._real: dict[str, Due] = {}
+        self._rested_s = 0.0  # when others were last let in
         self._late: list[tuple[int, int, str, Any]] = []  # heap of (due, number, stream, payload)
         self._delayed = 0
         self._forced_told = len(venue.forced)
@@ -180,33 +172,58 @@ class Streams:
         return len(cut)
 
     async def deliver(self, from_us: int, to_us: int) -> None:
-        """Send what is due in (from, to]; called after each step of the venue, also with no time passed."""
-        for account, key in self.keys.expire(to_us):
-            self._spread(_USER + account, expired(key, to_us // 1000), to_us)
+        """Send what is due in (from, to]; called after each step of the venue, also with no time passed.
+
+        User events go out first where time passes by itself, and again whenever others are let in: they wait for no
+        market data. In lock-step each bar's market data come before what its fills tell.
+        """
+        if not self._venue.lock_step:
+            self._tell_users(to_us)
         for start_us in range(from_us, to_us, SLICE_US):
             await self._deliver_market(start_us, min(start_us + SLICE_US, to_us))
         self._send_late(to_us)
-        for payload in self._venue.forced[self._forced_told :]:
-            for stream in forced_streams(payload):
-                self._spread(stream, payload, to_us)
-        self._forced_told = len(self._venue.forced)
-        for account, payload in self._venue.drain():
-            self._spread(_USER + account, payload, to_us)
+        self._tell_users(to_us)
         self._end_the_old(to_us)
 
     async def _deliver_market(self, from_us: int, to_us: int) -> None:
-        due = in_order(self._heard(), lambda stream: self._market.messages(stream, from_us, to_us))
+        due = []
+        for stream, send in self._heard().items():
+            due += [Message(stream, payload) for payload in send(from_us, to_us)]
+            await self._let_others_in()
         self._send_late(to_us)
-        for count, message in enumerate(due, start=1):
+        for count, message in enumerate(in_order(due), start=1):
             self._spread(*message, to_us)
             if self._crowded or count % _BREATH == 0:
                 await self._breathe()
+            else:
+                await self._let_others_in()
 
-    def _heard(self) -> list[str]:
-        """Return the streams of the market that someone hears; which they are is found once for each change."""
+    async def _let_others_in(self) -> None:
+        """Let requests be answered between the messages of a burst, and tell what they set off."""
+        now_s = asyncio.get_running_loop().time()
+        if self._venue.lock_step or now_s - self._rested_s < TURN_SECONDS:
+            return
+        await asyncio.sleep(0)
+        self._tell_users(self._venue.now_us)
+        self._rested_s = asyncio.get_running_loop().time()
+
+    def _tell_users(self, now_us: int) -> None:
+        for account, key in self.keys.expire(now_us):
+            self._spread(_USER + account, expired(key, now_us // 1000), now_us)
+        for payload in self._venue.forced[self._forced_told :]:
+            for stream in forced_streams(payload):
+                self._spread(stream, payload, now_us)
+        self._forced_told = len(self._venue.forced)
+        for account, payload in self._venue.drain():
+            self._spread(_USER + account, payload, now_us)
+
+    def _heard(self) -> dict[str, Due]:
+        """Return what the market sends to someone, by stream; found once for each change of who listens."""
         named = self.hub.streams()
         if named is not self._named:
-            self._named, self._real = named, [name for name in named if self._market.known(name)]
+            opened = {name: self._real.get(name) or self._market(name) for name in named}
+            self._named = named
+            self._real = {name: send for name, send in opened.items() if send is not None}
         return self._real
 
     def _spread(self, stream: str, payload: Any, now_us: int) -> None:

@@ -28,7 +28,8 @@ JUMP_US = 5_000_000
 """Beyond so long a stretch a stream that repeats itself sends its last message only."""
 
 Payload = Any
-_Sender = Callable[[Tape, int, int], Iterator[Payload]]
+Sender = Callable[[int, int], Iterator[Payload]]
+"""Yields the payloads that are due in ``(from_us, to_us]``, in the order of their times."""
 
 _USDT_MARGINED = 1
 _SECOND_US = 1_000_000
@@ -60,35 +61,24 @@ class _Channel(NamedTuple):
     speed: str | None
 
 
-def known(tape: Tape, stream: str) -> bool:
-    """Return whether the market has a stream of this name, such as ``"btcusdt@depth5@100ms"``."""
-    return _sender(tape, stream) is not None
-
-
-def messages(tape: Tape, stream: str, from_us: int, to_us: int) -> list[Payload]:
-    """Return the payloads of a stream that are due in ``(from_us, to_us]``, in the order of their times.
+def opened(tape: Tape, stream: str) -> Sender | None:
+    """Return what sends a stream's messages, None if the market has no stream of this name.
 
     Parameters
     ----------
     tape : Tape
         The market.
     stream : str
-        Name as the exchange has it; of one that is not `known` nothing is due. Forced orders come from the venue.
-    from_us, to_us : int
-        Microseconds since 1970.
+        Name as the exchange has it, such as ``"btcusdt@depth5@100ms"``. Forced orders come from the venue.
 
     Returns
     -------
-    list
-        Objects, of the streams ``…@arr`` lists of them, each with its event time ``E`` in milliseconds.
+    callable or None
+        Takes two times, microseconds since 1970, and yields the payloads that are due in ``(from_us, to_us]``: objects,
+        of the streams ``…@arr`` lists of them, each with its event time ``E`` in milliseconds.
     """
-    send = _sender(tape, stream)
-    return [] if send is None else list(send(tape, from_us, to_us))
-
-
-def _sender(tape: Tape, stream: str) -> _Sender | None:
     if stream.startswith("!"):
-        return _ALL.get(stream)
+        return _of_all(stream, [quotes(tape, s) for s in range(len(tape.symbols))])
     name, _, rest = stream.partition("@")
     match = _CHANNEL.fullmatch(rest)
     if match is None or name != name.lower():
@@ -100,7 +90,7 @@ def _sender(tape: Tape, stream: str) -> _Sender | None:
     symbol = name.removesuffix(_PERPETUAL).upper()
     if symbol not in tape.symbols or not _is_whole(channel):
         return None
-    return _of_symbol(channel, tape.symbols.index(symbol))
+    return _of_symbol(channel, quotes(tape, tape.symbols.index(symbol)))
 
 
 def _is_whole(channel: _Channel) -> bool:
@@ -115,25 +105,41 @@ def _is_whole(channel: _Channel) -> bool:
     return levels is None and speed in (_MARK_SPEEDS if kind == "markPrice" else (None,))
 
 
-def _of_symbol(channel: _Channel, s: int) -> _Sender:
+def _of_symbol(channel: _Channel, told: Quotes) -> Sender:
     kind, levels, interval, speed = channel
     if kind == "depth":
         period = _SPEEDS_US[speed] if speed else _DEPTH_US
         if levels is None:
-            return partial(_differences, s, period)
-        return partial(_repeated, period, partial(_partial_book, s, int(levels)))
+            return partial(_differences, told, period)
+        return partial(_repeated, period, partial(_partial_book, told, int(levels)))
     if kind == "markPrice":
-        return partial(_repeated, _SPEEDS_US[speed or "3s"], partial(_mark_price, s))
+        return partial(_repeated, _SPEEDS_US[speed or "3s"], partial(_mark_price, told))
     if interval is not None:
-        return partial(_klines, s, interval, kind == "continuousKline")
-    senders: dict[str, _Sender] = {
-        "aggTrade": partial(_trades, s, _aggregate_trade),
-        "trade": partial(_trades, s, _trade),
-        "bookTicker": partial(_book_tickers, s),
-        "ticker": partial(_repeated, 2 * _SECOND_US, partial(_ticker, s)),
-        "miniTicker": partial(_repeated, 2 * _SECOND_US, partial(_mini_ticker, s)),
+        return partial(_klines, told, interval, kind == "continuousKline")
+    senders: dict[str, Sender] = {
+        "aggTrade": partial(_trades, told, _aggregate_trade),
+        "trade": partial(_trades, told, _trade),
+        "bookTicker": partial(_book_tickers, told),
+        "ticker": partial(_repeated, 2 * _SECOND_US, partial(_ticker, told)),
+        "miniTicker": partial(_repeated, 2 * _SECOND_US, partial(_mini_ticker, told)),
     }
     return senders[kind]
+
+
+def _of_all(stream: str, every: list[Quotes]) -> Sender | None:
+    """Return the sender of a stream of all symbols at once."""
+    if stream == "!bookTicker":
+        return partial(_one_by_one, 5 * _SECOND_US, every)
+    arrays = {
+        "!markPrice@arr": (3 * _SECOND_US, _mark_price),
+        "!markPrice@arr@1s": (_SECOND_US, _mark_price),
+        "!ticker@arr": (_SECOND_US, _ticker),
+        "!miniTicker@arr": (_SECOND_US, _mini_ticker),
+    }
+    if stream not in arrays:
+        return None
+    period_us, payload = arrays[stream]
+    return partial(_repeated, period_us, partial(_everything, payload, every))
 
 
 def _due(period_us: int, from_us: int, to_us: int) -> range:
@@ -145,35 +151,34 @@ def _due(period_us: int, from_us: int, to_us: int) -> range:
 
 
 def _repeated(
-    period_us: int, payload: Callable[[Tape, int], Payload], tape: Tape, from_us: int, to_us: int
+    period_us: int, payload: Callable[[int], Payload], from_us: int, to_us: int
 ) -> Iterator[Payload]:
     for time_us in _due(period_us, from_us, to_us):
-        sent = payload(tape, time_us)
+        sent = payload(time_us)
         if sent:
             yield sent
 
 
 def _everything(
-    payload: Callable[[int, Tape, int], Payload], tape: Tape, time_us: int
+    payload: Callable[[Quotes, int], Payload], every: list[Quotes], time_us: int
 ) -> list[Payload]:
     """Return the payloads of all symbols that have a price."""
-    found = (payload(s, tape, time_us) for s in range(len(tape.symbols)))
+    found = (payload(told, time_us) for told in every)
     return [sent for sent in found if sent is not None]
 
 
-def _one_by_one(period_us: int, tape: Tape, from_us: int, to_us: int) -> Iterator[Payload]:
+def _one_by_one(period_us: int, every: list[Quotes], from_us: int, to_us: int) -> Iterator[Payload]:
     for time_us in _due(period_us, from_us, to_us):
-        yield from _everything(_book_ticker, tape, time_us)
+        yield from _everything(_book_ticker, every, time_us)
 
 
 def _trades(
-    s: int, payload: Callable[..., Payload], tape: Tape, from_us: int, to_us: int
+    told: Quotes, payload: Callable[..., Payload], from_us: int, to_us: int
 ) -> Iterator[Payload]:
-    told = quotes(tape, s)
-    for trade in tape.trades(s, from_us, to_us):
+    for trade in told.tape.trades(told.s, from_us, to_us):
         time_ms = milliseconds(trade.time_us)
         yield payload(
-            tape.symbols[s],
+            told.symbol,
             trade.id,
             told.price(trade.price),
             told.lots(trade.lots),
@@ -215,16 +220,16 @@ def _trade(symbol: str, number: int, price: str, qty: str, time_ms: int, sold: b
     }
 
 
-def _mark_price(s: int, tape: Tape, time_us: int) -> Payload | None:
-    mark = tape.last_mark(s, time_us)
+def _mark_price(told: Quotes, time_us: int) -> Payload | None:
+    mark = told.tape.last_mark(told.s, time_us)
     if math.isnan(mark):
         return None
     written = exact_text(mark, MARK_DIGITS)
-    next_us, rate = tape.next_funding(s, time_us)
+    next_us, rate = told.tape.next_funding(told.s, time_us)
     return {
         "e": "markPriceUpdate",
         "E": milliseconds(time_us),
-        "s": tape.symbols[s],
+        "s": told.symbol,
         "p": written,
         "i": written,
         "P": written,
@@ -235,14 +240,16 @@ def _mark_price(s: int, tape: Tape, time_us: int) -> Payload | None:
 
 
 def _klines(
-    s: int, interval: str, perpetual: bool, tape: Tape, from_us: int, to_us: int
+    told: Quotes, interval: str, perpetual: bool, from_us: int, to_us: int
 ) -> Iterator[Payload]:
-    told = quotes(tape, s)
+    due = _due(_KLINE_US, from_us, to_us)
+    if not due:  # no candle closes between two of its times
+        return
     bounds = opens(interval, from_us, to_us)
     closing = {t for t in bounds.tolist() if from_us < t <= to_us}
-    for time_us in sorted(closing | set(_due(_KLINE_US, from_us, to_us))):
+    for time_us in sorted(closing | set(due)):
         spanned = opens(interval, time_us - 1, time_us - 1)
-        for candle in candles(tape, s, spanned, time_us):
+        for candle in candles(told.tape, told.s, spanned, time_us):
             payload = told.kline_payload(candle, interval, closed=time_us >= candle.end_us)
             yield _perpetual(payload, time_us) if perpetual else _kline(payload, time_us)
 
@@ -268,26 +275,24 @@ def _perpetual(candle: dict[str, Any], time_us: int) -> Payload:
     }
 
 
-def _book_tickers(s: int, tape: Tape, from_us: int, to_us: int) -> Iterator[Payload]:
+def _book_tickers(told: Quotes, from_us: int, to_us: int) -> Iterator[Payload]:
     """Send the touch in every step that changes it."""
-    told = quotes(tape, s)
     for time_us in _due(STEP_US, from_us, to_us):
         if told.book(time_us, 1) != told.book(time_us - STEP_US, 1):
-            payload = _book_ticker(s, tape, time_us)
+            payload = _book_ticker(told, time_us)
             if payload is not None:
                 yield payload
 
 
-def _book_ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
-    told = quotes(tape, s)
+def _book_ticker(told: Quotes, time_us: int) -> Payload | None:
     bids, asks = told.book(time_us, 1)
     if not bids:
         return None
     return {
         "e": "bookTicker",
         "u": update_id(time_us),
-        "s": tape.symbols[s],
-        "ps": tape.symbols[s],
+        "s": told.symbol,
+        "ps": told.symbol,
         "b": bids[0][0],
         "B": bids[0][1],
         "a": asks[0][0],
@@ -298,18 +303,17 @@ def _book_ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
     }
 
 
-def _differences(s: int, period_us: int, tape: Tape, from_us: int, to_us: int) -> Iterator[Payload]:
+def _differences(told: Quotes, period_us: int, from_us: int, to_us: int) -> Iterator[Payload]:
     """Send what changed in the whole book since the time before, also when that is nothing.
 
     A snapshot may have been taken in any step since then, so a level that came and went between is sent as gone.
     """
-    told = quotes(tape, s)
     before_us = from_us // period_us * period_us
     for time_us in _due(period_us, from_us, to_us):
         seen_us = from_us if time_us - before_us > JUMP_US else time_us - 1
-        after = tape.ladders(s, time_us, LEVELS_MAX)
+        after = told.tape.ladders(told.s, time_us, LEVELS_MAX)
         seen = [
-            tape.ladders(s, at, LEVELS_MAX)
+            told.tape.ladders(told.s, at, LEVELS_MAX)
             for at in range(before_us // STEP_US * STEP_US, seen_us + 1, STEP_US)
         ]
         if any(len(bids) for bids, _ in [*seen, after]):
@@ -325,8 +329,7 @@ def _changed(found: list[IntArray]) -> IntArray:
     return every[np.unique(every[:, 0], return_index=True)[1]]
 
 
-def _partial_book(s: int, levels: int, tape: Tape, time_us: int) -> Payload | None:
-    told = quotes(tape, s)
+def _partial_book(told: Quotes, levels: int, time_us: int) -> Payload | None:
     bids, asks = told.book(time_us, levels)
     if not bids:
         return None
@@ -336,13 +339,12 @@ def _partial_book(s: int, levels: int, tape: Tape, time_us: int) -> Payload | No
 def _depth(
     told: Quotes, time_us: int, before_us: int, bids: list[list[str]], asks: list[list[str]]
 ) -> Payload:
-    symbol = told.tape.symbols[told.s]
     return {
         "e": "depthUpdate",
         "E": milliseconds(time_us),
         "T": told.book_ms(time_us),
-        "s": symbol,
-        "ps": symbol,
+        "s": told.symbol,
+        "ps": told.symbol,
         "U": update_id(before_us) + 1,
         "u": update_id(time_us),
         "pu": update_id(before_us),
@@ -352,47 +354,37 @@ def _depth(
     }
 
 
-def _ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
-    day = rolling(tape, s, time_us, DAY_US)
+def _ticker(told: Quotes, time_us: int) -> Payload | None:
+    day = rolling(told.tape, told.s, time_us, DAY_US)
     if day is None:
         return None
-    told = quotes(tape, s).day_ticker(day, time_us)
+    sent = told.day_ticker(day, time_us)
     return {
         "e": "24hrTicker",
         "E": milliseconds(time_us),
-        "s": told["symbol"],
-        "p": told["priceChange"],
-        "P": told["priceChangePercent"],
-        "w": told["weightedAvgPrice"],
-        "c": told["lastPrice"],
-        "Q": told["lastQty"],
-        "o": told["openPrice"],
-        "h": told["highPrice"],
-        "l": told["lowPrice"],
-        "v": told["volume"],
-        "q": told["quoteVolume"],
-        "O": told["openTime"],
-        "C": told["closeTime"],
-        "F": told["firstId"],
-        "L": told["lastId"],
-        "n": told["count"],
+        "s": sent["symbol"],
+        "p": sent["priceChange"],
+        "P": sent["priceChangePercent"],
+        "w": sent["weightedAvgPrice"],
+        "c": sent["lastPrice"],
+        "Q": sent["lastQty"],
+        "o": sent["openPrice"],
+        "h": sent["highPrice"],
+        "l": sent["lowPrice"],
+        "v": sent["volume"],
+        "q": sent["quoteVolume"],
+        "O": sent["openTime"],
+        "C": sent["closeTime"],
+        "F": sent["firstId"],
+        "L": sent["lastId"],
+        "n": sent["count"],
         "st": _USDT_MARGINED,
     }
 
 
-def _mini_ticker(s: int, tape: Tape, time_us: int) -> Payload | None:
-    full = _ticker(s, tape, time_us)
+def _mini_ticker(told: Quotes, time_us: int) -> Payload | None:
+    full = _ticker(told, time_us)
     if full is None:
         return None
     kept = {name: full[name] for name in ("E", "s", "c", "o", "h", "l", "v", "q", "st")}
     return {"e": "24hrMiniTicker", **kept}
-
-
-_ALL: dict[str, _Sender] = {
-    "!markPrice@arr": partial(_repeated, 3 * _SECOND_US, partial(_everything, _mark_price)),
-    "!markPrice@arr@1s": partial(_repeated, _SECOND_US, partial(_everything, _mark_price)),
-    "!bookTicker": partial(_one_by_one, 5 * _SECOND_US),
-    "!ticker@arr": partial(_repeated, _SECOND_US, partial(_everything, _ticker)),
-    "!miniTicker@arr": partial(_repeated, _SECOND_US, partial(_everything, _mini_ticker)),
-}
-"""The streams of all symbols at once, by name."""

@@ -1,8 +1,8 @@
 """The exchange under load: ``python -m tests.benchmarks.simulator_load SECONDS``.
 
-Ten clients in a process of their own listen to market streams, 500 messages a second together, and send 50 orders a
-second (a limit, then its cancel); 25 symbols of minutes. Printed are the orders' round trips, the messages heard and
-the server's memory every tenth of the run.
+Ten clients in a process of their own listen to every kind of stream, more than 500 messages a second together, and
+place 50 limit orders a second, each of which is cancelled: 100 requests. 25 symbols of minutes. Printed are the
+requests' round trips, the messages heard and the server's memory every tenth of the run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from quantcore.data.synthetic import DEFAULT_SYMBOLS
 
 CLIENTS = 10
 ORDERS_PER_SECOND = 50
-STREAMS = ("bookTicker", "aggTrade", "markPrice@1s", "depth@500ms", "kline_1m", "ticker")
+PUBLIC = ("bookTicker", "depth@500ms", "depth5@500ms", "trade")
+MARKET = ("aggTrade", "markPrice@1s", "kline_1m", "ticker", "miniTicker", "forceOrder")
+PUBLIC_ALL = ("!bookTicker",)
+MARKET_ALL = ("!markPrice@arr@1s", "!ticker@arr", "!miniTicker@arr", "!forceOrder@arr")
 SYMBOLS = (*DEFAULT_SYMBOLS, "AAVEUSDT", "UNIUSDT", "FTMUSDT", "EOSUSDT", "XLMUSDT")
 COMMAND = [
     sys.executable,
@@ -76,25 +79,30 @@ async def sign_and_send(
 OFFSET = [0]
 
 
-async def listen(
+def open_sockets(
     session: aiohttp.ClientSession,
     ready: dict[str, str],
     number: int,
     symbols: list[str],
     load: Load,
-) -> None:
-    """Hear every stream of a few symbols."""
-    mine = [s.lower() for s in symbols[number::CLIENTS]] + [
-        symbols[(number + 3) % len(symbols)].lower()
+) -> list[asyncio.Task[None]]:
+    """Hear every stream of a few symbols, and those of all symbols."""
+    mine = [s.lower() for s in [*symbols[number::CLIENTS], symbols[(number + 3) % len(symbols)]]]
+    routes = (("public", PUBLIC, PUBLIC_ALL), ("market", MARKET, MARKET_ALL))
+    return [
+        asyncio.create_task(_hear(session, f"{ready['ws']}/{route}/stream?streams={names}", load))
+        for route, each, of_all in routes
+        for names in ["/".join([*(f"{s}@{stream}" for s in mine for stream in each), *of_all])]
     ]
-    names = [f"{symbol}@{stream}" for symbol in mine for stream in STREAMS]
-    for route, wanted in (
-        ("public", ("bookTicker", "depth")),
-        ("market", ("aggTrade", "markPrice", "kline", "ticker")),
-    ):
-        chosen = "/".join(n for n in names if n.partition("@")[2].startswith(wanted))
-        asyncio.create_task(_hear(session, f"{ready['ws']}/{route}/stream?streams={chosen}", load))  # noqa: RUF006
-    await asyncio.sleep(0)
+
+
+async def open_user_stream(
+    session: aiohttp.ClientSession, ready: dict[str, str], load: Load
+) -> asyncio.Task[None]:
+    """Hear what happens to the account."""
+    key = (await sign_and_send(session, ready, "POST", "/fapi/v1/listenKey", {}))["listenKey"]
+    url = f"{ready['ws']}/private/ws?listenKey={key}"
+    return asyncio.create_task(_hear(session, url, load))
 
 
 async def _hear(session: aiohttp.ClientSession, url: str, load: Load) -> None:
@@ -111,9 +119,9 @@ async def trade(
     until: float,
     load: Load,
 ) -> None:
-    """Send a limit and its cancel, again and again, at a tenth of the rate."""
+    """Send a limit and its cancel, again and again, at its share of the rate."""
     symbols = list(prices)
-    pause, turn = 2.0 * CLIENTS / ORDERS_PER_SECOND, number
+    pause, turn = CLIENTS / ORDERS_PER_SECOND, number
     due = time.perf_counter() + pause * number / CLIENTS
     while time.perf_counter() < until:
         await asyncio.sleep(max(due - time.perf_counter(), 0.0))
@@ -151,8 +159,9 @@ async def run(ready: dict[str, str], server: int, seconds: float) -> Load:
             OFFSET[0] = (await answer.json())["serverTime"] - int(time.time() * 1000)
         async with session.get(f"{ready['rest']}/fapi/v1/ticker/price") as answer:
             prices = {each["symbol"]: each["price"] for each in await answer.json()}
+        hearing = [await open_user_stream(session, ready, load)]
         for number in range(CLIENTS):
-            await listen(session, ready, number, list(prices), load)
+            hearing += open_sockets(session, ready, number, list(prices), load)
         await asyncio.sleep(2.0)
         load.heard, start = 0, time.perf_counter()
         until = start + seconds
@@ -161,6 +170,8 @@ async def run(ready: dict[str, str], server: int, seconds: float) -> Load:
             *(trade(session, ready, n, prices, until, load) for n in range(CLIENTS))
         )
         await watching
+        if ended := [task for task in hearing if task.done()]:
+            sys.stdout.write(f"{len(ended)} of {len(hearing)} connections ended\n")
         taken = time.perf_counter() - start
         sys.stdout.write(
             f"{load.heard / taken:.0f} messages/s heard, {len(load.trips) / taken:.0f} requests/s\n"

@@ -7,13 +7,14 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector, WSMsgType, web
 
 from live.simulator.connection import StreamSettings
 from live.simulator.listen_keys import ListenKeys
-from live.simulator.streams import Api, Faults, Market, Streams
+from live.simulator.streams import Api, Due, Faults, Streams
 
 START_US = 1_700_000_000_000_000
 STEP_US = 100_000
@@ -87,7 +88,11 @@ async def exchange(
     venue = QuietVenue(lock_step=lock_step)
     keys = ListenKeys(seed=7)
     options = StreamSettings(**({"legacy": "mute"} | settings))
-    streams = Streams(venue, Market(market, known), keys, options, api=api, faults=faults)
+
+    def opened(stream: str) -> Due | None:
+        return partial(market, stream) if known(stream) else None
+
+    streams = Streams(venue, opened, keys, options, api=api, faults=faults)
     app = web.Application()
     streams.add_routes(app)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -147,9 +148,15 @@ def test_nothing_is_left_of_those_who_go() -> None:
 
 
 def test_messages_go_out_by_event_time() -> None:
-    due = {"a": [{"E": 1}, {"E": 3}], "b": [{"E": 1}, {"E": 2}], "c": [[{"E": 2}], []]}
-    messages = in_order(list(due), lambda stream: due[stream])  # type: ignore[arg-type, return-value]  # mixed payloads
-    assert [(m.stream, event_us(m)) for m in messages] == [
+    due: dict[str, list[Any]] = {
+        "a": [{"E": 1}, {"E": 3}],
+        "b": [{"E": 1}, {"E": 2}],
+        "c": [[{"E": 2}], []],
+    }
+    messages = [
+        Message(stream, payload) for stream, payloads in due.items() for payload in payloads
+    ]
+    assert [(m.stream, event_us(m)) for m in in_order(messages)] == [
         ("c", 0),
         ("a", 1000),
         ("b", 1000),

@@ -12,8 +12,8 @@ import pytest
 
 from live.simulator.market import Tape
 from live.simulator.public import answer
-from live.simulator.ticker_streams import messages
 from quantcore.timegrid import HOUR_US
+from tests.simulator.messages_due import messages
 
 FIRST_US = 1_704_067_200_000_000
 NOW_US = FIRST_US + 2 * HOUR_US + 17_312_000

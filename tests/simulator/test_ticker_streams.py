@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from live.simulator.market import Tape
 from live.simulator.public import answer
-from live.simulator.ticker_streams import known, messages
+from live.simulator.ticker_streams import opened
 from quantcore.frames import Bars
 from quantcore.timegrid import HOUR_US, MINUTE_US
+from tests.simulator.messages_due import messages
 
 FIRST_US = 1_704_067_200_000_000
 START_US = FIRST_US + 100 * MINUTE_US
@@ -52,7 +53,7 @@ def event_ms(payload: Any) -> int:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_every_stream_of_the_market_is_known_and_speaks(tape: Tape, stream: str) -> None:
-    assert known(tape, stream)
+    assert opened(tape, stream) is not None
     sent = messages(tape, stream, START_US, START_US + 5_000_000)
     assert sent
     times = [event_ms(payload) for payload in sent]
@@ -71,8 +72,7 @@ def test_every_stream_of_the_market_is_known_and_speaks(tape: Tape, stream: str)
     ],
 )  # fmt: skip
 def test_other_names_are_not_known_and_silent(tape: Tape, stream: str) -> None:
-    assert not known(tape, stream)
-    assert messages(tape, stream, START_US, START_US + HOUR_US) == []
+    assert opened(tape, stream) is None
 
 
 @given(
