@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,7 +90,11 @@ class RestClient:
         host_client = type("HostClient", (client_module.Client,), url)
         self._settings = settings
         self._sleep = sleep
-        self._client: Any = host_client(ping=False, requests_params={"timeout": settings.timeout_s})
+        make = partial(host_client, ping=False, requests_params={"timeout": settings.timeout_s})
+        # It takes its thread's event loop, or leaves one open there, and needs none for these requests.
+        with ThreadPoolExecutor(max_workers=1) as elsewhere:
+            self._client: Any = elsewhere.submit(make).result()
+        self._client.loop.close()
 
     def __enter__(self) -> RestClient:
         """Return the client itself."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import threading
@@ -204,6 +205,14 @@ def test_a_host_that_does_not_answer_is_one_line() -> None:
         pytest.raises(VenueError, match=r"^http://127\.0\.0\.1:9: .*refused"),
     ):
         client.now_us()
+
+
+async def test_a_client_leaves_no_event_loop_open_and_takes_none_that_runs() -> None:
+    pytest.importorskip("binance", reason="needs python-binance, the extra live")
+    settings = RestSettings(base_url="http://127.0.0.1:9", timeout_s=1.0, retries=0, backoff_s=0.0)
+    with RestClient(settings) as client:
+        assert client._client.loop is not asyncio.get_running_loop()
+        assert client._client.loop.is_closed()
 
 
 def test_without_python_binance_the_message_says_what_to_install(
