@@ -1,0 +1,1 @@
+"""Where orders go: the exchange, or an account on paper, behind one interface."""
