@@ -201,7 +201,7 @@ class AccountPlane:
         SchemaMismatch
             If state, bars and targets do not belong together.
         """
-        self._check(state, bars)
+        self.check(state, bars)
         if self.config[at.SLIPPAGE] != at.OFF and not bars.has("volume"):
             raise SchemaMismatch("bars must have a volume for execution.slippage, had none")
         market = market_arrays(bars)
@@ -221,7 +221,7 @@ class AccountPlane:
         flow_row = np.searchsorted(bars.ts_us, flow_time, side="right")
         orders = OrderScript.empty() if script is None else script
         most = events_per_bar(account, paid[0][:, at.SETTLEMENT_ROW], flow_row, orders)
-        journal = _new_journal(4 * most, n_decisions, full_curve)
+        journal = new_journal(4 * most, n_decisions, full_curve)
         row = 0
         while True:
             row = scan(
@@ -241,7 +241,14 @@ class AccountPlane:
         )
         return FoldState(KIND, VERSION, held), events
 
-    def _check(self, state: FoldState, bars: Bars) -> None:
+    def check(self, state: FoldState, bars: Bars) -> None:
+        """Refuse a state and bars that do not belong to this plane, or to each other.
+
+        Raises
+        ------
+        SchemaMismatch
+            If symbols, interval or time do not fit.
+        """
         state.expect(KIND, VERSION)
         held = tuple(name.decode() for name in state["symbols"])
         if not (held == self.symbols == bars.symbols):
@@ -427,7 +434,8 @@ def events_per_bar(
     return 8 * len(account.ticket) + 70 * len(account.held) + 6 * due + 64
 
 
-def _new_journal(room: int, n_decisions: int, full_curve: bool) -> Journal:
+def new_journal(room: int, n_decisions: int, full_curve: bool) -> Journal:
+    """Return an empty journal with room for so many events and decisions."""
     return Journal(
         np.zeros(2, dtype=np.int64),
         np.empty((room, at.N_WHOLE), dtype=np.int64),

@@ -193,46 +193,11 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
         equity = account.cash[WALLET] + isolated + pnl
         account.cash[EQUITY] = equity
         account.counter[LAST_TS] = market.ts_us[row]
-        nav = equity * account.cash[NAV_RATE]
-        if nav > account.cash[PEAK_NAV]:
-            account.cash[PEAK_NAV] = nav
         decision = decisions[row] if len(decisions) > 0 else row
-        emergency = False
-        if routed and account.counter[ACTIVE_ROUTES] > 0:
-            hear_orders(account, market, row, config)
-        if costed:
-            learn(account, config)
-            count_volume(account, market, row)
-            if market.ts_us[row] % liquidity_bar_us(config) == 0:
-                estimate_liquidity(account, market, row, config)
-        if guarded:
-            if nav > account.risk[PEAK]:
-                account.risk[PEAK] = nav
-            emergency = _watch(
-                account, rules, journal, market, row, config, targets, decision, gross, net, maintenance,
-                work, allowed, forced,
-            )  # fmt: skip
-        if decision != -1:
-            curve = journal.filled[1]
-            journal.filled[1] = curve + 1
-            journal.curve[CURVE_EQUITY, curve] = equity
-            if len(journal.curve) > 1:
-                record(account, rules, journal, curve, pnl, maintenance, gross, net)
-        if guarded:
-            # What an emergency asks for is less than any plan; only a halt closes more.
-            plans = not emergency or account.risk[LEVEL] >= _HALT
-            plans = plans and asks(account, rules, market, row, config, allowed, 0, equity, forced)
-        else:
-            plans = decision >= 0 and asks(
-                account, rules, market, row, config, targets, decision, equity, forced
-            )
-            if plans:
-                for s in range(len(forced)):
-                    allowed[0, s] = targets[decision, s]
-        if plans:
-            plan_targets(account, rules, journal, market, row, config, allowed[0], forced)
-        if (plans or emergency) and not routed:
-            cross_asked(account, rules, journal, market, row, config)
+        decide(
+            account, rules, journal, market, row, config, targets, decision, equity, pnl, maintenance, gross, net,
+            work, allowed, forced,
+        )  # fmt: skip
         while sent < len(script) and script[sent, SCRIPT_ROW] == row:
             send_scripted(
                 account, rules, journal, market, row, config, script[sent], script_value[sent]
@@ -244,6 +209,81 @@ def scan(  # noqa: C901 - the order of events within a bar is read in one place
             work_routes(account, rules, journal, market, row, config)
         row += 1
     return stop
+
+
+@inner()
+def decide(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, targets: FloatArray,
+    decision: int, equity: float, pnl: float, maintenance: float, gross: float, net: float, work: FloatArray,
+    allowed: FloatArray, forced: BoolArray,
+) -> None:  # fmt: skip
+    """Do at a row's close what follows its trades: hear and learn from them, watch the risk, plan for the targets.
+
+    Parameters
+    ----------
+    decision : int
+        Row of `targets` that was decided, -1 for none, `RECORD_ONLY` to record the curve alone.
+    equity, pnl, maintenance, gross, net : float
+        Of the account at the close, as `kernels.liquidation.value` has them.
+    work : float64 array, shape (N_WORK, n_symbols)
+        Its content means nothing before or after.
+    allowed : float64 array, shape (1, n_symbols)
+        As `work`.
+    forced : bool array, shape (n_symbols,)
+        As `work`; False outside the risk controller.
+    """
+    guarded, routed = config[RISK_BAR_US] != OFF, config[POST_ONLY] != OFF
+    costed = config[SLIPPAGE] != OFF
+    nav = equity * account.cash[NAV_RATE]
+    if nav > account.cash[PEAK_NAV]:
+        account.cash[PEAK_NAV] = nav
+    emergency = False
+    if routed and account.counter[ACTIVE_ROUTES] > 0:
+        hear_orders(account, market, row, config)
+    if costed:
+        learn(account, config)
+        count_volume(account, market, row)
+        if market.ts_us[row] % liquidity_bar_us(config) == 0:
+            estimate_liquidity(account, market, row, config)
+    if guarded:
+        if nav > account.risk[PEAK]:
+            account.risk[PEAK] = nav
+        emergency = _watch(
+            account, rules, journal, market, row, config, targets, decision, gross, net, maintenance,
+            work, allowed, forced,
+        )  # fmt: skip
+    if decision != -1:
+        curve = journal.filled[1]
+        journal.filled[1] = curve + 1
+        journal.curve[CURVE_EQUITY, curve] = equity
+        if len(journal.curve) > 1:
+            record(account, rules, journal, curve, pnl, maintenance, gross, net)
+    _plan(
+        account, rules, journal, market, row, config, targets, decision, equity, allowed, forced, emergency
+    )  # fmt: skip
+
+
+@inner()
+def _plan(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, config: FloatArray, targets: FloatArray,
+    decision: int, equity: float, allowed: FloatArray, forced: BoolArray, emergency: bool,
+) -> None:  # fmt: skip
+    """Ask for the positions of the targets, as far as limits allow, and without a router order them."""
+    if config[RISK_BAR_US] != OFF:
+        # What an emergency asks for is less than any plan; only a halt closes more.
+        plans = not emergency or account.risk[LEVEL] >= _HALT
+        plans = plans and asks(account, rules, market, row, config, allowed, 0, equity, forced)
+    else:
+        plans = decision >= 0 and asks(
+            account, rules, market, row, config, targets, decision, equity, forced
+        )
+        if plans:
+            for s in range(len(forced)):
+                allowed[0, s] = targets[decision, s]
+    if plans:
+        plan_targets(account, rules, journal, market, row, config, allowed[0], forced)
+    if (plans or emergency) and config[POST_ONLY] == OFF:
+        cross_asked(account, rules, journal, market, row, config)
 
 
 @inner()

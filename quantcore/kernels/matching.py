@@ -141,6 +141,21 @@ def trade(
         if rule >= 0:
             end_order(account, journal, k, ts, REJECTED, rule)
             return False
+    book_trade(
+        account, rules, journal, market, row, k, lots, whole, price, fee_rate, liquidity, reference
+    )  # fmt: skip
+    return True
+
+
+@inner()
+def book_trade(
+    account: Account, rules: Rules, journal: Journal, market: Market, row: int, k: int, lots: int, whole: int,
+    price: float, fee_rate: float, liquidity: int, reference: float,
+) -> None:  # fmt: skip
+    """Book a trade of an open order, of `whole` lots that it may still trade; it stays if some are left."""
+    ticket = account.ticket[k]
+    s, side, ts = ticket[SYMBOL], ticket[SIDE], market.ts_us[row]
+    held = account.held[s, LOTS]
     reason = ticket[REASON]
     fill(
         account, rules, journal, s, lots * side, price, fee_rate, ts, ticket[DECISION_TS],
@@ -163,7 +178,6 @@ def trade(
         ticket[ORDER_LOTS] -= lots
     else:
         remove(account, k)
-    return True
 
 
 @inner()
