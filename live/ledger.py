@@ -1,0 +1,326 @@
+"""The loop's own account: what the exchange says becomes its events, what it wants becomes orders and cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from live.broker.interface import Cancel, Fill, Order, OrderChange
+from live.decimals import lots_of, price_text, qty_text
+from quantcore import account_follow as said
+from quantcore.account_follow import Heard, follow_bar
+from quantcore.account_plane import AccountPlane, Events
+from quantcore.data.instruments import Instrument
+from quantcore.fold import FoldState
+from quantcore.frames import Bars
+from quantcore.kernels import layout as at
+from quantcore.settlements import settlement_rows
+from quantcore.types import (
+    FillReason,
+    FloatArray,
+    Liquidity,
+    OrderStatus,
+    OrderType,
+    Rule,
+    Side,
+    TimeInForce,
+    WorkingType,
+)
+
+Row = tuple[Sequence[int], Sequence[float]]
+"""One event as the account step hears it: its whole and its real numbers."""
+
+FORCED_BY = {
+    "autoclose-": FillReason.LIQUIDATION,
+    "adl_autoclose": FillReason.LIQUIDATION,
+    "settlement_autoclose-": FillReason.SETTLEMENT,
+}
+"""Beginnings of the client ids of orders that the exchange makes itself (BINANCE.md), and why."""
+
+_ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
+_NO_RULE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """An order or a cancel that a step asks for.
+
+    Parameters
+    ----------
+    number : int
+        Of the order, as the account counts them.
+    request : Order or Cancel
+        What is sent.
+    urgent : bool
+        Whether it makes a position smaller, or protects it.
+    reason : FillReason or None
+        Why it is sent; None for a cancel.
+    """
+
+    number: int
+    request: Order | Cancel
+    urgent: bool
+    reason: FillReason | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerStep:
+    """What one step did: the state after it, its events, and what it wants sent, in this order."""
+
+    state: FoldState = field(repr=False)
+    events: Events = field(repr=False)
+    wanted: tuple[Wanted, ...]
+
+
+class ClientIds:
+    """Client ids that follow from the account's own count of orders.
+
+    Parameters
+    ----------
+    prefix : str
+        Of this account alone: what does not begin with it is foreign.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if not (prefix.isalnum() and prefix.isascii() and 1 <= len(prefix) <= 16):
+            raise ValueError(f"prefix must be 1 to 16 letters and digits, was {prefix!r}")
+        self._prefix = f"{prefix}-"
+
+    def of(self, number: int) -> str:
+        """Return the client id of an order by its number."""
+        return f"{self._prefix}{number}"
+
+    def number(self, client_id: str) -> int | None:
+        """Return the number of an own order, None for a foreign one."""
+        rest = client_id.removeprefix(self._prefix)
+        return int(rest) if rest != client_id and rest.isdecimal() else None
+
+
+class Ledger:
+    """The account that the loop believes in.
+
+    Parameters
+    ----------
+    plane : AccountPlane
+        Its settings and rules.
+    instruments : sequence of Instrument
+        Of the plane's symbols, in their order, as the host traded on has them.
+    ids : ClientIds
+        Of its orders.
+    state : FoldState or None
+        Where it stands; None: a fresh account.
+    """
+
+    def __init__(
+        self,
+        plane: AccountPlane,
+        instruments: Sequence[Instrument],
+        ids: ClientIds,
+        state: FoldState | None = None,
+    ) -> None:
+        self.plane = plane
+        self.instruments = tuple(instruments)
+        self.ids = ids
+        self.state = plane.start() if state is None else state
+        self.at = {instrument.symbol: s for s, instrument in enumerate(instruments)}
+
+    def open_numbers(self) -> set[int]:
+        """Return the numbers of the orders that it takes for open."""
+        return set(self._tickets(self.state)[:, at.ORDER_ID].tolist())
+
+    def lots(self, symbol: str) -> int:
+        """Return the signed lots that it holds."""
+        return int(self.state["held"][self.at[symbol], at.LOTS])
+
+    def qty(self, symbol: str) -> str:
+        """Return the signed coins that it holds."""
+        return qty_text(self.instruments[self.at[symbol]], self.lots(symbol))
+
+    @property
+    def wallet(self) -> float:
+        """Wallet balance, isolated margin included, USDT."""
+        margins = self.state["position"][:, at.MARGIN].sum()
+        return float(self.state["cash"][at.WALLET] + margins)
+
+    def hear(self, event: Fill | OrderChange) -> list[Row] | None:
+        """Return an event as the account step hears it; None for one of a foreign order, which is not booked."""
+        if isinstance(event, Fill):
+            return self._fill(event)
+        number = self.ids.number(event.order.client_id)
+        if number is None:
+            return None
+        if event.order.status not in _ENDS:
+            return []
+        s = self.at[event.order.symbol]
+        status, rule = event.order.status, self._rule(event)
+        if status == OrderStatus.EXPIRED and rule != _NO_RULE:
+            status = OrderStatus.REJECTED
+        whole = (said.ENDED_ORDER, event.time_us, s, number, 0, int(status), rule)
+        return [(whole, (0.0, 0.0, 0.0))]
+
+    def settlements(self, bars: Bars) -> list[Row]:
+        """Return the funding that is settled inside a bar, as the account step hears it."""
+        whole, number = settlement_rows(bars, missing_rate=self.plane.missing_funding_rate)
+        opens = bars.array("mark_open") if bars.has("mark_open") else bars.array("open")
+        rows: list[Row] = []
+        for paid, (rate, mark) in zip(whole.tolist(), number.tolist(), strict=True):
+            s = paid[at.SETTLEMENT_SYMBOL]
+            known = (
+                mark,
+                opens[0, s],
+                bars.array("open")[0, s],
+                self.state["position"][s, at.MARK],
+            )
+            used = next((float(price) for price in known if price > 0.0), 0.0)
+            rows.append(
+                (
+                    (
+                        said.FUNDED,
+                        paid[at.SETTLEMENT_TIME],
+                        s,
+                        0,
+                        0,
+                        paid[at.SETTLEMENT_ASSUMED],
+                        -1,
+                    ),
+                    (rate, used, 0.0),
+                )
+            )
+        return rows
+
+    def step(
+        self,
+        bar: Bars,
+        heard: Iterable[Row],
+        *,
+        targets: FloatArray | None = None,
+        recorded: bool = False,
+        closes: bool = True,
+    ) -> LedgerStep:
+        """Return what a step would do; nothing changes until `take` is called with it.
+
+        Parameters
+        ----------
+        bar : Bars
+            One row; see `account_follow.follow_bar`.
+        heard : iterable of Row
+            What was said since the last step, in order.
+        targets, recorded, closes
+            See `account_follow.follow_bar`.
+        """
+        told = Heard.of(list(heard))
+        before = self.state
+        state, events = follow_bar(
+            self.plane, before, bar, told, targets=targets, recorded=recorded, closes=closes
+        )
+        ended = set(told.whole[told.whole[:, said.KIND] == said.ENDED_ORDER, said.ORDER].tolist())
+        return LedgerStep(
+            state=state, events=events, wanted=tuple(self._wanted(before, state, events, ended))
+        )
+
+    def take(self, step: LedgerStep) -> None:
+        """Go on from a step's state."""
+        self.state = step.state
+
+    def _fill(self, fill: Fill) -> list[Row] | None:
+        s = self.at.get(fill.symbol)
+        if s is None:
+            return None
+        number = self.ids.number(fill.client_id)
+        lots, price = lots_of(self.instruments[s], fill.qty), float(fill.price)
+        if number is not None:
+            liquidity = int(Liquidity.MAKER if fill.maker else Liquidity.TAKER)
+            return [
+                (
+                    (said.TRADED, fill.time_us, s, number, lots, liquidity, _NO_RULE),
+                    (price, 0.0, 0.0),
+                )
+            ]
+        for beginning, reason in FORCED_BY.items():
+            if fill.client_id.startswith(beginning):
+                whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(reason))
+                return [(whole, (price, float(fill.fee), 0.0))]
+        return None
+
+    def _rule(self, event: OrderChange) -> int:
+        """Return the account step's rule behind the end of an order, -1 where there is none."""
+        order = event.order
+        if event.why in Rule.__members__:
+            return int(Rule[event.why])
+        if order.status == OrderStatus.REJECTED:
+            return int(Rule.MARGIN)
+        return _NO_RULE
+
+    @staticmethod
+    def _tickets(state: FoldState) -> np.ndarray:
+        return np.asarray(state["ticket"][: int(state["counter"][at.OPEN_ORDERS])])
+
+    def _wanted(
+        self, before: FoldState, after: FoldState, events: Events, ended: set[int]
+    ) -> Iterable[Wanted]:
+        open_after = {int(t[at.ORDER_ID]): t for t in self._tickets(after)}
+        known = {int(t[at.ORDER_ID]): t for t in self._tickets(before)}
+        for whole, number in zip(events.whole, events.number, strict=True):
+            order, kind = int(whole[at.EVENT_ORDER]), whole[at.KIND]
+            if kind == at.EVENT_NEW_ORDER and order in open_after:
+                yield self._order(after, whole, number)
+            elif kind == at.EVENT_STATUS and order in known and order not in ended:
+                s = int(whole[at.EVENT_SYMBOL])
+                if whole[at.EVENT_STATE] == OrderStatus.CANCELED and not after["held"][s, at.ENDED]:
+                    yield self._cancel(known[order])
+        for order, ticket in open_after.items():
+            asked = ticket[at.CANCEL_TS] != at.NEVER
+            if asked and (order not in known or known[order][at.CANCEL_TS] == at.NEVER):
+                yield self._cancel(ticket)
+
+    def _cancel(self, ticket: np.ndarray) -> Wanted:
+        number = int(ticket[at.ORDER_ID])
+        return Wanted(
+            number=number,
+            urgent=True,
+            request=Cancel(
+                client_id=self.ids.of(number),
+                symbol=self.instruments[ticket[at.SYMBOL]].symbol,
+                conditional=ticket[at.TYPE] > OrderType.LIMIT,
+            ),
+        )
+
+    def _order(self, state: FoldState, whole: np.ndarray, value: FloatArray) -> Wanted:
+        instrument = self.instruments[whole[at.EVENT_SYMBOL]]
+        kind, flags = OrderType(whole[at.EVENT_TYPE]), int(whole[at.EVENT_FLAGS])
+        conditional = kind > OrderType.LIMIT
+        closes, lots = bool(flags & at.CLOSE_POSITION), int(whole[at.EVENT_LOTS])
+        if closes and not conditional:  # only a conditional order may be told to close the position
+            lots = abs(int(state["held"][whole[at.EVENT_SYMBOL], at.LOTS]))
+        trailing = kind == OrderType.TRAILING_STOP_MARKET
+        callback = state["order"][self._place(state, int(whole[at.EVENT_ORDER])), at.CALLBACK]
+        order = Order(
+            client_id=self.ids.of(int(whole[at.EVENT_ORDER])),
+            symbol=instrument.symbol,
+            side=Side(whole[at.EVENT_SIDE]),
+            type=kind,
+            qty=None if closes and conditional else qty_text(instrument, lots),
+            price=price_text(instrument, value[at.B]) if kind == OrderType.LIMIT else None,
+            stop_price=(
+                price_text(instrument, value[at.C]) if conditional and not trailing else None
+            ),
+            callback=f"{100.0 * callback:.1f}" if trailing else None,
+            time_in_force=TimeInForce(whole[at.EVENT_TIF]),
+            working_type=WorkingType(self._working(state, int(whole[at.EVENT_ORDER]))),
+            reduce_only=flags != 0 and not (closes and conditional),
+            close_position=closes and conditional,
+        )
+        return Wanted(
+            number=int(whole[at.EVENT_ORDER]),
+            request=order,
+            urgent=flags != 0,
+            reason=FillReason(whole[at.EVENT_REASON]),
+        )
+
+    def _place(self, state: FoldState, number: int) -> int:
+        return int(np.flatnonzero(self._tickets(state)[:, at.ORDER_ID] == number)[0])
+
+    def _working(self, state: FoldState, number: int) -> int:
+        return int(self._tickets(state)[self._place(state, number), at.WORKING])
