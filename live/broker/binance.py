@@ -24,6 +24,7 @@ from live.broker.errors import (
     LIMITED,
     NO_LISTEN_KEY,
     NO_SUCH_ORDER,
+    TOO_MANY_ORDERS,
     Failure,
     classify,
     never_sent,
@@ -480,6 +481,10 @@ class BinanceBroker:
             failure = _of_connection(error)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             failure = unanswered(f"answered in a form not understood ({type(error).__name__})")
+        if failure.code == TOO_MANY_ORDERS:
+            self.budget.orders_limited(failure.retry_after_s)
+        elif failure.status in LIMITED:
+            self.budget.limited(failure.status, failure.retry_after_s)
         hidden = replace(failure, message=self._credentials.scrub(failure.message))
         raise RequestFailed(hidden)
 
@@ -521,9 +526,7 @@ def _listener(budget: Budget) -> aiohttp.TraceConfig:
     async def ended(_: Any, __: Any, told: aiohttp.TraceRequestEndParams) -> None:
         answer = told.response
         budget.heard(answer.headers)
-        if answer.status in LIMITED:
-            budget.limited(answer.status, _retry_after_s(answer.headers))
-        else:
+        if answer.status not in LIMITED:
             budget.answered()
 
     trace = aiohttp.TraceConfig()

@@ -31,6 +31,7 @@ _ORDERS_HEADER: Final = "X-MBX-ORDER-COUNT-"
 _FIRST_PAUSE_S = 5.0
 _FIRST_BAN_S = 120.0
 """Where a 429 or a 418 does not say how long: a ban is two minutes at least (BINANCE.md)."""
+_ORDERS_PAUSE_S = 1.0
 _GRAIN_US = 1000
 
 
@@ -127,6 +128,7 @@ class Budget:
         self._numbers = itertools.count()
         self._closed_until_s = 0.0
         self._closures = 0
+        self._orders_closed_until_s = 0.0
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -213,12 +215,17 @@ class Budget:
         until_s = self._clock.monotonic_s() + pause_s
         self._closed_until_s = max(self._closed_until_s, until_s)
 
+    def orders_limited(self, retry_after_s: float) -> None:
+        """Send no order for a while, cancels and reads as before: the exchange counts more orders than we do."""
+        until_s = self._clock.monotonic_s() + (retry_after_s or _ORDERS_PAUSE_S)
+        self._orders_closed_until_s = max(self._orders_closed_until_s, until_s)
+
     def answered(self) -> None:
         """Note that the exchange took a request: the next pause without a word of how long begins anew."""
         self._closures = 0
 
     def _fits(self, weight: int, orders: int, priority: Priority) -> bool:
-        if self.closed_seconds > 0.0:
+        if self.closed_seconds > 0.0 or (orders and self._orders_closed_s() > 0.0):
             return False
         if not self._clock.runs:
             return True
@@ -252,10 +259,14 @@ class Budget:
                 self._alarm = asyncio.get_running_loop().call_later(self._pause_s(), self._serve)
                 return
 
+    def _orders_closed_s(self) -> float:
+        return max(self._orders_closed_until_s - self._clock.monotonic_s(), 0.0)
+
     def _pause_s(self) -> float:
         """Return how long until something changes: the shortest window ends, or the exchange takes requests again."""
-        if self.closed_seconds > 0.0 or not self._clock.runs:
-            return self.closed_seconds + 0.001
+        closed_s = max(self.closed_seconds, self._orders_closed_s())
+        if closed_s > 0.0 or not self._clock.runs:
+            return closed_s + 0.001
         now_us = self._clock.now_us()
         left_us = min((window.left_us(now_us) for window in self._windows), default=_SECOND_US)
         return self._clock.wall_seconds(left_us + _GRAIN_US)

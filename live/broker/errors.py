@@ -16,6 +16,7 @@ from quantcore.types import Rule
 
 TIMED_OUT: Final = -1007
 OVERLOADED: Final = -1008
+TOO_MANY_ORDERS: Final = -1015
 OFF_CLOCK: Final = -1021
 NO_LISTEN_KEY: Final = -1125
 UNKNOWN_ORDER: Final = -2011
@@ -28,7 +29,7 @@ _ALREADY_SET = frozenset({-4046, -4059, -4171})
 """Margin type, position mode and multi-assets mode: no need to change."""
 _NEVER_CERTAIN = frozenset({-1000, -1001, -1006, TIMED_OUT, DUPLICATE_ID})
 """Codes whose outcome is unknown whatever the status; a duplicate id says that the order, or another, is open."""
-_LIMITING_CODES = frozenset({-1003, -1015})
+_LIMITING_CODES = frozenset({-1003, TOO_MANY_ORDERS})
 _NO_ENTRY = frozenset({-1002, -1022, -2014, -2015, -2008})
 """Codes of keys, permissions and signatures: nothing that is sent again will be taken."""
 

@@ -166,11 +166,11 @@ class Requests:
         return _answer(failure), None
 
     async def _heal(self, failure: Failure, attempt: int) -> None:
-        """Do what may make the next attempt succeed; a limit is waited for in the budget."""
+        """Do what may make the next attempt succeed; a limit is then waited for in the budget."""
         if failure.remedy is Remedy.CLOCK:
             with contextlib.suppress(RequestFailed):  # the next attempt will tell
                 await self._measure_clock()
-        elif failure.remedy is not Remedy.WAIT:
+        else:
             await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
 
 
