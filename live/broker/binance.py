@@ -1,0 +1,565 @@
+"""The exchange itself behind `Broker`: the one file of the live loop that knows python-binance.
+
+Each numbered danger of BINANCE.md (python-binance 1.0.37) is answered here or in a module beside this one;
+`docs/broker.md` lists them with the test of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import warnings
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import aiohttp
+
+from live.broker import forms
+from live.broker.budget import Budget, Priority
+from live.broker.errors import (
+    LIMITED,
+    NO_LISTEN_KEY,
+    NO_SUCH_ORDER,
+    TOO_MANY_ORDERS,
+    Failure,
+    classify,
+    never_sent,
+    unanswered,
+)
+from live.broker.history import PAGE, Pages, Row, rows_since
+from live.broker.interface import (
+    AccountReport,
+    Answer,
+    BrokerEvent,
+    Cancel,
+    Doubt,
+    Fill,
+    Income,
+    Order,
+    OrderReport,
+    Outcome,
+    PositionReport,
+    SymbolSettings,
+)
+from live.broker.requests import Call, RequestFailed, Requests
+from live.broker.settings import BrokerSettings, Credentials
+from live.broker.user_socket import EventQueue, KeyRefused, ListenKeys, UserSocket
+from live.broker.user_stream import UserStream
+from live.clock import ExchangeClock
+from quantcore.data.instruments import Instrument, instruments_from_exchange
+from quantcore.errors import VenueError
+
+log = logging.getLogger(__name__)
+
+_NO_JSON: Final = "Invalid JSON error message"
+"""How python-binance begins the message of an answer that is no JSON."""
+_CLOCK_SAMPLES: Final = 5
+_NAMES_KEPT: Final = 20_000
+_TIME: Final = Call("futures_time", 1, signed=False)
+_INFO: Final = Call("futures_exchange_info", 1, signed=False)
+_FUNDING_INFO: Final = Call("futures_v1_get_funding_info", 0, signed=False)
+_MAKE_KEY: Final = Call("futures_stream_get_listen_key", 1, signed=False)
+_EXTEND_KEY: Final = Call("futures_stream_keepalive", 1, signed=False)
+_SEND: Final = Call("futures_create_order", 0, orders=1)
+_CANCEL: Final = Call("futures_cancel_order", 1)
+_QUERY: Final = Call("futures_get_order", 1)
+_OPEN_ORDERS: Final = Call("futures_get_open_orders", 40)
+_POSITIONS: Final = Call("futures_position_information", 5)
+_ACCOUNT: Final = Call("futures_account", 5)
+_POSITION_MODE: Final = Call("futures_get_position_mode", 30)
+_MULTI_ASSETS: Final = Call("futures_get_multi_assets_mode", 30)
+_FEE_BURN: Final = Call("futures_v1_get_fee_burn", 30)
+_PERMISSIONS: Final = Call("get_account_api_permissions", 0)
+_SYMBOL_CONFIG: Final = Call("futures_symbol_config", 5)
+_TRADES: Final = Call("futures_account_trades", 5)
+_INCOME: Final = Call("futures_income_history", 30)
+_BRACKETS: Final = Call("futures_leverage_bracket", 1)
+_FEES: Final = Call("futures_commission_rate", 20)
+_LEVERAGE: Final = Call("futures_change_leverage", 1)
+_MARGIN_TYPE: Final = Call("futures_change_margin_type", 1)
+_SET_MODE: Final = Call("futures_change_position_mode", 1)
+_COUNTDOWN: Final = Call("futures_countdown_cancel_all", 10)
+
+
+class BinanceBroker:
+    """An account of a Binance USDT-M futures host, real or simulated; satisfies `Broker`.
+
+    Parameters
+    ----------
+    settings : BrokerSettings
+        Where and how.
+
+    Raises
+    ------
+    ConfigError
+        If the credentials are not in the environment.
+    """
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.settings = settings
+        self.clock = ExchangeClock(speed=settings.clock_speed)
+        self.budget = Budget(self.clock)
+        self._credentials = settings.find_credentials()
+        self._client: Any = None
+        self._refusals: tuple[type[Exception], ...] = ()
+        self._names: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._queue = EventQueue(settings.queue_max, self.clock.now_us)
+        self._stream = UserStream(stuck_us=int(settings.stuck_seconds * 1e6))
+        self._socket = UserSocket(
+            settings.stream_url,
+            keys=ListenKeys(create=self._make_key, extend=self._extend_key),
+            stream=self._stream,
+            clock=self.clock,
+            queue=self._queue,
+            ping_seconds=settings.ping_seconds,
+            mute_seconds=settings.mute_seconds,
+        )
+        self._requests = Requests(
+            self._perform,
+            self.budget,
+            measure_clock=self._measure_clock,
+            read_attempts=settings.read_attempts,
+            patience_s=settings.patience_s,
+            exit_patience_s=settings.exit_patience_s,
+        )
+        self._read = self._requests.read
+        self._schedule: asyncio.Task[None] | None = None
+        self._is_off = False
+
+    async def start(self) -> None:
+        """Connect: clock measured, limits read, user stream open.
+
+        Raises
+        ------
+        VenueError
+            If the host cannot be reached, does not take the key, or its user stream does not open.
+        """
+        self._client, self._refusals = _client_of(self.settings, self._credentials, self.budget)
+        opened = False
+        try:
+            await self._read(_TIME)
+            await self._measure_clock()
+            self.budget.publish((await self._read(_INFO))["rateLimits"])
+            await self._read(_MAKE_KEY)
+            await self._socket.open(self.settings.timeout_s)
+            opened = True
+        except TimeoutError:
+            raise VenueError(
+                f"the user stream must open within {self.settings.timeout_s:g} s, did not"
+            ) from None
+        except RequestFailed as error:
+            failure = error.failure
+        finally:
+            if not opened:
+                await self.close()
+        if not opened:
+            raise VenueError(f"the exchange's clock must be measured, was not: {failure}")
+        self._schedule = asyncio.create_task(self._keep_time(), name="exchange clock")
+
+    async def close(self) -> None:
+        """Leave without touching orders or positions; nothing of ours stays open."""
+        if self._schedule is not None:
+            self._schedule.cancel()
+            await asyncio.wait({self._schedule})
+        await self._socket.close()
+        if self._client is not None:
+            await self._client.close_connection()
+
+    def now_us(self) -> int:
+        """Return the exchange's time."""
+        return self.clock.now_us()
+
+    async def events(self) -> AsyncIterator[BrokerEvent]:
+        """Yield what happens to the account, in order, for ever."""
+        while True:
+            event = await self._queue.get()
+            if isinstance(event, Fill):
+                self._remember(event.symbol, event.exchange_id, event.client_id)
+            yield event
+
+    async def send(self, order: Order, *, urgent: bool = False) -> Answer:
+        """Send an order; see `Broker.send`."""
+        params = forms.order_params(order)
+        exempt = order.reduce_only or order.close_position
+        priority = Priority.EXIT if urgent or exempt else Priority.ENTRY
+        if not order.conditional:
+            self._socket.sending(order.client_id)
+        answer, told = await self._requests.change(
+            _SEND, priority=priority, exempt=exempt, **params
+        )
+        read = forms.algo_report if order.conditional else forms.order_report
+        answer = self._with_order(answer, told, read)
+        accepted = answer.outcome is Outcome.ACCEPTED
+        self._socket.sent(order.client_id, accepted=accepted)
+        return answer
+
+    async def cancel(self, cancel: Cancel, *, urgent: bool = False) -> Answer:
+        """Cancel an order; see `Broker.cancel`. Cancels go before what opens, urgent or not."""
+        answer, told = await self._requests.change(
+            _CANCEL, priority=Priority.EXIT, exempt=True, **forms.cancel_params(cancel)
+        )
+        if cancel.conditional or answer.outcome is not Outcome.ACCEPTED:
+            return answer  # the Algo Service does not send the order
+        return self._with_order(answer, told, forms.order_report)
+
+    async def query(self, cancel: Cancel) -> OrderReport | None:
+        """Return an own order by its client id, None if the exchange does not know it.
+
+        Of a conditional order that has triggered the order that it became is asked for, too.
+        """
+        told = await self._found(**forms.cancel_params(cancel))
+        if told is None:
+            return None
+        if not cancel.conditional:
+            return self._report(told)
+        order = self._algo(told)
+        became = str(told.get("actualOrderId") or "")
+        if not became.isdigit() or int(became) == 0:
+            return order
+        actual = await self._found(symbol=order.symbol, orderId=became)
+        if actual is None:
+            return order
+        ended = forms.order_report(actual)
+        return replace(order, status=ended.status, filled=ended.filled)
+
+    async def open_orders(self) -> list[OrderReport]:
+        """Return every open order of both services, foreign ones too."""
+        ordinary = await self._read(_OPEN_ORDERS)
+        conditional = await self._read(_OPEN_ORDERS, conditional=True)
+        return [self._report(each) for each in ordinary] + [self._algo(e) for e in conditional]
+
+    async def positions(self) -> list[PositionReport]:
+        """Return every position."""
+        return forms.position_reports(await self._read(_POSITIONS))
+
+    async def account(self) -> AccountReport:
+        """Return balances and switches; whether the key may withdraw is known where a host tells permissions."""
+        told = await self._read(_ACCOUNT)
+        mode = await self._read(_POSITION_MODE)
+        assets = await self._read(_MULTI_ASSETS)
+        burn = await self._read(_FEE_BURN)
+        told_host = self.settings.permissions_url is not None
+        permissions = await self._read(_PERMISSIONS) if told_host else None
+        return forms.account_report(
+            told,
+            hedge_mode=bool(mode["dualSidePosition"]),
+            multi_assets=bool(assets["multiAssetsMargin"]),
+            burns_bnb=bool(burn["feeBurn"]),
+            permissions=permissions,
+        )
+
+    async def symbol_settings(self) -> dict[str, SymbolSettings]:
+        """Return leverage and margin type of every symbol."""
+        return forms.symbol_settings(await self._read(_SYMBOL_CONFIG))
+
+    async def fills_since(self, symbol: str, time_us: int) -> list[Fill]:
+        """Return the account's trades of a symbol from a time on, oldest first.
+
+        Trades are listed without their orders' client ids; those not heard of before are asked for.
+
+        Raises
+        ------
+        VenueError
+            If the exchange does not keep them any more, or cannot be asked.
+        """
+        ask = partial(self._read, _TRADES, symbol=symbol, limit=PAGE)
+
+        async def between(first_ms: int, last_ms: int) -> list[Row]:
+            return list(await ask(startTime=first_ms, endTime=last_ms))
+
+        async def after(row: Row) -> list[Row]:
+            return list(await ask(fromId=int(row["id"]) + 1))
+
+        pages = Pages(
+            name=f"trades of {symbol}", between=between, after=after, identity=lambda row: row["id"]
+        )
+        rows = await rows_since(pages, -(-time_us // 1000), await self._now_ms())
+        rows.sort(key=lambda row: (int(row["time"]), int(row["id"])))
+        fills = [forms.fill_of(row) for row in rows]
+        return [replace(fill, client_id=await self._name_of(fill)) for fill in fills]
+
+    async def incomes_since(self, time_us: int) -> list[Income]:
+        """Return what else moved money from a time on, oldest first: all but commissions and realised profit.
+
+        Raises
+        ------
+        VenueError
+            If the exchange does not keep it any more, or cannot be asked.
+        """
+
+        async def between(first_ms: int, last_ms: int) -> list[Row]:
+            return list(await self._read(_INCOME, startTime=first_ms, endTime=last_ms, limit=PAGE))
+
+        pages = Pages(
+            name="incomes",
+            between=between,
+            after=None,
+            identity=lambda row: (row["incomeType"], row["tranId"], row["symbol"]),
+        )
+        rows = await rows_since(pages, -(-time_us // 1000), await self._now_ms())
+        return [income for row in rows if (income := forms.income_of(row)) is not None]
+
+    async def instruments(self, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+        """Return the rules of symbols as this host has them.
+
+        Raises
+        ------
+        VenueError
+            If the host cannot be asked.
+        ConfigError
+            If it does not describe a symbol, or contradicts itself.
+        """
+        info = await self._read(_INFO)
+        self.budget.publish(info["rateLimits"])
+        brackets = await self._read(_BRACKETS)
+        hours = {
+            str(each["symbol"]): int(each["fundingIntervalHours"])
+            for each in await self._read(_FUNDING_INFO)
+        }
+        host = self.settings.rest_url.partition("://")[2]
+        described = instruments_from_exchange(
+            info,
+            brackets,
+            symbols=symbols,
+            funding_hours=hours,
+            origin=f"exchangeInfo, leverageBracket and commissionRate of {host}",
+        )
+        fees = [await self._read(_FEES, symbol=each.symbol) for each in described]
+        return tuple(
+            replace(
+                each,
+                maker_fee=float(fee["makerCommissionRate"]),
+                taker_fee=float(fee["takerCommissionRate"]),
+            )
+            for each, fee in zip(described, fees, strict=True)
+        )
+
+    async def set_leverage(self, symbol: str, leverage: int) -> Answer:
+        """Set a symbol's leverage."""
+        self._stream.expect_leverage(symbol, leverage)
+        return await self._set(_LEVERAGE, symbol=symbol, leverage=leverage)
+
+    async def set_isolated(self, symbol: str, isolated: bool) -> Answer:
+        """Set a symbol's margin type; already set is accepted."""
+        kind = "ISOLATED" if isolated else "CROSSED"
+        return await self._set(_MARGIN_TYPE, symbol=symbol, marginType=kind)
+
+    async def set_one_way(self) -> Answer:
+        """Leave hedge mode; already left is accepted."""
+        return await self._set(_SET_MODE, dualSidePosition="false")
+
+    async def countdown(self, symbol: str, milliseconds: int) -> Answer:
+        """Let the exchange cancel a symbol's ordinary orders unless this is called again in time."""
+        return await self._set(_COUNTDOWN, symbol=symbol, countdownTime=milliseconds)
+
+    async def _set(self, call: Call, **params: Any) -> Answer:
+        answer, _ = await self._requests.change(
+            call, priority=Priority.EXIT, exempt=False, **params
+        )
+        return answer
+
+    def _with_order(self, answer: Answer, told: Any, read: Any) -> Answer:
+        """Return an answer with its order; success of a form that is not understood is an unknown outcome."""
+        if answer.outcome is not Outcome.ACCEPTED or told is None:
+            return answer
+        try:
+            order = read(told)
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            text = f"answered with success, not understood ({type(error).__name__})"
+            return Answer(outcome=Outcome.UNKNOWN, message=text)
+        if not order.conditional:
+            self._remember(order.symbol, order.exchange_id, order.client_id)
+        return replace(answer, order=order)
+
+    async def _found(self, **params: Any) -> Any:
+        """Return an order's JSON, None if the exchange does not know it."""
+        try:
+            return await self._requests.read_or_fail(_QUERY, **params)
+        except RequestFailed as error:
+            failure = error.failure
+        if failure.code == NO_SUCH_ORDER:
+            return None
+        raise VenueError(f"{_QUERY.method}: {failure}")
+
+    def _report(self, told: Any) -> OrderReport:
+        order = forms.order_report(told)
+        self._remember(order.symbol, order.exchange_id, order.client_id)
+        return order
+
+    def _algo(self, told: Any) -> OrderReport:
+        """Return a conditional order; one that has been TRIGGERING for too long is stuck."""
+        since_ms = int(told.get("triggerTime") or told.get("updateTime") or 0)
+        waited_us = self.clock.now_us() - since_ms * forms.MILLISECOND_US
+        stuck = (
+            told["algoStatus"] == forms.TRIGGERING and waited_us > self.settings.stuck_seconds * 1e6
+        )
+        return forms.algo_report(told, stuck=stuck)
+
+    def _remember(self, symbol: str, exchange_id: int, client_id: str) -> None:
+        self._names[symbol, exchange_id] = client_id
+        if len(self._names) > _NAMES_KEPT:
+            self._names.popitem(last=False)
+
+    async def _name_of(self, fill: Fill) -> str:
+        """Return the client id of a fill's order, empty where the exchange has forgotten the order."""
+        known = self._names.get((fill.symbol, fill.exchange_id))
+        if known is not None:
+            return known
+        told = await self._found(symbol=fill.symbol, orderId=fill.exchange_id)
+        name = "" if told is None else str(told["clientOrderId"])
+        self._remember(fill.symbol, fill.exchange_id, name)
+        return name
+
+    async def _now_ms(self) -> int:
+        """Return the exchange's time; of a clock that stands, what it shows now."""
+        if not self.clock.runs:
+            await self._measure_clock()
+        return self.clock.now_us() // 1000
+
+    async def _make_key(self) -> str:
+        return str(await self._key(_MAKE_KEY))
+
+    async def _extend_key(self, key: str) -> None:
+        await self._key(_EXTEND_KEY, listenKey=key)
+
+    async def _key(self, call: Call, **params: Any) -> Any:
+        """Ask about the listen key once; the socket has its own pauses."""
+        try:
+            return await self._requests.once(call, priority=Priority.EXIT, **params)
+        except RequestFailed as error:
+            failure = error.failure
+        if failure.code == NO_LISTEN_KEY:
+            raise KeyRefused(str(failure))
+        raise ConnectionError(str(failure))
+
+    async def _measure_clock(self) -> None:
+        async def ask_ms() -> int:
+            return int((await self._requests.once(_TIME, priority=Priority.EXIT))["serverTime"])
+
+        await self.clock.measure(ask_ms, samples=_CLOCK_SAMPLES if self.clock.runs else 1)
+        self._check_clock()
+
+    def _check_clock(self) -> None:
+        """Report this machine's clock once when it is found far off, and again after it was right."""
+        most_ms = self.settings.clock_off_max_ms
+        if most_ms is None:
+            return
+        off_ms = self.clock.wall_offset_ms()
+        was_off, self._is_off = self._is_off, abs(off_ms) > most_ms
+        if self._is_off and not was_off:
+            reason = (
+                f"this machine's clock must be within {most_ms} ms of the exchange's, "
+                f"is {abs(off_ms):.0f} ms {'behind' if off_ms > 0 else 'ahead'}"
+            )
+            log.warning("%s", reason)
+            self._queue.put(Doubt(time_us=self.clock.now_us(), reason=reason))
+
+    async def _keep_time(self) -> None:
+        """Measure the clock on schedule."""
+        while True:
+            await asyncio.sleep(self.settings.clock_seconds)
+            try:
+                await self._measure_clock()
+            except RequestFailed as error:
+                log.warning("the exchange's clock was not measured: %s", error)
+
+    async def _perform(self, call: Call, /, **params: Any) -> Any:
+        """Carry out one attempt; nothing of the client's exceptions leaves this function."""
+        method = getattr(self._client, call.method)
+        if call.signed:
+            # Set with nothing awaited before the client stamps the request (dangers 11 and 13).
+            self._client.timestamp_offset = self.clock.wall_offset_ms()
+        try:
+            return await method(**params)
+        except self._refusals as error:
+            failure = _of_refusal(error)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            failure = _of_connection(error)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            failure = unanswered(f"answered in a form not understood ({type(error).__name__})")
+        if failure.code == TOO_MANY_ORDERS:
+            self.budget.orders_limited(failure.retry_after_s)
+        elif failure.status in LIMITED:
+            self.budget.limited(failure.status, failure.retry_after_s)
+        hidden = replace(failure, message=self._credentials.scrub(failure.message))
+        raise RequestFailed(hidden)
+
+
+def _client_of(
+    settings: BrokerSettings, credentials: Credentials, budget: Budget
+) -> tuple[Any, tuple[type[Exception], ...]]:
+    """Return python-binance's client of a host, and what it raises for an answer without success.
+
+    It is made without ``create()``, which asks the spot host and takes its one clock offset from there (danger 11).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # it imports the old client of websockets
+        client_module = importlib.import_module("binance.async_client")
+        errors = importlib.import_module("binance.exceptions")
+    host = settings.rest_url.rstrip("/")
+    constants = {
+        "API_URL": f"{host}/api",
+        "FUTURES_URL": f"{host}/fapi",
+        "FUTURES_DATA_URL": f"{host}/futures/data",
+        "MARGIN_API_URL": (settings.permissions_url or f"{host}/sapi").rstrip("/"),
+        "REQUEST_RECVWINDOW": settings.recv_window_ms,
+    }
+    client_class = type("HostClient", (client_module.AsyncClient,), constants)
+    client = client_class(
+        credentials.api_key,
+        credentials.api_secret,
+        requests_params={"timeout": aiohttp.ClientTimeout(total=settings.timeout_s)},
+        session_params={"trace_configs": [_listener(budget)]},
+    )
+    return client, (errors.BinanceAPIException, errors.BinanceRequestException)
+
+
+def _listener(budget: Budget) -> aiohttp.TraceConfig:
+    """Return what hears the headers of every answer; ``client.response`` is of whoever came last (danger 11)."""
+
+    async def ended(_: Any, __: Any, told: aiohttp.TraceRequestEndParams) -> None:
+        answer = told.response
+        budget.heard(answer.headers)
+        if answer.status not in LIMITED:
+            budget.answered()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ended)
+    return trace
+
+
+def _retry_after_s(headers: Any) -> float:
+    text = str(headers.get("Retry-After", ""))
+    return float(text) if text.isdigit() else 0.0
+
+
+def _of_refusal(error: Any) -> Failure:
+    """Return what python-binance's exceptions mean; of an answer that is no JSON its text shows the address."""
+    status = getattr(error, "status_code", None)
+    if status is None:
+        return unanswered("answered with success, not as JSON")
+    code, text = error.code, error.message
+    is_json = isinstance(text, str) and not text.startswith(_NO_JSON)
+    return classify(
+        int(status),
+        code if isinstance(code, int) else None,
+        text if is_json else None,
+        retry_after_s=_retry_after_s(error.response.headers),
+    )
+
+
+def _of_connection(error: Exception) -> Failure:
+    """Return what a lost, refused or late connection means; the error's own text may show the address."""
+    kind = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return never_sent(f"the exchange could not be reached ({kind})")
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and status >= 400:
+        return classify(status, None, None)
+    return unanswered(f"no legible answer ({kind})", status)

@@ -1,0 +1,252 @@
+"""Orders as the exchange wants them sent, and what it answers, as the loop reads it; text stays text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from live.broker.interface import (
+    AccountReport,
+    Cancel,
+    Fill,
+    Income,
+    Order,
+    OrderReport,
+    PositionReport,
+    SymbolSettings,
+)
+from quantcore.types import OrderStatus, OrderType, Side
+
+Json = Mapping[str, Any]
+MILLISECOND_US: Final = 1000
+
+_CLIENT_ID = re.compile(r"[.A-Za-z0-9_-]{1,36}")
+"""The exchange also takes ``:`` and ``/``; the client signs before it encodes them, so such a signature is wrong."""
+_TYPES: Final = {
+    "MARKET": OrderType.MARKET,
+    "LIQUIDATION": OrderType.MARKET,
+    "LIMIT": OrderType.LIMIT,
+    "STOP": OrderType.STOP_MARKET,
+    "STOP_MARKET": OrderType.STOP_MARKET,
+    "TAKE_PROFIT": OrderType.TAKE_PROFIT_MARKET,
+    "TAKE_PROFIT_MARKET": OrderType.TAKE_PROFIT_MARKET,
+    "TRAILING_STOP_MARKET": OrderType.TRAILING_STOP_MARKET,
+}
+_STATUSES: Final = {
+    "NEW": OrderStatus.NEW,
+    "NEW_INSURANCE": OrderStatus.NEW,
+    "NEW_ADL": OrderStatus.NEW,
+    "PARTIALLY_FILLED": OrderStatus.PARTIALLY_FILLED,
+    "FILLED": OrderStatus.FILLED,
+    "CANCELED": OrderStatus.CANCELED,
+    "REJECTED": OrderStatus.REJECTED,
+    "EXPIRED": OrderStatus.EXPIRED,
+    "EXPIRED_IN_MATCH": OrderStatus.EXPIRED,
+}
+_BY_TRADES: Final = frozenset({"COMMISSION", "REALIZED_PNL"})
+TRIGGERING: Final = "TRIGGERING"
+
+
+def order_params(order: Order) -> dict[str, str]:
+    """Return an order as request parameters, all of them text (dangers 1 to 3).
+
+    Raises
+    ------
+    ValueError
+        If the client id has characters that do not survive the client's signature, or is too long.
+    """
+    if not _CLIENT_ID.fullmatch(order.client_id):
+        raise ValueError(f"client_id must be 1 to 36 of . A-Z a-z 0-9 _ -, was {order.client_id!r}")
+    params = {"symbol": order.symbol, "side": order.side.name, "type": order.type.name}
+    params["clientAlgoId" if order.conditional else "newClientOrderId"] = order.client_id
+    if order.close_position:
+        params["closePosition"] = "true"
+    elif order.reduce_only:
+        params["reduceOnly"] = "true"
+    optional = {
+        "quantity": None if order.close_position else order.qty,
+        "price": order.price,
+        "triggerPrice": order.stop_price if order.type is not OrderType.TRAILING_STOP_MARKET else None,
+        "activatePrice": order.stop_price if order.type is OrderType.TRAILING_STOP_MARKET else None,
+        "callbackRate": order.callback,
+        "timeInForce": order.time_in_force.name if order.type is OrderType.LIMIT else None,
+        "workingType": order.working_type.name if order.conditional else None,
+    }  # fmt: skip
+    return params | {name: value for name, value in optional.items() if value is not None}
+
+
+def cancel_params(cancel: Cancel) -> dict[str, str]:
+    """Return what names an own order in a cancel or a query."""
+    if cancel.conditional:
+        return {"clientAlgoId": cancel.client_id}
+    return {"symbol": cancel.symbol, "origClientOrderId": cancel.client_id}
+
+
+def order_report(told: Json) -> OrderReport:
+    """Return an ordinary order from an answer; KeyError or ValueError where it is none."""
+    return OrderReport(
+        client_id=str(told["clientOrderId"]),
+        symbol=str(told["symbol"]),
+        side=Side[told["side"]],
+        type=type_of(told["type"]),
+        exchange_id=int(told["orderId"]),
+        conditional=False,
+        status=status_of(told["status"]),
+        qty=str(told["origQty"]),
+        filled=str(told["executedQty"]),
+        price=price_of(told.get("price")),
+        stop_price=price_of(told.get("stopPrice")),
+        reduce_only=bool(told.get("reduceOnly", False)),
+        close_position=bool(told.get("closePosition", False)),
+    )
+
+
+def algo_report(told: Json, *, stuck: bool = False) -> OrderReport:
+    """Return a conditional order from an answer; its status is `algo_status`."""
+    qty, filled = str(told.get("quantity") or "0"), str(told.get("actualQty") or "0")
+    return OrderReport(
+        client_id=str(told["clientAlgoId"]),
+        symbol=str(told["symbol"]),
+        side=Side[told["side"]],
+        type=type_of(told["orderType"]),
+        exchange_id=int(told["algoId"]),
+        conditional=True,
+        status=algo_status(str(told["algoStatus"]), qty, filled),
+        qty=qty,
+        filled=filled,
+        price=price_of(told.get("price")),
+        stop_price=price_of(told.get("triggerPrice")),
+        reduce_only=bool(told.get("reduceOnly", False)),
+        close_position=bool(told.get("closePosition", False)),
+        stuck=stuck,
+    )
+
+
+def algo_status(state: str, qty: str, filled: str) -> OrderStatus:
+    """Return an Algo Service's state as that of an order.
+
+    FINISHED says that the order it became has ended: filled, or cancelled where a part or all of it is missing. A
+    close-position order has no quantity before it triggers, so any fill is taken for all of it.
+
+    Raises
+    ------
+    ValueError
+        If the state is not known.
+    """
+    done = Decimal(filled)
+    if state in ("NEW", TRIGGERING):
+        return OrderStatus.NEW
+    if state == "TRIGGERED":
+        return OrderStatus.PARTIALLY_FILLED if done > 0 else OrderStatus.NEW
+    if state == "FINISHED":
+        return OrderStatus.FILLED if done > 0 and done >= Decimal(qty) else OrderStatus.CANCELED
+    return status_of(state)
+
+
+def status_of(text: str) -> OrderStatus:
+    """Return the exchange's status of an order; ValueError where it is not known."""
+    if text not in _STATUSES:
+        raise ValueError(f"status must be one of {', '.join(_STATUSES)}, was {text}")
+    return _STATUSES[text]
+
+
+def type_of(text: str) -> OrderType:
+    """Return the exchange's type of an order; ValueError where it is not known."""
+    if text not in _TYPES:
+        raise ValueError(f"order type must be one of {', '.join(_TYPES)}, was {text}")
+    return _TYPES[text]
+
+
+def price_of(text: Any) -> str | None:
+    """Return a price as text, None where the exchange writes none or zero."""
+    return None if text in (None, "") or Decimal(str(text)) == 0 else str(text)
+
+
+def position_reports(told: list[Json]) -> list[PositionReport]:
+    """Return what ``positionRisk`` lists, without flat positions."""
+    return [
+        PositionReport(
+            symbol=str(each["symbol"]),
+            qty=str(each["positionAmt"]),
+            entry_price=str(each["entryPrice"]),
+            mark_price=str(each["markPrice"]),
+            liquidation_price=str(each.get("liquidationPrice") or "0"),
+            isolated_wallet=str(each.get("isolatedWallet") or "0"),
+        )
+        for each in told
+        if Decimal(str(each["positionAmt"])) != 0
+    ]
+
+
+def account_report(
+    told: Json, *, hedge_mode: bool, multi_assets: bool, burns_bnb: bool, permissions: Json | None
+) -> AccountReport:
+    """Return the account from ``account`` v2 or v3 and the answers of its switches.
+
+    ``canTrade`` is the account's; the key's own permissions stand in `permissions`, where a host tells them.
+    """
+    assets = {str(each["asset"]): each for each in told["assets"]}
+    dollars = assets.get("USDT", {"walletBalance": "0", "availableBalance": "0"})
+    can_trade = None if told.get("canTrade") is None else bool(told["canTrade"])
+    can_withdraw = None
+    if permissions is not None:
+        can_trade = can_trade is not False and bool(permissions["enableFutures"])
+        can_withdraw = bool(permissions["enableWithdrawals"])
+    return AccountReport(
+        wallet=str(dollars["walletBalance"]),
+        available=str(dollars["availableBalance"]),
+        other_assets=tuple(
+            (name, str(each["walletBalance"]))
+            for name, each in sorted(assets.items())
+            if name != "USDT" and Decimal(str(each["walletBalance"])) != 0
+        ),
+        can_trade=can_trade,
+        can_withdraw=can_withdraw,
+        hedge_mode=hedge_mode,
+        multi_assets=multi_assets,
+        burns_bnb=burns_bnb,
+    )
+
+
+def symbol_settings(told: list[Json]) -> dict[str, SymbolSettings]:
+    """Return what ``symbolConfig`` lists."""
+    return {
+        str(each["symbol"]): SymbolSettings(
+            leverage=int(each["leverage"]), isolated=each["marginType"] == "ISOLATED"
+        )
+        for each in told
+    }
+
+
+def fill_of(told: Json) -> Fill:
+    """Return a trade from ``userTrades``, which does not tell its order's client id: it is empty."""
+    return Fill(
+        time_us=int(told["time"]) * MILLISECOND_US,
+        trade_id=int(told["id"]),
+        client_id="",
+        exchange_id=int(told["orderId"]),
+        symbol=str(told["symbol"]),
+        side=Side[told["side"]],
+        qty=str(told["qty"]),
+        price=str(told["price"]),
+        fee=str(told["commission"]),
+        fee_asset=str(told["commissionAsset"]),
+        maker=bool(told["maker"]),
+        order_status=None,
+        realised=str(told["realizedPnl"]),
+    )
+
+
+def income_of(told: Json) -> Income | None:
+    """Return a row of ``income``; None where a trade made it, which `Fill` tells."""
+    if told["incomeType"] in _BY_TRADES:
+        return None
+    return Income(
+        time_us=int(told["time"]) * MILLISECOND_US,
+        kind=str(told["incomeType"]),
+        symbol=str(told["symbol"]) or None,
+        amount=str(told["income"]),
+        income_id=str(told["tranId"]),
+    )
