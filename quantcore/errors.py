@@ -1,4 +1,4 @@
-"""The five things that can go wrong in the domain; bad arguments stay `ValueError` and `TypeError`."""
+"""The six things that can go wrong in the domain; bad arguments stay `ValueError` and `TypeError`."""
 
 from __future__ import annotations
 
@@ -25,3 +25,7 @@ class LimitBreach(QuantcoreError):
 
 class VenueError(QuantcoreError):
     """The exchange refused or did not answer."""
+
+
+class JournalError(QuantcoreError):
+    """The journal cannot be written or read, or contradicts itself."""

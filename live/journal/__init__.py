@@ -1,0 +1,58 @@
+"""The loop's memory: what it was told, what it decided and what it sent, each committed before it is acted upon."""
+
+from live.journal.journal import Journal, open_journal
+from live.journal.records import (
+    START,
+    Answered,
+    AnsweredBy,
+    Decision,
+    Difference,
+    Equity,
+    Intent,
+    KeptSession,
+    KeptStep,
+    Latency,
+    Note,
+    NoteKind,
+    OpenIntent,
+    Position,
+    Reason,
+    Recorded,
+    Resolution,
+    RiskState,
+    Session,
+    Snapshot,
+    Step,
+)
+from live.journal.recovery import Advance, Recovery, Replayed
+from live.journal.told import Event
+
+__all__ = [
+    "START",
+    "Advance",
+    "Answered",
+    "AnsweredBy",
+    "Decision",
+    "Difference",
+    "Equity",
+    "Event",
+    "Intent",
+    "Journal",
+    "KeptSession",
+    "KeptStep",
+    "Latency",
+    "Note",
+    "NoteKind",
+    "OpenIntent",
+    "Position",
+    "Reason",
+    "Recorded",
+    "Recovery",
+    "Replayed",
+    "Resolution",
+    "RiskState",
+    "Session",
+    "Snapshot",
+    "Step",
+    "open_journal",
+]

@@ -1,0 +1,278 @@
+"""The database under a journal: opened, brought to the code's revision, guarded against a second writer.
+
+SQLite writes ahead (WAL): readers never wait for the loop, nor it for them. A commit survives the end of the process,
+however sudden, whatever is set; with ``synchronous=full`` it is on the disk before it returns and survives a loss of
+power too, with ``normal`` a loss of power may take the last commits, never the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, Table, exc
+
+from quantcore.errors import ConfigError, JournalError
+from quantcore.settings import one_line
+
+SYNCHRONOUS = ("full", "normal")
+CHECKPOINT_PAGES = 8_000
+"""Pages of the write-ahead log, 32 MB, at which SQLite tidies up by itself; `checkpoint` does so before."""
+_BUSY_SECONDS = 0.5
+_LOCK = 7_410_221
+"""Number of PostgreSQL's advisory lock, one per database."""
+
+
+class Database:
+    """A database that is open for one writer, or for reading.
+
+    Parameters
+    ----------
+    url : str
+        Such as ``sqlite:///data/live/sim/journal.sqlite`` or ``postgresql+psycopg://user@host/database``.
+    read_only : bool
+        Whether nothing is to be written.
+    synchronous : str
+        ``"full"`` or ``"normal"``, of SQLite.
+
+    Raises
+    ------
+    ConfigError
+        If the URL is none, or others may read the file.
+    JournalError
+        If it does not open, another process writes it, or it is newer than the code.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False, synchronous: str = "full") -> None:
+        if synchronous not in SYNCHRONOUS:
+            raise ConfigError(f"synchronous must be full or normal, was {synchronous!r}")
+        self.place = without_password(url)
+        self._read_only = read_only
+        self._synchronous = synchronous
+        self._lock: int | None = None
+        self._connection: Connection | None = None
+        self._inserts: dict[str, tuple[str, dict[str, None]]] = {}
+        self.path = sqlite_path(url)
+        if self.path is not None:
+            _keep_private(self.path, make=not read_only)
+        try:
+            self._engine = self._open(url)
+            if not read_only:
+                self._lock_file()
+            self._connect()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, exc.SQLAlchemyError | ImportError):
+                raise self._refused(error) from error
+            raise
+
+    @property
+    def dialect(self) -> str:
+        """``"sqlite"`` or ``"postgresql"``."""
+        return self._engine.dialect.name
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Run the body in one transaction: committed as a whole at its end, or not at all.
+
+        Raises
+        ------
+        JournalError
+            If the database refuses or is gone; the next transaction tries again.
+        """
+        try:
+            connection = self._connection or self._connect()
+            with connection.begin():
+                yield connection
+        except exc.DBAPIError as error:
+            self._drop_if_lost()
+            raise self._refused(error) from error
+
+    def insert(self, connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
+        """Insert rows, null in columns that they do not name.
+
+        Texts, numbers, bytes and truth values go as they are: a step's commit is too quick to have each looked at.
+        """
+        if table.name not in self._inserts:
+            sql = str(sqlalchemy.insert(table).compile(dialect=self._engine.dialect))
+            self._inserts[table.name] = (sql, dict.fromkeys(table.columns.keys()))
+        sql, blank = self._inserts[table.name]
+        connection.exec_driver_sql(sql, [blank | dict(row) for row in rows])
+
+    def migrate(self) -> None:
+        """Bring the tables to the code's revision.
+
+        Raises
+        ------
+        JournalError
+            If they are newer than the code, or older and it may not write.
+        """
+        from live.journal.revisions import head, upgrade
+
+        with self.transaction() as connection:
+            held, wanted = _revision(connection), head()
+            if held == wanted:
+                return
+            if held is not None and held > wanted:
+                raise JournalError(
+                    f"journal must be of revision {wanted} or older, {self.place} is of {held}: "
+                    "it was written by newer code, use that"
+                )
+            if self._read_only:
+                raise JournalError(
+                    f"journal must be of revision {wanted}, {self.place} is of {held or 'none'}: "
+                    "the loop brings it there when it opens it"
+                )
+            upgrade(connection)
+
+    def checkpoint(self) -> None:
+        """Move what SQLite wrote ahead into its file, over a connection of its own; waits for nobody.
+
+        May run in another thread while the loop writes: commits then need not do it.
+        """
+        if self.path is None:
+            return
+        engine = sqlalchemy.create_engine(f"sqlite:///{self.path}", poolclass=sqlalchemy.NullPool)
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        except exc.SQLAlchemyError as error:
+            raise self._refused(error) from error
+
+    def close(self) -> None:
+        """Leave the database, and let another process write it."""
+        if self._connection is not None:
+            with contextlib.suppress(exc.SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
+        if hasattr(self, "_engine"):
+            self._engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _open(self, url: str) -> Engine:
+        if url.startswith("sqlite"):
+            engine = sqlalchemy.create_engine(
+                url,
+                poolclass=sqlalchemy.NullPool,
+                paramstyle="named",
+                connect_args={"timeout": _BUSY_SECONDS},
+            )
+            sqlalchemy.event.listen(engine, "connect", self._prepare)
+            sqlalchemy.event.listen(engine, "begin", self._begin)
+            return engine
+        return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+
+    def _prepare(self, connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # `_begin` begins
+        cursor = connection.cursor()
+        if self._read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute(f"PRAGMA synchronous={self._synchronous.upper()}")
+            cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    def _begin(self, connection: Connection) -> None:
+        # A writer that began as a reader could be refused in the middle.
+        connection.exec_driver_sql("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect()
+        self._connection = connection
+        if self.dialect == "postgresql" and not self._read_only:
+            taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar_one()
+            connection.commit()
+            if not taken:
+                connection.close()
+                self._connection = None
+                raise self._in_use()
+        return connection
+
+    def _lock_file(self) -> None:
+        if self.path is None:
+            return
+        lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise self._in_use() from error
+        self._lock = lock
+
+    def _in_use(self) -> JournalError:
+        return JournalError(
+            f"journal must have one writer, {self.place} is being written by another process"
+        )
+
+    def _drop_if_lost(self) -> None:
+        connection = self._connection
+        if connection is None or (connection.invalidated or connection.closed):
+            if connection is not None:
+                with contextlib.suppress(exc.SQLAlchemyError):
+                    connection.close()
+            self._connection = None
+
+    def _refused(self, error: BaseException) -> JournalError:
+        text = one_line(getattr(error, "orig", None) or error)
+        said = text.partition(" (Background on this error")[0]
+        return JournalError(f"journal must be a database that works, {self.place} said: {said}")
+
+
+def without_password(url: str) -> str:
+    """Return a database's URL as it may be shown.
+
+    Raises
+    ------
+    ConfigError
+        If it is no URL of SQLite or PostgreSQL.
+    """
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except exc.ArgumentError:
+        parsed = None
+    if parsed is None or parsed.drivername not in ("sqlite", "postgresql+psycopg"):
+        shown = "something else" if parsed is None else parsed.drivername
+        raise ConfigError(f"url must begin with sqlite:/// or postgresql+psycopg://, was {shown}")
+    return parsed.render_as_string(hide_password=True)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL; None in memory and of any other database."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    return Path(str(parsed.database))
+
+
+def _revision(connection: Connection) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _keep_private(path: Path, *, make: bool) -> None:
+    """Make folder and file for their owner alone, and refuse those that others may read."""
+    try:
+        if make:
+            path.parent.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        for each, mode in ((path.parent, 0o700), (path, 0o600)):
+            held = each.stat().st_mode & 0o777
+            if held & 0o077:
+                raise ConfigError(
+                    f"journal must be readable by its owner alone, {each} has mode {held:04o}: chmod {mode:o} it"
+                )
+    except OSError as error:
+        raise JournalError(
+            f"journal must be a file that opens, {path} does not: {error.strerror}"
+        ) from error
