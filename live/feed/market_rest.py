@@ -19,8 +19,7 @@ Kind = Literal["klines", "mark"]
 
 _MS_US = 1000
 _PAGE = 499
-"""Bars per request of a long span: weight 2, which is the least weight per bar (BINANCE.md)."""
-_SHORT = 99
+"""Bars per request at most: their weight of 2 is the least per bar (BINANCE.md)."""
 _FUNDING_PAGE = 1000
 _PATHS = {"klines": "/fapi/v1/klines", "mark": "/fapi/v1/markPriceKlines"}
 _INVALID_SYMBOL = -1121
@@ -30,6 +29,16 @@ _LOOK_SECONDS = 0.05
 
 class MarketRest(Protocol):
     """Public market data on request. All raise `VenueError` where the exchange refuses or does not answer."""
+
+    @property
+    def requests(self) -> int:
+        """Requests since the start."""
+        ...
+
+    @property
+    def used_weight(self) -> int:
+        """Weight that the exchange has counted in the running minute, as far as it is known."""
+        ...
 
     async def server_us(self) -> int:
         """Return the exchange's clock, microseconds since 1970."""
@@ -120,8 +129,7 @@ class HttpMarketRest:
         now_us: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.requests = 0
-        self.failures = 0
+        self._requests = 0
         self._session = session
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
@@ -132,6 +140,11 @@ class HttpMarketRest:
         self._used = 0
         self._used_minute = -1
         self._banned_until_s = 0.0
+
+    @property
+    def requests(self) -> int:
+        """Requests since the start."""
+        return self._requests
 
     @property
     def used_weight(self) -> int:
@@ -154,17 +167,17 @@ class HttpMarketRest:
         found: list[Candle] = []
         while start_us <= end_us:
             wanted = (end_us - start_us) // length + 1
-            limit = _SHORT if wanted <= _SHORT else _PAGE
+            limit = min(wanted, _PAGE)
             params = {
                 "symbol": symbol,
                 "interval": interval,
                 "startTime": start_us // _MS_US,
                 "endTime": end_us // _MS_US,
-                "limit": min(wanted, limit),
+                "limit": limit,
             }
-            rows = await self._get(_PATHS[kind], params, unknown=[])
-            found += [candle(row) for row in _list(rows)]
-            if len(rows) < params["limit"]:
+            rows = _list(await self._get(_PATHS[kind], params, unknown=[]))
+            found += [candle(row) for row in rows]
+            if len(rows) < limit:
                 break
             start_us = _following(found[-1].open_us, start_us, length)
         return found
@@ -207,11 +220,10 @@ class HttpMarketRest:
                 await self._sleep(self._settings.backoff_s * 2 ** (attempt - 1))
             async with self._turns:
                 await self._wait_for_weight()
-                self.requests += 1
+                self._requests += 1
                 status, body, reason = await self._attempt(path, params)
             if status == 200:
                 return body
-            self.failures += 1
             code = body.get("code") if isinstance(body, dict) else None
             if code == _INVALID_SYMBOL and unknown is not None:
                 return unknown

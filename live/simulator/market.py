@@ -156,7 +156,7 @@ class Tape:
 
     @cached_property
     def _marked(self) -> IntArray | None:
-        """Count of each symbol's bars with a mark before a row, shape ``(n_bars + 1, n_symbols)``; None without marks."""
+        """Count of bars with a mark before a row, shape ``(n_bars + 1, n_symbols)``; None where the market has none."""
         if not all(self.bars.has(name) for name in MARK_FIELDS):
             return None
         known = ~np.isnan(self.bars.array("mark_price"))
