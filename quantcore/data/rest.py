@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from quantcore.data.schema import FLOW_COLUMNS, PRICE_COLUMNS, empty_table, long_table, times
+from quantcore.data.rest_rows import bar_table, candle, funding_table, settled
+from quantcore.data.schema import times
 from quantcore.data.store import Store
 from quantcore.errors import ConfigError, VenueError
 from quantcore.timegrid import interval_us
@@ -24,7 +24,6 @@ _WEIGHT_PAUSE = 1900
 """Used weight of the 2400 per minute from which on we wait for the next minute."""
 _SECOND_US = 1_000_000
 _MS_US = 1000
-_KLINE_AT = {"quote_volume": 7, "trades": 8, "taker_buy_volume": 9, "volume": 5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +122,9 @@ class RestClient:
             now_us,
             lambda row: int(row[0]) * _MS_US,
         )
-        closed = [row for row in rows if int(row[0]) * _MS_US + length <= now_us]
-        if not closed:
-            return empty_table(kind)
-        stamps = np.array([int(row[0]) * _MS_US + length for row in closed], dtype=np.int64)
-        at = {price: 1 + k for k, price in enumerate(PRICE_COLUMNS)}
-        if kind == "klines":
-            at |= {name: _KLINE_AT[name] for name in FLOW_COLUMNS}
-        values = {name: _floats([row[k] for row in closed]) for name, k in at.items()}
-        return long_table(kind, symbol, stamps, values)
+        bars = [candle(row) for row in rows]
+        closed = [bar for bar in bars if bar.open_us + length <= now_us]
+        return bar_table(kind, symbol, closed, length)
 
     def funding(self, symbol: str, first_us: int, now_us: int) -> pa.Table:
         """Return the settlements from `first_us` on, floored to the second, as a long table."""
@@ -142,14 +135,7 @@ class RestClient:
             now_us,
             lambda row: int(row["fundingTime"]) * _MS_US,
         )
-        if not rows:
-            return empty_table("funding")
-        stamps = np.array([int(row["fundingTime"]) * _MS_US for row in rows], dtype=np.int64)
-        values = {
-            "funding_rate": _floats([row["fundingRate"] for row in rows]),
-            "mark_price": _floats([row.get("markPrice") or "nan" for row in rows]),
-        }
-        return long_table("funding", symbol, stamps - stamps % _SECOND_US, values)
+        return funding_table(symbol, [settled(row) for row in rows])
 
     def _pages(
         self,
@@ -234,10 +220,6 @@ def backfill(
             table = client.bars(kind, interval, symbol, first_us, now_us)
         added = store.write(table, kind, interval, symbol) if len(table) else 0
         yield store.name(kind, interval, symbol), added
-
-
-def _floats(texts: list[str]) -> Any:
-    return np.array([float(text) for text in texts], dtype=np.float64)
 
 
 def _one_line(text: str) -> str:
