@@ -132,3 +132,8 @@ class ExchangeClock:
 
     def _at_us(self, monotonic_s: float) -> int:
         return self._origin_us + int((monotonic_s - self._origin_s) * self.speed * _SECOND_US)
+
+
+def monotonic_us() -> int:
+    """Return microseconds of a clock that never goes back, for what is measured on this machine."""
+    return time.monotonic_ns() // 1000

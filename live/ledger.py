@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -41,6 +42,11 @@ FORCED_BY = {
 
 _ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 _NO_RULE = -1
+_EXPIRY = re.compile(r"\((\d+)\)")
+"""The exchange's reason for the end of an order, ``er`` of its update, as `OrderChange.why` has it."""
+_RULES = {"4": Rule.REDUCE_ONLY, "7": Rule.SYMBOL_ENDED, "9": Rule.NO_PRICE}
+_NO_REFUSAL = {"2", "3", "5", "6", "8"}
+"""Reasons that belong to an order's kind, or to what became of its position."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +159,18 @@ class Ledger:
             return None
         if event.order.status not in _ENDS:
             return []
-        s = self.at[event.order.symbol]
         status, rule = event.order.status, self._rule(event)
-        if status == OrderStatus.EXPIRED and rule != _NO_RULE:
+        if status == OrderStatus.EXPIRED and rule is not None:
             status = OrderStatus.REJECTED
-        whole = (said.ENDED_ORDER, event.time_us, s, number, 0, int(status), rule)
-        return [(whole, (0.0, 0.0, 0.0))]
+        return [self.ended(number, event.order.symbol, status, rule, event.time_us)]
+
+    def ended(
+        self, number: int, symbol: str, status: OrderStatus, rule: Rule | None, time_us: int
+    ) -> Row:
+        """Return the end of an own order as the account step hears it; `rule` is that of a refusal."""
+        broken = _NO_RULE if rule is None else int(rule)
+        whole = (said.ENDED_ORDER, time_us, self.at[symbol], number, 0, int(status), broken)
+        return whole, (0.0, 0.0, 0.0)
 
     def settlements(self, bars: Bars) -> list[Row]:
         """Return the funding that is settled inside a bar, as the account step hears it."""
@@ -244,14 +256,18 @@ class Ledger:
                 return [(whole, (price, float(fill.fee), 0.0))]
         return None
 
-    def _rule(self, event: OrderChange) -> int:
-        """Return the account step's rule behind the end of an order, -1 where there is none."""
+    def _rule(self, event: OrderChange) -> Rule | None:
+        """Return the account step's rule by which the exchange refused an order that it had taken."""
         order = event.order
-        if event.why in Rule.__members__:
-            return int(Rule[event.why])
-        if order.status == OrderStatus.REJECTED:
-            return int(Rule.MARGIN)
-        return _NO_RULE
+        found = _EXPIRY.search(event.why)
+        code = "" if found is None else found.group(1)
+        if order.status == OrderStatus.CANCELED or code in _NO_REFUSAL:
+            return None
+        if code in _RULES:
+            return _RULES[code]
+        if order.status == OrderStatus.EXPIRED and (order.conditional or float(order.filled)):
+            return None
+        return Rule.POST_ONLY_WOULD_CROSS if order.type == OrderType.LIMIT else Rule.MARGIN
 
     @staticmethod
     def _tickets(state: FoldState) -> np.ndarray:

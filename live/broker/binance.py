@@ -181,6 +181,23 @@ class BinanceBroker:
                 self._remember(event.symbol, event.exchange_id, event.client_id)
             yield event
 
+    async def caught_up(self) -> list[BrokerEvent]:
+        """Return what waits in the queue once all is heard that the exchange has sent: the loop's part in lock-step.
+
+        Raises
+        ------
+        VenueError
+            If the user stream does not answer.
+        """
+        if not await self._socket.caught_up(self.settings.timeout_s):
+            raise VenueError(
+                f"the user stream must answer within {self.settings.timeout_s:g} s, did not"
+            )
+        found = []
+        while len(self._queue):
+            found.append(await self._queue.get())
+        return found
+
     async def send(self, order: Order, *, urgent: bool = False) -> Answer:
         """Send an order; see `Broker.send`."""
         params = forms.order_params(order)

@@ -148,6 +148,9 @@ class UserSocket:
         self._opened = asyncio.Event()
         self._awaited: dict[str, float] = {}
         self._replace_for = ""
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._pongs: dict[bytes, asyncio.Event] = {}
+        self._pinged = 0
         self.connections = 0
         """How many were opened so far."""
 
@@ -188,6 +191,26 @@ class UserSocket:
         elif client_id in self._awaited:
             self._awaited[client_id] = self._clock.monotonic_s()
 
+    async def caught_up(self, timeout_s: float) -> bool:
+        """Wait until everything that the exchange has sent so far is heard; return whether it is.
+
+        Messages and the answer to a ping come in their order.
+        """
+        if self._socket is None:
+            return False
+        self._pinged += 1
+        payload = f"caught up {self._pinged}".encode()
+        answered = self._pongs[payload] = asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._socket.ping(payload)
+                await answered.wait()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        finally:
+            del self._pongs[payload]
+        return True
+
     def replace(self, why: str) -> None:
         """Give the present connection up for a new one."""
         self._replace_for = why
@@ -222,11 +245,13 @@ class UserSocket:
         self._replace_for = ""
         if self.connections > 1:
             self._doubt("user stream open again: what happened meanwhile was not heard")
+        self._socket = socket
         self._opened.set()
         reader = asyncio.create_task(self._read(socket))
         try:
             return await self._guard(socket, reader, key)
         finally:
+            self._socket = None
             self._opened.clear()
             reader.cancel()
             self._leave(socket, reader)
@@ -268,7 +293,11 @@ class UserSocket:
             elif message.type is aiohttp.WSMsgType.TEXT:
                 if self._tell(message.data):
                     return "the listen key has expired"
-            elif message.type is not aiohttp.WSMsgType.PONG:
+            elif message.type is aiohttp.WSMsgType.PONG:
+                waiting = self._pongs.get(bytes(message.data))
+                if waiting is not None:
+                    waiting.set()
+            else:
                 return f"connection ended ({message.type.name.lower()})"
 
     def _tell(self, text: str) -> bool:
