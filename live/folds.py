@@ -137,9 +137,7 @@ class SignalFold:
         self.state = decided.state
 
 
-def advance(
-    plane: AccountPlane, signal: SignalSettings, *, interval: str
-) -> Advance:
+def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Advance:
     """Return the folds as the journal replays them.
 
     Parameters
@@ -155,7 +153,9 @@ def advance(
     def account(state: FoldState, step: KeptStep) -> FoldState:
         assert step.inputs is not None
         targets = None if step.decision is None else step.decision.targets
-        after, _ = follow_bar(plane, state, *_told(plane, step.inputs), targets=targets, **_how(step))
+        after, _ = follow_bar(
+            plane, state, *_told(plane, step.inputs), targets=targets, **_how(step)
+        )
         return after
 
     def moved(state: FoldState, step: KeptStep) -> tuple[FoldState, FloatArray | None]:

@@ -1,4 +1,4 @@
-"""The driver: exchange events and bars in, both folds, orders out, everything in the journal. It has no rule of its own.
+"""The driver: the exchange's events and bars in, both folds, orders out, all in the journal; it has no rule of its own.
 
 A step is committed with its inputs and its intents before anything of it is sent. So a start after any end finds the
 state by replaying, and knows of every order that may be at the exchange.
@@ -27,9 +27,8 @@ from live.journal.records import Answered, Decision, Intent, Latency, Recorded, 
 from live.ledger import Ledger, LedgerStep, Row, Wanted
 from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
-from quantcore.errors import VenueError
+from quantcore.account_plane import Events
 from quantcore.frames import Bars
-from quantcore.kernels import layout as at
 from quantcore.types import OrderStatus, Rule
 
 SNAPSHOT_EVERY = 24
@@ -61,11 +60,15 @@ class Loop:
     in_order: bool
     decisions: int = 0
     doubts: list[str] = field(default_factory=list)
+    last_events: Events | None = None
+    """Of the account in the last step."""
     _unused: list[Row] = field(default_factory=list)
 
     async def hear(self, events: Sequence[BrokerEvent], *, heard_us: int) -> None:
         """Write down what the exchange said, and keep what is new for the next step."""
-        for event, recorded in zip(events, self.journal.hear(events, heard_us=heard_us), strict=True):
+        for event, recorded in zip(
+            events, self.journal.hear(events, heard_us=heard_us), strict=True
+        ):
             if recorded is Recorded.KNOWN:
                 continue
             if isinstance(event, Fill | OrderChange):
@@ -135,6 +138,7 @@ class Loop:
             )
         )
         self.ledger.take(step)
+        self.last_events = step.events
         if decided is not None:
             self.signal.take(decided)
         for wanted, intent_id in zip(step.wanted, ids, strict=True):

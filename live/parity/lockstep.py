@@ -1,0 +1,170 @@
+"""The live loop against an exchange in lock-step: one bar after another, everything over its ports."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+
+from live.broker.binance import BinanceBroker
+from live.broker.interface import Outcome
+from live.broker.settings import BrokerSettings, Credentials
+from live.feed.assembler import AssemblerSettings
+from live.feed.feed import opened
+from live.feed.market_rest import MarketRestSettings
+from live.feed.rows import RowForm
+from live.folds import SignalFold
+from live.journal.journal import Journal, open_journal
+from live.journal.records import Session
+from live.ledger import ClientIds, Ledger
+from live.loop import Loop
+from live.parity.case import Case
+from quantcore.account_plane import Events
+from quantcore.errors import VenueError
+from quantcore.fold import FoldState
+from quantcore.types import FloatArray, IntArray
+
+PREFIX = "parity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveRun:
+    """What the loop did.
+
+    Parameters
+    ----------
+    events : Events
+        Of the account, over all bars.
+    decided_us : int64 array, shape (n_decisions,)
+        When it decided.
+    targets : float64 array, shape (n_decisions, n_symbols)
+        What.
+    state : FoldState
+        Of the account at the end.
+    venue_wallet : float
+        As the exchange has it at the end, USDT.
+    doubts : tuple of str
+        What the loop did not understand.
+    """
+
+    events: Events = field(repr=False)
+    decided_us: IntArray = field(repr=False)
+    targets: FloatArray = field(repr=False)
+    state: FoldState = field(repr=False)
+    venue_wallet: float
+    doubts: tuple[str, ...]
+
+
+async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], None]) -> LiveRun:
+    """Trade a case's span on an exchange in lock-step that stands at its beginning.
+
+    Parameters
+    ----------
+    case : Case
+        What is compared.
+    ready : dict
+        Where the exchange answers: its one line (DESIGN.md 6).
+    progress : callable
+        Told the number of bars done.
+    """
+    broker = BinanceBroker(
+        BrokerSettings(
+            rest_url=ready["rest"],
+            stream_url=ready["ws"],
+            credentials=Credentials(ready["api_key"], ready["api_secret"]),
+            clock_speed=0.0,
+            clock_off_max_ms=None,
+        )
+    )
+    await broker.start()
+    try:
+        async with (
+            _feed(case, ready, broker) as feed,
+            aiohttp.ClientSession(ready["control"]) as control,
+        ):
+            with (
+                tempfile.TemporaryDirectory() as place,
+                _journal(case, Path(place), broker) as journal,
+            ):
+                loop = await _loop(case, broker, journal)
+                taken: list[Events] = []
+                decided_us, targets = [], []
+                bars = case.bars
+                for number, close_us in enumerate(bars.ts_us.tolist(), start=1):
+                    async with control.post("/advance", json={"bars": 1}) as answer:
+                        if answer.status != 200:
+                            raise VenueError(f"the exchange did not advance: {await answer.text()}")
+                    await loop.hear(await broker.caught_up(), heard_us=close_us)
+                    row = await feed.row_of(close_us)
+                    decided = await loop.close_bar(row.bars)
+                    assert loop.last_events is not None
+                    taken.append(loop.last_events)
+                    if decided is not None:
+                        decided_us.append(close_us)
+                        targets.append(decided.targets)
+                    progress(number)
+                account = await broker.account()
+                return LiveRun(
+                    events=_joined(taken),
+                    decided_us=np.array(decided_us, dtype=np.int64),
+                    targets=np.array(targets).reshape(len(decided_us), bars.n_symbols),
+                    state=loop.ledger.state,
+                    venue_wallet=float(account.wallet),
+                    doubts=tuple(loop.doubts),
+                )
+    finally:
+        await broker.close()
+
+
+@asynccontextmanager
+async def _feed(case: Case, ready: dict[str, str], broker: BinanceBroker) -> AsyncIterator:  # type: ignore[type-arg]
+    bars = case.data.bars
+    form = RowForm(symbols=bars.symbols, interval=bars.interval, fields=tuple(bars.fields))
+    settings = AssemblerSettings(form=form, marks="rest")
+    rest = MarketRestSettings(base_url=ready["rest"], weight_max=None)
+    async with opened(
+        settings, None, rest, now_us=broker.now_us, rng=np.random.default_rng(0)
+    ) as feed:
+        yield feed
+
+
+def _journal(case: Case, place: Path, broker: BinanceBroker) -> Journal:
+    journal = open_journal(f"sqlite:///{place / 'journal.sqlite'}", synchronous="normal")
+    session = Session(
+        mode="parity", account="parity", prefix=PREFIX, symbols=case.data.bars.symbols,
+        config_yaml="", versions={},
+    )  # fmt: skip
+    journal.begin(session, now_us=broker.now_us())
+    return journal
+
+
+async def _loop(case: Case, broker: BinanceBroker, journal: Journal) -> Loop:
+    symbols = case.data.bars.symbols
+    instruments = await broker.instruments(symbols)
+    plane = case.plane(instruments)
+    for symbol in symbols:
+        for answer in (
+            await broker.set_leverage(symbol, case.account.leverage_max),
+            await broker.set_isolated(symbol, case.account.margin == "isolated"),
+        ):
+            if answer.outcome is not Outcome.ACCEPTED:
+                raise VenueError(
+                    f"{symbol}: leverage and margin type must be set: {answer.message}"
+                )
+    ledger = Ledger(plane, instruments, ClientIds(PREFIX))
+    signal = SignalFold(case.signal, interval=case.data.interval, state=case.state)
+    return Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=True)
+
+
+def _joined(taken: list[Events]) -> Events:
+    return Events(
+        **{
+            name: np.concatenate([getattr(events, name) for events in taken])
+            for name in ("whole", "number", "curve_ts", "curve")
+        }
+    )
