@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from live.simulator import answers, margins
+from live.simulator import answers, margins, matching
 from live.simulator.accounts import VenueAccount
 from live.simulator.filters import (
     decimal_of,
@@ -20,6 +20,7 @@ from live.simulator.filters import (
     whole_steps,
 )
 from live.simulator.orders import AlgoOrder, Order, Terms, qty_of
+from live.simulator.refusals import refusal
 from live.simulator.wire import Refused, digits_of, text
 from quantcore.types import OrderStatus, Rule
 
@@ -62,7 +63,7 @@ def _place(venue: Engine, account: VenueAccount, params: Params) -> tuple[Order,
         params, venue.instruments, conditional=False, made_id=made, now_ms=venue.now_us // 1000
     )
     _check_terms(venue, account, terms)
-    order = venue.submit(account, terms)
+    order = matching.submit(venue, account, terms)
     fresh = Order(
         terms=replace(terms), order_id=order.order_id, number=order.number, made_us=order.made_us,
         changed_us=order.made_us, original=order.original,
@@ -90,9 +91,9 @@ def _check_terms(venue: Engine, account: VenueAccount, terms: Terms) -> None:
             raise Refused(-4024, f"Limit price can't be lower than {text(least, digits)}.")
     value = qty_of(terms, terms.lots) * (mark if terms.price is None else terms.price)
     if not terms.reduce_only and value < terms.instrument.min_notional:
-        raise venue.refusal(s, Rule.MIN_NOTIONAL)
+        raise refusal(venue.instruments[s], Rule.MIN_NOTIONAL)
     if terms.reduce_only and account.lots(s) * terms.side >= 0:
-        raise venue.refusal(s, Rule.REDUCE_ONLY)
+        raise refusal(venue.instruments[s], Rule.REDUCE_ONLY)
 
 
 def _found(account: VenueAccount, params: Params, s: int, refusal: tuple[int, str]) -> Order:
@@ -134,14 +135,14 @@ def cancel_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     order = _found(account, params, symbol_of(params, venue.symbols), UNKNOWN)
     if not order.is_open:
         raise Refused(*UNKNOWN)
-    venue.end(account, order, OrderStatus.CANCELED)
+    matching.end(venue, account, order, OrderStatus.CANCELED)
     return order.answer()
 
 
 def cancel_all(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE allOpenOrders: of one symbol, conditional orders not."""
     for order in account.open_orders(symbol_of(params, venue.symbols)):
-        venue.end(account, order, OrderStatus.CANCELED)
+        matching.end(venue, account, order, OrderStatus.CANCELED)
     return {"code": 200, "msg": "The operation of cancel all open order is done."}
 
 
@@ -167,9 +168,9 @@ def change_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     if lots == order.terms.lots and float(price) == order.terms.price:
         raise Refused(-5027, "No need to modify the order.")
     if lots <= order.done:
-        venue.end(account, order, OrderStatus.CANCELED)
+        matching.end(venue, account, order, OrderStatus.CANCELED)
         return order.answer()
-    return venue.amend(account, order, lots, float(price)).answer()
+    return matching.amend(venue, account, order, lots, float(price)).answer()
 
 
 def _batch(params: Params, name: str, most: int) -> list[Any]:
@@ -252,11 +253,13 @@ def place_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
     if terms.close_position:
         _check_guard(account, mine, terms)
     elif terms.reduce_only and account.lots(terms.s) * terms.side >= 0:
-        raise venue.refusal(terms.s, Rule.REDUCE_ONLY)
+        raise refusal(venue.instruments[terms.s], Rule.REDUCE_ONLY)
     watched = terms.type in ("STOP", "TAKE_PROFIT") or terms.activation is not None
     watched = watched or bool(venue.in_force("stuck_triggering", terms.s, account))
     return (
-        venue.watch(account, terms) if watched else venue.submit_conditional(account, terms)
+        matching.submit_watched(venue, account, terms)
+        if watched
+        else matching.submit_conditional(venue, account, terms)
     ).answer()
 
 
@@ -308,7 +311,7 @@ def cancel_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
     algo = _found_algo(account, params, UNKNOWN)
     if algo.status != "NEW":
         raise Refused(*UNKNOWN)
-    venue.end_algo(account, algo, "CANCELED")
+    matching.end_algo(venue, account, algo, "CANCELED")
     return {
         "algoId": algo.algo_id, "clientAlgoId": algo.terms.client_id, "code": "200", "msg": "success",
     }  # fmt: skip
@@ -318,7 +321,7 @@ def cancel_algos(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE algoOpenOrders: all of one symbol."""
     for algo in account.open_algos(symbol_of(params, venue.symbols)):
         if algo.status == "NEW":
-            venue.end_algo(account, algo, "CANCELED")
+            matching.end_algo(venue, account, algo, "CANCELED")
     return {"code": 200, "msg": "The operation of cancel all open order is done."}
 
 

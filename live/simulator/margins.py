@@ -9,6 +9,7 @@ from live.simulator import user_events
 from live.simulator.accounts import VenueAccount, notional_max
 from live.simulator.filters import decimal_of, flag_of, integer_of, mandatory, symbol_of
 from live.simulator.orders import MONEY
+from live.simulator.refusals import refusal
 from live.simulator.wire import Refused, milliseconds, text
 from quantcore.kernels import layout as at
 from quantcore.types import MarginType, Rule
@@ -30,7 +31,7 @@ def set_leverage(venue: Engine, account: VenueAccount, params: Params) -> Any:
         raise Refused(-4028, f"Leverage {params['leverage']} is not valid")
     mark = float(venue.marks[s])
     if abs(account.qty(s)) * mark > notional_max(instrument, leverage):
-        raise venue.refusal(s, Rule.BRACKET_NOTIONAL)
+        raise refusal(venue.instruments[s], Rule.BRACKET_NOTIONAL)
     former = account.leverage(s)
     account.set_leverage(s, leverage)
     if leverage < former and _short_of_margin(venue, account, s):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from live.simulator import matching, passage
 from live.simulator.accounts import VenueAccount
 from live.simulator.kernels import cancel
 from live.simulator.orders import AlgoOrder
@@ -52,7 +53,7 @@ def suffer(venue: Engine, fault: VenueFault) -> None:
         elif fault.kind == "filter_change":
             change_rules(venue, s, filters(fault.rule.changes))
         elif fault.kind == "price_gap":
-            venue.meet(s, float(venue.prices[s]) * (1.0 + fault.rule.fraction))
+            passage.meet(venue, s, float(venue.prices[s]) * (1.0 + fault.rule.fraction))
         for account in list(venue.accounts.values()):
             if fault.meets(symbol=symbol, account=account.key):
                 _to_account(venue, fault, s, account)
@@ -76,8 +77,8 @@ def _force(venue: Engine, account: VenueAccount, s: int, *, liquidates: bool) ->
         return
     if liquidates:
         for order in account.open_orders(s):
-            venue.end(account, order, OrderStatus.CANCELED)
-    venue.force(account, s, mark, liquidates=liquidates)
+            matching.end(venue, account, order, OrderStatus.CANCELED)
+    matching.force(venue, account, s, mark, liquidates=liquidates)
 
 
 def _fill_in_part(venue: Engine, account: VenueAccount, s: int, fraction: float) -> None:
@@ -86,7 +87,7 @@ def _fill_in_part(venue: Engine, account: VenueAccount, s: int, fraction: float)
         left = order.terms.lots - order.done
         lots = min(max(int(left * fraction), 1), left)
         if order.terms.price is not None and not venue.lock_step:
-            venue.fill(account, None, order, lots, order.terms.price, Liquidity.MAKER)
+            matching.fill(venue, account, None, order, lots, order.terms.price, Liquidity.MAKER)
 
 
 def _hand_over(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
