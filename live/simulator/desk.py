@@ -1,4 +1,4 @@
-"""Signed requests that place, change and cancel orders, and the list of all signed requests."""
+"""Signed requests that place, change and cancel orders, and the dead man's switch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from live.simulator import answers, margins, matching
+from live.simulator import matching
 from live.simulator.accounts import VenueAccount
 from live.simulator.filters import (
     decimal_of,
@@ -19,7 +19,7 @@ from live.simulator.filters import (
     terms_of,
     whole_steps,
 )
-from live.simulator.orders import AlgoOrder, Order, Terms, qty_of
+from live.simulator.orders import Order, Terms, qty_of
 from live.simulator.refusals import refusal
 from live.simulator.wire import Refused, digits_of, text
 from quantcore.types import OrderStatus, Rule
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 Params = Mapping[str, str]
 Request = Callable[["Engine", VenueAccount, Params], Any]
+"""Answers a signed request."""
 
 BATCH_MAX = 5
 """Orders of one batch."""
 CANCELS_MAX = 10
-OPEN_ALGOS_MAX = 200
 PERCENT_PRICE = 0.05
 """How far from the mark a limit may lie."""
 COUNTDOWN_MAX_MS = 2**53
@@ -232,143 +232,3 @@ def countdown(venue: Engine, account: VenueAccount, params: Params) -> Any:
     if wait:
         account.countdown_us[s] = venue.now_us + wait * 1000
     return {"symbol": venue.symbols[s], "countdownTime": str(wait)}
-
-
-# The Algo Service.
-
-
-def place_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """POST algoOrder."""
-    if mandatory(params, "algoType") != "CONDITIONAL":
-        raise Refused(-1130, "Data sent for parameter 'algoType' is not valid.")
-    made = f"sim-algo-{venue.algo_id()}"
-    terms = terms_of(
-        params, venue.instruments, conditional=True, made_id=made, now_ms=venue.now_us // 1000
-    )
-    mine = account.open_algos()
-    if any(a.terms.client_id == terms.client_id for a in mine):
-        raise Refused(-4116, "ClientOrderId is duplicated.")
-    if len(mine) >= OPEN_ALGOS_MAX:
-        raise Refused(-4045, "Reach max stop order limit.")
-    if terms.close_position:
-        _check_guard(account, mine, terms)
-    elif terms.reduce_only and account.lots(terms.s) * terms.side >= 0:
-        raise refusal(venue.instruments[terms.s], Rule.REDUCE_ONLY)
-    watched = terms.type in ("STOP", "TAKE_PROFIT") or terms.activation is not None
-    watched = watched or bool(venue.in_force("stuck_triggering", terms.s, account))
-    return (
-        matching.submit_watched(venue, account, terms)
-        if watched
-        else matching.submit_conditional(venue, account, terms)
-    ).answer()
-
-
-def _check_guard(account: VenueAccount, mine: list[AlgoOrder], terms: Terms) -> None:
-    """Refuse a close-position order without a position of the other side, or beside one of its kind."""
-    if account.lots(terms.s) * terms.side >= 0:
-        raise Refused(
-            -4509,
-            "Time in Force (TIF) GTE can only be used with open positions. Please ensure that positions are available.",
-        )
-    profit = terms.type.startswith("TAKE_PROFIT")
-    for other in mine:
-        same = (
-            other.terms.s == terms.s
-            and other.terms.side == terms.side
-            and other.terms.close_position
-        )
-        if same and other.terms.type.startswith("TAKE_PROFIT") == profit:
-            raise Refused(
-                -4130,
-                "An open stop or take profit order with GTE and closePosition in the direction is existing.",
-            )
-
-
-def _found_algo(account: VenueAccount, params: Params, refusal: tuple[int, str]) -> AlgoOrder:
-    number, client = integer_of(params, "algoId"), params.get("clientAlgoId")
-    if number is None and not client:
-        raise Refused(
-            -1102, "Param 'algoId' or 'clientAlgoId' must be sent, but both were empty/null!"
-        )
-    if number is not None:
-        if number in account.algos:
-            return account.algos[number]
-        raise Refused(*refusal)
-    named = [a for a in account.algos.values() if a.terms.client_id == client]
-    named.sort(key=lambda a: a.is_open)
-    if not named:
-        raise Refused(*refusal)
-    return named[-1]
-
-
-def query_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """GET algoOrder."""
-    return _found_algo(account, params, MISSING).listed()
-
-
-def cancel_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """DELETE algoOrder."""
-    algo = _found_algo(account, params, UNKNOWN)
-    if algo.status != "NEW":
-        raise Refused(*UNKNOWN)
-    matching.end_algo(venue, account, algo, "CANCELED")
-    return {
-        "algoId": algo.algo_id, "clientAlgoId": algo.terms.client_id, "code": "200", "msg": "success",
-    }  # fmt: skip
-
-
-def cancel_algos(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """DELETE algoOpenOrders: all of one symbol."""
-    for algo in account.open_algos(symbol_of(params, venue.symbols)):
-        if algo.status == "NEW":
-            matching.end_algo(venue, account, algo, "CANCELED")
-    return {"code": 200, "msg": "The operation of cancel all open order is done."}
-
-
-REQUESTS: dict[str, Request] = {
-    "POST /fapi/v1/order": place_order,
-    "PUT /fapi/v1/order": change_order,
-    "GET /fapi/v1/order": query_order,
-    "DELETE /fapi/v1/order": cancel_order,
-    "POST /fapi/v1/order/test": test_order,
-    "POST /fapi/v1/batchOrders": place_batch,
-    "PUT /fapi/v1/batchOrders": change_batch,
-    "DELETE /fapi/v1/batchOrders": cancel_batch,
-    "GET /fapi/v1/openOrder": query_open_order,
-    "GET /fapi/v1/openOrders": answers.open_orders,
-    "DELETE /fapi/v1/allOpenOrders": cancel_all,
-    "GET /fapi/v1/allOrders": answers.all_orders,
-    "POST /fapi/v1/countdownCancelAll": countdown,
-    "POST /fapi/v1/algoOrder": place_algo,
-    "GET /fapi/v1/algoOrder": query_algo,
-    "DELETE /fapi/v1/algoOrder": cancel_algo,
-    "GET /fapi/v1/openAlgoOrders": answers.open_algos,
-    "GET /fapi/v1/allAlgoOrders": answers.all_algos,
-    "DELETE /fapi/v1/algoOpenOrders": cancel_algos,
-    "GET /fapi/v2/account": answers.account_v2,
-    "GET /fapi/v3/account": answers.account_v3,
-    "GET /fapi/v2/balance": answers.balance,
-    "GET /fapi/v3/balance": answers.balance,
-    "GET /fapi/v2/positionRisk": answers.position_risk_v2,
-    "GET /fapi/v3/positionRisk": answers.position_risk_v3,
-    "GET /fapi/v1/symbolConfig": answers.symbol_config,
-    "GET /fapi/v1/accountConfig": answers.account_config,
-    "GET /fapi/v1/leverageBracket": answers.leverage_bracket,
-    "GET /fapi/v1/commissionRate": answers.commission_rate,
-    "GET /fapi/v1/userTrades": answers.user_trades,
-    "GET /fapi/v1/income": answers.income,
-    "GET /fapi/v1/adlQuantile": answers.adl_quantile,
-    "GET /fapi/v1/forceOrders": answers.force_orders,
-    "GET /fapi/v1/rateLimit/order": answers.order_limits,
-    "POST /fapi/v1/leverage": margins.set_leverage,
-    "POST /fapi/v1/marginType": margins.set_margin_type,
-    "POST /fapi/v1/positionMargin": margins.move_margin,
-    "GET /fapi/v1/positionMargin/history": margins.margin_history,
-    "GET /fapi/v1/positionSide/dual": margins.position_side,
-    "POST /fapi/v1/positionSide/dual": margins.set_position_side,
-    "GET /fapi/v1/multiAssetsMargin": margins.multi_assets,
-    "POST /fapi/v1/multiAssetsMargin": margins.set_multi_assets,
-    "GET /fapi/v1/feeBurn": margins.fee_burn,
-    "POST /fapi/v1/feeBurn": margins.set_fee_burn,
-}
-"""Every signed request by method and path."""

@@ -52,6 +52,17 @@ def symbol_of(params: Params, symbols: Sequence[str]) -> int:
     return symbols.index(name)
 
 
+def symbols_of(params: Params, symbols: Sequence[str]) -> Sequence[int]:
+    """Return the column of a request's symbol, those of all where it names none.
+
+    Raises
+    ------
+    Refused
+        -1121 if it is not listed.
+    """
+    return [symbol_of(params, symbols)] if params.get("symbol") else range(len(symbols))
+
+
 def decimal_of(params: Params, name: str) -> Decimal | None:
     """Return a decimal number, None where it was not sent.
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from live.simulator import passage
 from live.simulator.accounts import VenueAccount
-from live.simulator.answers import books
-from live.simulator.desk import REQUESTS
 from live.simulator.engine import Engine
 from live.simulator.faults import VenueFault
+from live.simulator.holdings import books
 from live.simulator.mishaps import suffer
+from live.simulator.requests import REQUESTS
 from live.simulator.wire import Refused, milliseconds
 
 
