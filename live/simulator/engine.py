@@ -71,7 +71,7 @@ class Engine:
     accounts : dict of VenueAccount
         By API key.
     forced : list of dict
-        Payloads of liquidations, for the market streams.
+        Payloads of liquidations that the market streams are yet to tell; what was told is history of the accounts.
     mishaps : list of VenueFault
         Faults in force.
     market : Market
@@ -188,6 +188,11 @@ class Engine:
         sent = list(self._sent)
         self._sent.clear()
         return sent
+
+    def drain_forced(self) -> list[dict[str, Any]]:
+        """Return the payloads of liquidations since the last call, for the market streams."""
+        told, self.forced = self.forced, []
+        return told
 
     def order_id(self) -> int:
         """Return a new order's number."""

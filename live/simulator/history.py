@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Params = Mapping[str, str]
 LIMIT = 500
 LIMIT_MAX = 1000
+FORCED_LIMIT = 50
+FORCED_LIMIT_MAX = 100
+INCOME_LIMIT = 100
 WEEK_MS = 7 * 24 * 3600 * 1000
 
 
@@ -105,9 +108,7 @@ def income(venue: Engine, account: VenueAccount, params: Params) -> Any:
     symbol = venue.symbols[symbol_of(params, venue.symbols)] if params.get("symbol") else None
     kind = params.get("incomeType")
     begin, end = _span(params)
-    limit = integer_of(params, "limit")
-    if limit is not None and not 1 <= limit <= LIMIT_MAX:
-        raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
+    wanted = _limit(params, INCOME_LIMIT)
     found = [
         each
         for each in account.incomes
@@ -115,7 +116,6 @@ def income(venue: Engine, account: VenueAccount, params: Params) -> Any:
         and (not kind or each.kind == kind)
         and begin <= each.time_us // 1000 <= end
     ]
-    wanted = limit or 100
     chosen = found[:wanted] if params.get("startTime") else found[-wanted:]
     return [
         {
@@ -133,7 +133,7 @@ def income(venue: Engine, account: VenueAccount, params: Params) -> Any:
 
 
 def force_orders(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """GET forceOrders: liquidations and deleveraging."""
+    """GET forceOrders: liquidations and deleveraging, of a span or the last seven days."""
     s = symbol_of(params, venue.symbols) if params.get("symbol") else None
     kinds = {"LIQUIDATION": "autoclose-", "ADL": "adl_autoclose"}
     wanted = params.get("autoCloseType")
@@ -141,6 +141,8 @@ def force_orders(venue: Engine, account: VenueAccount, params: Params) -> Any:
         raise Refused(-1130, "Data sent for parameter 'autoCloseType' is not valid.")
     starts = tuple(kinds.values()) if not wanted else (kinds[wanted],)
     begin, end = _span(params)
+    if not params.get("startTime"):
+        begin = min(end, milliseconds(venue.now_us)) - WEEK_MS
     found = [
         order.listed()
         for order in account.orders.values()
@@ -148,14 +150,14 @@ def force_orders(venue: Engine, account: VenueAccount, params: Params) -> Any:
         and (s is None or order.terms.s == s)
         and begin <= order.made_us // 1000 <= end
     ]
-    return found[-(integer_of(params, "limit") or 50) :]
+    return found[-_limit(params, FORCED_LIMIT, FORCED_LIMIT_MAX) :]
 
 
-def _limit(params: Params) -> int:
+def _limit(params: Params, default: int = LIMIT, most: int = LIMIT_MAX) -> int:
     limit = integer_of(params, "limit")
     if limit is None:
-        return LIMIT
-    if not 1 <= limit <= LIMIT_MAX:
+        return default
+    if not 1 <= limit <= most:
         raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
     return limit
 
@@ -164,5 +166,5 @@ def _span(params: Params) -> tuple[int, int]:
     """Return a request's first and last millisecond."""
     begin, end = integer_of(params, "startTime"), integer_of(params, "endTime")
     if begin is not None and end is not None and begin > end:
-        raise Refused(-4166, "Search window is restricted to recent 90 days only.")
+        raise Refused(-1023, "Start time is greater than end time.")
     return 0 if begin is None else begin, 2**62 if end is None else end
