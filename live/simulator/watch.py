@@ -50,7 +50,7 @@ def close_guards(venue: Engine, account: VenueAccount) -> None:
     """Let the close-position orders of symbols that hold nothing any more expire."""
     for algo in account.open_algos():
         if algo.terms.close_position and account.lots(algo.terms.s) == 0:
-            matching.end(venue, account, algo, OrderStatus.EXPIRED)
+            matching.end_algo(venue, account, algo, "EXPIRED")
 
 
 def _watch(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
