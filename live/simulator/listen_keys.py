@@ -94,6 +94,21 @@ class ListenKeys:
         if key is not None:
             self._ends_us[key] = now_us
 
+    def state(self) -> dict[str, Any]:
+        """Return all keys as plain values of which JSON can be made."""
+        return {
+            "made": self._made,
+            "ends_us": dict(self._ends_us),
+            "owner": dict(self._owner),
+            "key": dict(self._key),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        self._made = int(state["made"])
+        self._ends_us = {key: int(end_us) for key, end_us in state["ends_us"].items()}
+        self._owner, self._key = dict(state["owner"]), dict(state["key"])
+
     def _living(self, account: str, now_us: int, asked: str) -> str:
         key = self.key_of(account, now_us)
         if key is None or asked not in ("", key):

@@ -108,6 +108,7 @@ class World:
             bar_us=BAR,
             wall=lambda: self.wall_s,
             suffer=self.venue.suffer,
+            kept={"faults": self.faults},
         )
 
 
