@@ -68,6 +68,8 @@ class Engine:
         Simulated time, microseconds.
     row : int
         In lock-step the bar that closed last.
+    met_us : int
+        Up to when accounts have met the market: up to `now_us`, but for maintenance.
     accounts : dict of VenueAccount
         By API key.
     forced : list of dict
@@ -94,6 +96,7 @@ class Engine:
         self.undecided = np.full(tape.bars.n_bars, -1, dtype=np.int64)
         self.row = tape.row(tape.first_us)
         self.now_us = int(tape.bars.ts_us[self.row]) if settings.lock_step else tape.first_us
+        self.met_us = self.now_us
         self._sent: deque[tuple[str, dict[str, Any]]] = deque()
         self._last_order = 1_000_000_001
         self._last_algo = 2_000_000_001
@@ -131,6 +134,17 @@ class Engine:
         if self.lock_step:
             return self.row + 1 >= self.tape.bars.n_bars
         return self.now_us >= self.tape.end_us - 1
+
+    @property
+    def reopens_us(self) -> int:
+        """When orders are taken and matched again after the last maintenance, 0 if there was none."""
+        ends = (each.until_us or 0 for each in self.mishaps if each.kind == "maintenance")
+        return max(ends, default=0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is maintenance: nothing is taken, nothing is matched."""
+        return self.reopens_us > self.now_us
 
     def moment(self) -> Moment:
         """Return the market now: in lock-step the bar that closed last."""

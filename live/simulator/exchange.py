@@ -213,13 +213,13 @@ class Exchange:
             self._suffer(fault)
 
     def _suffer(self, fault: Any) -> None:
-        if fault.kind == "disconnect":
+        if fault.kind in ("disconnect", "maintenance"):
             self.streams.disconnect(fault.rule.streams)
-        elif fault.kind == "listen_key_expiry":
+        if fault.kind == "listen_key_expiry":
             for account in self.venue.accounts:
                 if fault.meets(account=account):
                     self.keys.cut(account, self.venue.now_us)
-        elif fault.kind not in ("clock_drift", "maintenance"):  # of these the gate asks itself
+        elif fault.kind not in ("clock_drift", "disconnect"):  # of the drift the gate asks itself
             try:
                 self.suffer(fault)
             except ValueError as error:

@@ -29,6 +29,9 @@ FIELDS = {
 }
 """Fields of an `Instrument` by the exchange's names of its filters."""
 
+TRADING = ("partial_fill", "liquidation", "adl", "price_gap")
+"""The kinds that let something trade at once."""
+
 
 def suffer(venue: Engine, fault: VenueFault) -> None:
     """Let a fault happen; one that lasts is kept in `Engine.mishaps` until it ends.
@@ -38,12 +41,14 @@ def suffer(venue: Engine, fault: VenueFault) -> None:
     Raises
     ------
     ValueError
-        If a filter change does not make an instrument.
+        If a filter change does not make an instrument, or the fault trades while the exchange is in maintenance.
     """
     venue.mishaps = [
         each for each in venue.mishaps if each.until_us is None or each.until_us > venue.now_us
     ]
-    if fault.kind in ("partial_fill", "stuck_triggering"):
+    if venue.closed and fault.kind in TRADING:
+        raise ValueError(f"kind must be none that trades in maintenance, was {fault.kind}")
+    if fault.kind in ("partial_fill", "stuck_triggering", "maintenance"):
         venue.mishaps.append(fault)
     for s, symbol in enumerate(venue.symbols):
         if not fault.meets(symbol=symbol):

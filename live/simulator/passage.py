@@ -5,6 +5,7 @@ In lock-step accounts meet whole bars, by the account step of the backtest; else
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 
 def advance(venue: Engine, to_us: int) -> None:
-    """Move the clock, and all accounts with it; an earlier time changes nothing."""
+    """Move the clock, and all accounts with it; an earlier time changes nothing.
+
+    In maintenance the clock goes on alone. What the market does meanwhile fills nothing and liquidates nobody: accounts
+    meet it again from the price at the end on, after the funding that fell due is paid on what they hold. In lock-step
+    a bar that opens in maintenance is not met.
+    """
     if venue.lock_step:
         while venue.row + 1 < venue.tape.bars.n_bars and venue.market.ts_us[venue.row + 1] <= to_us:
             _advance_bar(venue)
@@ -31,22 +37,52 @@ def advance(venue: Engine, to_us: int) -> None:
     to_us = min(to_us, venue.tape.end_us - 1)
     if to_us <= venue.now_us:
         return
-    moment = _swept(venue, venue.now_us, to_us)
-    whole, number = _settled(venue, venue.now_us, to_us)
     venue.now_us = to_us
-    for account in venue.accounts.values():
-        _scan(venue, account, moment.market, 0, whole, number)
-    for account in venue.accounts.values():
-        look_after(venue, account)
+    if venue.closed:
+        return
+    moment = _swept(venue, max(venue.met_us, venue.reopens_us), to_us)
+    settled = _settled(venue, venue.met_us, to_us)
+    venue.met_us = to_us
+    _meet_market(venue, moment, *settled)
 
 
 def _advance_bar(venue: Engine) -> None:
+    closed = venue.closed
     venue.row += 1
     venue.now_us = int(venue.market.ts_us[venue.row])
+    if closed:
+        return
+    due = _due(venue)
+    venue.met_us = venue.now_us
+    _meet_market(venue, Moment(market=venue.market, row=venue.row), *due)
+
+
+def _meet_market(venue: Engine, moment: Moment, whole: IntArray, number: FloatArray) -> None:
+    """Let all accounts meet a row of the market with its settlements, and do what is due at its end."""
     for account in venue.accounts.values():
-        _scan(venue, account, venue.market, venue.row, venue.paid[0], venue.paid[1])
+        _scan(venue, account, moment.market, moment.row, whole, number)
     for account in venue.accounts.values():
         look_after(venue, account)
+
+
+def _due(venue: Engine) -> tuple[IntArray, FloatArray]:
+    """Return the settlements of the bars, those of bars that were not met put to the present one, at their marks."""
+    whole, number = venue.paid
+    met = int(np.searchsorted(venue.market.ts_us, venue.met_us))
+    if met == venue.row - 1:
+        return whole, number
+    late = (whole[:, at.SETTLEMENT_ROW] > met) & (whole[:, at.SETTLEMENT_ROW] < venue.row)
+    whole, number = whole.copy(), number.copy()
+    for k in np.flatnonzero(late & np.isnan(number[:, 1])):
+        number[k, 1] = _mark_at_open(venue, *whole[k, [at.SETTLEMENT_ROW, at.SETTLEMENT_SYMBOL]])
+    whole[late, at.SETTLEMENT_ROW] = venue.row
+    return whole, number
+
+
+def _mark_at_open(venue: Engine, row: int, s: int) -> float:
+    """Return what a settlement in a bar is paid at where its own mark is not known."""
+    mark = float(venue.market.mark_open[row, s])
+    return mark if mark > 0.0 else float(venue.market.open[row, s])
 
 
 def _scan(
@@ -93,7 +129,8 @@ def _settled(venue: Engine, from_us: int, to_us: int) -> tuple[IntArray, FloatAr
     number = np.empty((len(due), 2))
     for k, (time_us, s, rate, mark) in enumerate(due):
         whole[k, at.SETTLEMENT_TIME], whole[k, at.SETTLEMENT_SYMBOL] = time_us, s
-        number[k] = rate, mark
+        late = time_us < venue.reopens_us and math.isnan(mark)
+        number[k] = rate, float(venue.tape.mark(time_us)[s]) if late else mark
     return whole, number
 
 
@@ -103,10 +140,7 @@ def meet(venue: Engine, s: int, price: float) -> None:
     last[s] = mark[s] = price
     market = one_row(venue.now_us, [last] * 4 + [mark] * 4)
     nothing = np.empty((0, at.N_SETTLEMENT), dtype=np.int64), np.empty((0, 2))
-    for account in venue.accounts.values():
-        _scan(venue, account, market, 0, *nothing)
-    for account in venue.accounts.values():
-        look_after(venue, account)
+    _meet_market(venue, Moment(market=market, row=0), *nothing)
 
 
 def _no_targets(n_symbols: int) -> FloatArray:

@@ -33,8 +33,10 @@ class Venue(Engine):
         Raises
         ------
         Refused
-            As the exchange refuses.
+            As the exchange refuses; in maintenance everything with status 503.
         """
+        if self.closed:
+            raise Refused(-1000, "Service Unavailable.", 503)
         request = REQUESTS.get(name)
         if request is None:
             method, _, path = name.partition(" ")

@@ -198,9 +198,9 @@ async def test_faults_reach_the_part_that_they_concern() -> None:
     assert world.venue.suffered == []
     world.wall_s = 1.0
     now_us = world.exchange.present()
-    assert world.streams.cut == ["/market/*"]
+    assert world.streams.cut == ["/market/*", "/market/*"]  # by the disconnect and by maintenance
     assert world.keys.ended == [("kb", now_us)]
-    assert world.venue.suffered == ["liquidation"]
+    assert world.venue.suffered == ["maintenance", "liquidation"]
 
 
 async def test_a_fault_that_cannot_happen_is_logged_and_meets_nobody_else(
