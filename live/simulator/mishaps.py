@@ -11,23 +11,13 @@ from live.simulator import matching, passage
 from live.simulator.accounts import VenueAccount
 from live.simulator.kernels import cancel
 from live.simulator.orders import AlgoOrder
+from live.simulator.scenario import FILTERS
 from live.simulator.watch import change_rules
 from quantcore.types import Liquidity, OrderStatus
 
 if TYPE_CHECKING:
     from live.simulator.engine import Engine
     from live.simulator.faults import VenueFault
-
-FIELDS = {
-    "tickSize": "tick_size",
-    "stepSize": "step_size",
-    "minQty": "min_qty",
-    "maxQty": "limit_max_qty",
-    "marketMaxQty": "market_max_qty",
-    "notional": "min_notional",
-    "minNotional": "min_notional",
-}
-"""Fields of an `Instrument` by the exchange's names of its filters."""
 
 TRADING = ("partial_fill", "liquidation", "adl", "price_gap")
 """The kinds that let something trade at once."""
@@ -105,7 +95,7 @@ def _hand_over(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
 
 def filters(changes: Mapping[str, str]) -> dict[str, Any]:
     """Return changed filters, some of `scenario.FILTERS`, as an instrument's fields."""
-    fields = {FIELDS[name]: value for name, value in changes.items()}
+    fields = {FILTERS[name]: value for name, value in changes.items()}
     return {
         name: float(value) if name == "min_notional" else str(value)
         for name, value in fields.items()
