@@ -34,6 +34,7 @@ Request = Callable[["Engine", VenueAccount, Params], Any]
 BATCH_MAX = 5
 """Orders of one batch."""
 CANCELS_MAX = 10
+CANCEL_LISTS = ("orderIdList", "origClientOrderIdList")
 PERCENT_PRICE = 0.05
 """How far from the mark a limit may lie."""
 COUNTDOWN_MAX_MS = 2**53
@@ -159,12 +160,10 @@ def change_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
             -1102,
             "Mandatory parameter 'quantity' or 'price' was not sent, was empty/null, or malformed.",
         )
-    lots = whole_steps(
-        qty, instrument.step_size, Refused(-4023, "Quantity not increased by step size.")
-    )
+    lots = whole_steps(qty, instrument.step_size, Refused(-4023, "Qty not increased by step size."))
     whole_steps(price, instrument.tick_size, Refused(-4014, "Price not increased by tick size."))
     if Decimal(params["quantity"]) <= 0:
-        raise Refused(-4003, "Quantity less than or equal to zero.")
+        raise Refused(-4003, "Quantity less than zero.")
     if lots == order.terms.lots and float(price) == order.terms.price:
         raise Refused(-5027, "No need to modify the order.")
     if lots <= order.done:
@@ -173,38 +172,42 @@ def change_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     return matching.amend(venue, account, order, lots, float(price)).answer()
 
 
-def _batch(params: Params, name: str, most: int) -> list[Any]:
+def _batch(params: Params) -> list[Any]:
+    found = _list(params, "batchOrders")
+    if len(found) > BATCH_MAX:
+        raise Refused(-4082, f"Invalid number of batch place orders: {len(found)}")
+    return found
+
+
+def _list(params: Params, name: str) -> list[Any]:
     try:
         found = json.loads(mandatory(params, name))
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, list) or not 1 <= len(found) <= most:
+    if not isinstance(found, list) or not found:
         raise Refused(-1130, f"Data sent for parameter '{name}' is not valid.")
     return found
 
 
 def place_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST batchOrders: each answer in its place, an order's or a refusal's."""
-    return [
-        _one(place_order, venue, account, each) for each in _batch(params, "batchOrders", BATCH_MAX)
-    ]
+    return [_one(place_order, venue, account, each) for each in _batch(params)]
 
 
 def change_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """PUT batchOrders."""
-    return [
-        _one(change_order, venue, account, each)
-        for each in _batch(params, "batchOrders", BATCH_MAX)
-    ]
+    return [_one(change_order, venue, account, each) for each in _batch(params)]
 
 
 def cancel_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """DELETE batchOrders."""
-    symbol, name = mandatory(params, "symbol"), "orderIdList"
-    key = "orderId"
-    if not params.get(name):
-        name, key = "origClientOrderIdList", "origClientOrderId"
-    wanted = [{"symbol": symbol, key: str(each)} for each in _batch(params, name, CANCELS_MAX)]
+    """DELETE batchOrders; the lists also by the names that python-binance gives them, all in small letters."""
+    symbol = mandatory(params, "symbol")
+    given = {name: params.get(name) or params.get(name.lower(), "") for name in CANCEL_LISTS}
+    name = next((name for name in CANCEL_LISTS if given[name]), CANCEL_LISTS[-1])
+    listed = _list(given, name)
+    if len(listed) > CANCELS_MAX:
+        raise Refused(-4032, "Exceed maximum cancel order size.")
+    wanted = [{"symbol": symbol, name.removesuffix("List"): str(each)} for each in listed]
     return [_one(cancel_order, venue, account, each) for each in wanted]
 
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from live.simulator.engine import Engine
 
 CALL_RATIO = 0.8
-"""Share of the margin that maintenance may take before the account is warned; late, as the exchange's warning is."""
+"""Share of the margin that maintenance may take before the account is warned.
+
+The exchange documents no figure: it warns when "the user's position risk ratio is too high", as guidance only, maybe at
+the moment of liquidation.
+"""
 
 
 def look_after(venue: Engine, account: VenueAccount) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,39 @@ def test_orders_that_are_nearly_right_are_answered_and_leave_an_account_that_add
     assert float(account["totalWalletBalance"]) > 0.0
     if whole.settings.lock_step:
         whole.advance()
+
+
+# Of the client's libraries, not of ours.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_python_binance_cancels_batches_in_its_own_spelling(whole: Whole) -> None:
+    from binance import AsyncClient
+
+    host = f"http://{whole.listener.address}"
+
+    class Client(AsyncClient):  # type: ignore[misc] # it has no types
+        API_URL = f"{host}/api"
+        FUTURES_URL = f"{host}/fapi"
+
+    async def cancel() -> list[Any]:
+        client = await Client.create(whole.key, whole.secret)
+        try:
+            now_ms = whole.made.exchange.present() // 1000
+            client.timestamp_offset = now_ms - int(time.time() * 1000)
+            answers = [
+                await client.futures_cancel_orders(
+                    symbol="BTCUSDT", recvWindow=60_000, **{name: ids}
+                )
+                for name, ids in (
+                    ("orderidlist", [1, 2]),
+                    ("origclientorderidlist", ["a-1", "b_2"]),
+                )
+            ]
+        finally:
+            await client.close_connection()
+        return answers
+
+    unknown = {"code": -2011, "msg": "Unknown order sent."}
+    assert whole.runner.run(cancel()) == [[unknown] * 2] * 2
 
 
 def test_every_route_leads_somewhere(whole: Whole) -> None:
