@@ -199,12 +199,25 @@ def order_requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 def check(whole: Whole, name: str, params: dict[str, str]) -> None:
+    """Ask for something: it succeeds, or is refused for what it is and leaves nothing behind."""
+    before = traces(whole)
     status, body = whole.ask(name, params)
     if status == 200:
+        code = body.get("code", 200) if isinstance(body, dict) else 200
+        assert int(code) == 200, (name, params, body)
         return
     assert 400 <= status < 500, body
     assert set(body) == {"code", "msg"}
     assert body["code"] not in (-1000, -1022, -5000), (name, params, body)
+    assert traces(whole) == before, (name, params, body)
+
+
+def traces(whole: Whole) -> tuple[int, ...]:
+    """Return how many orders there have been, and what else a request may leave on an account."""
+    [account] = whole.made.exchange.venue.accounts.values()
+    moved, left = len(account.margin_changes), len(account.countdown_us)
+    leverages = tuple(account.leverage(s) for s in range(len(account.instruments)))
+    return len(account.orders), len(account.algos), moved, left, *leverages
 
 
 @settings(max_examples=400)
