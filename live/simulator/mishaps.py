@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from live.simulator.engine import Engine
     from live.simulator.faults import VenueFault
 
-TRADING = ("partial_fill", "liquidation", "adl", "price_gap")
-"""The kinds that let something trade at once."""
+TRADING = ("liquidation", "adl", "price_gap")
+"""The kinds that are nothing but a trade at once."""
 
 
 def suffer(venue: Engine, fault: VenueFault) -> None:
@@ -77,11 +77,13 @@ def _force(venue: Engine, account: VenueAccount, s: int, *, liquidates: bool) ->
 
 
 def _fill_in_part(venue: Engine, account: VenueAccount, s: int, fraction: float) -> None:
-    """Fill a share of every resting order at its price; in lock-step nothing moves between two bars."""
+    """Fill a share of every resting order at its price; not in maintenance, nor between two bars in lock-step."""
+    if venue.lock_step or venue.closed:
+        return
     for order in account.open_orders(s):
         left = order.terms.lots - order.done
         lots = min(max(int(left * fraction), 1), left)
-        if order.terms.price is not None and not venue.lock_step:
+        if order.terms.price is not None:
             matching.fill(venue, account, None, order, lots, order.terms.price, Liquidity.MAKER)
 
 

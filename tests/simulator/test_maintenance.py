@@ -136,7 +136,14 @@ def test_faults_that_trade_cannot_happen_in_it() -> None:
         with pytest.raises(ValueError, match="kind must be none that trades in maintenance"):
             strike(t, kind, **values)
     assert t.account.lots(0) > 0
+    rest = {"side": "SELL", "type": "LIMIT", "timeInForce": "GTC", "quantity": t.qty(300)}
     t.wait(60)
+    t.order(**rest, price=t.price(1.03))
+    strike(t, "maintenance", 60.0)
+    strike(t, "partial_fill", 120.0, fraction=0.5)  # which lasts, but fills nothing now
+    t.wait(60)
+    assert [o.status for o in t.account.open_orders()] == ["NEW"]
+    assert len(t.venue.in_force("partial_fill", 0, t.account)) == 1
     strike(t, "liquidation")
     assert t.account.lots(0) == 0
 
