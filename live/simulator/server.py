@@ -173,7 +173,7 @@ def compose(
     )
     venue.open_account(*settings.credentials(), settings.capital)
     faults = Faults(scenario, venue.now_us)
-    keys = ListenKeys(settings.seed)
+    keys = ListenKeys(settings.seed, age=not settings.lock_step)
     limits = Limits(settings.limits, enforced=not settings.lock_step)
     api = _Api()
     streams = Streams(

@@ -101,6 +101,15 @@ def test_the_same_seed_gives_the_same_keys() -> None:
     assert len({*made(1), *made(2)}) == 4
 
 
+def test_in_lock_step_a_key_runs_out_by_a_fault_alone() -> None:
+    keys = ListenKeys(7, age=False)
+    key = keys.create("alice", NOW_US)
+    assert keys.key_of("alice", NOW_US + 1000 * LIFETIME_US) == key
+    assert keys.expire(NOW_US + 1000 * LIFETIME_US) == []
+    keys.cut("alice", NOW_US + 5)
+    assert keys.expire(NOW_US + 5) == [("alice", key)]
+
+
 def test_a_restored_state_has_the_keys_and_goes_on_making_the_same() -> None:
     first, second = ListenKeys(7), ListenKeys(7)
     old = first.create("alice", NOW_US)
