@@ -113,6 +113,7 @@ class Exchange:
         self.suffer = suffer
         self.kept = kept
         self._delivered_us = venue.now_us
+        self._owed = False  # whether an answer has set off what is not delivered yet
         self._changed = asyncio.Event()
         self._delivering = asyncio.Lock()
 
@@ -123,11 +124,14 @@ class Exchange:
 
     def answered(self) -> None:
         """Let what a request set off be delivered as soon as it has been answered."""
+        self._owed = True
         self._changed.set()
 
     async def advance(self, to_us: int) -> None:
         """Move the venue bar by bar up to a time, and deliver each bar's messages: the driver's part in lock-step."""
         async with self._delivering:
+            if self._owed:  # at the time at which it happened, however soon the driver goes on
+                await self._deliver()
             while self.venue.now_us + self.bar_us <= to_us:
                 before_us = self.venue.now_us
                 self._move(before_us + self.bar_us)
@@ -202,6 +206,7 @@ class Exchange:
         self.clock = self.clock.moved_to(self.venue.now_us, self.wall())
 
     async def _deliver(self) -> None:
+        self._owed = False
         from_us, to_us = self._delivered_us, self.venue.now_us
         self._delivered_us = to_us  # before it is sent: what fails half-way is not sent twice
         await self.streams.deliver(from_us, to_us)

@@ -170,6 +170,14 @@ async def test_an_answer_is_delivered_without_waiting_for_time_to_pass() -> None
     pump.cancel()
 
 
+async def test_an_answer_is_delivered_before_the_bar_that_follows_however_soon() -> None:
+    world = World("lock_step")
+    world.exchange.answered()
+    await world.exchange.advance(START + 2 * BAR)
+    bars = [(START, START + BAR), (START + BAR, START + 2 * BAR)]
+    assert world.streams.spans == [(START, START), *bars]
+
+
 async def test_a_failure_is_logged_and_the_pump_goes_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
