@@ -66,7 +66,7 @@ def user_trades(venue: Engine, account: VenueAccount, params: Params) -> Any:
     begin, end = _span(params)
     first, order_id = integer_of(params, "fromId"), integer_of(params, "orderId")
     if params.get("startTime") and params.get("endTime") and end - begin > WEEK_MS:
-        raise Refused(-4165, "Invalid time interval.")
+        raise Refused(-4165, "Invalid time interval")
     found = [
         trade
         for trade in account.trades
