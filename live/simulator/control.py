@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
 from live.simulator.faults import Faults, matches
+from live.simulator.kept import Kept, restore, state_of
 from live.simulator.page import body, page
 from live.simulator.scenario import rule_of
 from live.simulator.view import View, view_of
@@ -65,6 +66,8 @@ class Controls:
         Moves the clock to a simulated time, in lock-step alone: the venue, the faults and the streams.
     restored : callable
         Told after a restore, with the simulated time that it is again.
+    kept : mapping of Kept
+        What a snapshot holds beside the ledger, by name; the faults among it.
     """
 
     venue: Ledger
@@ -75,6 +78,7 @@ class Controls:
     now_us: Callable[[], int]
     advance: Callable[[int], Awaitable[None]]
     restored: Callable[[int], Awaitable[None]]
+    kept: Mapping[str, Kept]
     snapshots: dict[str, tuple[int, bytes, str]] = field(default_factory=dict)
 
 
@@ -91,7 +95,7 @@ def control_app(controls: Controls) -> web.Application:
     GET /ledger               books of all accounts
     POST /fault               a `FaultRule` that counts from now
     GET /faults?since=n       the faults at work, and the log's records after number n
-    POST /snapshot, /restore  ``{"name": text}`` of ledger and faults, in memory
+    POST /snapshot, /restore  ``{"name": text}`` of ledger, faults, listen keys and limits, in memory
     GET /                     the page; ``?symbol=`` chooses the book
     ========================  =========================================================================
 
@@ -185,7 +189,7 @@ class _Control:
     async def snapshot(self, request: web.Request) -> web.Response:
         name = _name(await _mapping(request))
         now_us = self.of.now_us()
-        raw, state = self.of.venue.snapshot(), json.dumps(self.of.faults.state())
+        raw, state = self.of.venue.snapshot(), json.dumps(state_of(self.of.kept))
         kept = self.of.snapshots
         kept.pop(name, None)
         kept[name] = (now_us, raw, state)
@@ -201,7 +205,7 @@ class _Control:
             )
         now_us, raw, state = self.of.snapshots[name]
         self.of.venue.restore(raw)
-        self.of.faults.restore(json.loads(state))
+        restore(self.of.kept, json.loads(state))
         await self.of.restored(now_us)
         return self._time()
 

@@ -1,4 +1,4 @@
-"""Signed requests that place, change and cancel orders, and the list of all signed requests."""
+"""Signed requests that place, change and cancel orders, and the dead man's switch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from live.simulator import answers, margins
+from live.simulator import matching
 from live.simulator.accounts import VenueAccount
 from live.simulator.filters import (
     decimal_of,
@@ -19,7 +19,8 @@ from live.simulator.filters import (
     terms_of,
     whole_steps,
 )
-from live.simulator.orders import AlgoOrder, Order, Terms, qty_of
+from live.simulator.orders import Order, Terms, qty_of
+from live.simulator.refusals import refusal
 from live.simulator.wire import Refused, digits_of, text
 from quantcore.types import OrderStatus, Rule
 
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
 Params = Mapping[str, str]
 Request = Callable[["Engine", VenueAccount, Params], Any]
+"""Answers a signed request."""
 
 BATCH_MAX = 5
 """Orders of one batch."""
 CANCELS_MAX = 10
-OPEN_ALGOS_MAX = 200
+CANCEL_LISTS = ("orderIdList", "origClientOrderIdList")
 PERCENT_PRICE = 0.05
 """How far from the mark a limit may lie."""
 COUNTDOWN_MAX_MS = 2**53
@@ -62,7 +64,7 @@ def _place(venue: Engine, account: VenueAccount, params: Params) -> tuple[Order,
         params, venue.instruments, conditional=False, made_id=made, now_ms=venue.now_us // 1000
     )
     _check_terms(venue, account, terms)
-    order = venue.submit(account, terms)
+    order = matching.submit(venue, account, terms)
     fresh = Order(
         terms=replace(terms), order_id=order.order_id, number=order.number, made_us=order.made_us,
         changed_us=order.made_us, original=order.original,
@@ -90,9 +92,9 @@ def _check_terms(venue: Engine, account: VenueAccount, terms: Terms) -> None:
             raise Refused(-4024, f"Limit price can't be lower than {text(least, digits)}.")
     value = qty_of(terms, terms.lots) * (mark if terms.price is None else terms.price)
     if not terms.reduce_only and value < terms.instrument.min_notional:
-        raise venue.refusal(s, Rule.MIN_NOTIONAL)
+        raise refusal(venue.instruments[s], Rule.MIN_NOTIONAL)
     if terms.reduce_only and account.lots(s) * terms.side >= 0:
-        raise venue.refusal(s, Rule.REDUCE_ONLY)
+        raise refusal(venue.instruments[s], Rule.REDUCE_ONLY)
 
 
 def _found(account: VenueAccount, params: Params, s: int, refusal: tuple[int, str]) -> Order:
@@ -134,14 +136,14 @@ def cancel_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
     order = _found(account, params, symbol_of(params, venue.symbols), UNKNOWN)
     if not order.is_open:
         raise Refused(*UNKNOWN)
-    venue.end(account, order, OrderStatus.CANCELED)
+    matching.end(venue, account, order, OrderStatus.CANCELED)
     return order.answer()
 
 
 def cancel_all(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """DELETE allOpenOrders: of one symbol, conditional orders not."""
     for order in account.open_orders(symbol_of(params, venue.symbols)):
-        venue.end(account, order, OrderStatus.CANCELED)
+        matching.end(venue, account, order, OrderStatus.CANCELED)
     return {"code": 200, "msg": "The operation of cancel all open order is done."}
 
 
@@ -158,52 +160,54 @@ def change_order(venue: Engine, account: VenueAccount, params: Params) -> Any:
             -1102,
             "Mandatory parameter 'quantity' or 'price' was not sent, was empty/null, or malformed.",
         )
-    lots = whole_steps(
-        qty, instrument.step_size, Refused(-4023, "Quantity not increased by step size.")
-    )
+    lots = whole_steps(qty, instrument.step_size, Refused(-4023, "Qty not increased by step size."))
     whole_steps(price, instrument.tick_size, Refused(-4014, "Price not increased by tick size."))
     if Decimal(params["quantity"]) <= 0:
-        raise Refused(-4003, "Quantity less than or equal to zero.")
+        raise Refused(-4003, "Quantity less than zero.")
     if lots == order.terms.lots and float(price) == order.terms.price:
         raise Refused(-5027, "No need to modify the order.")
     if lots <= order.done:
-        venue.end(account, order, OrderStatus.CANCELED)
+        matching.end(venue, account, order, OrderStatus.CANCELED)
         return order.answer()
-    return venue.amend(account, order, lots, float(price)).answer()
+    return matching.amend(venue, account, order, lots, float(price)).answer()
 
 
-def _batch(params: Params, name: str, most: int) -> list[Any]:
+def _batch(params: Params) -> list[Any]:
+    found = _list(params, "batchOrders")
+    if len(found) > BATCH_MAX:
+        raise Refused(-4082, f"Invalid number of batch place orders: {len(found)}")
+    return found
+
+
+def _list(params: Params, name: str) -> list[Any]:
     try:
         found = json.loads(mandatory(params, name))
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, list) or not 1 <= len(found) <= most:
+    if not isinstance(found, list) or not found:
         raise Refused(-1130, f"Data sent for parameter '{name}' is not valid.")
     return found
 
 
 def place_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST batchOrders: each answer in its place, an order's or a refusal's."""
-    return [
-        _one(place_order, venue, account, each) for each in _batch(params, "batchOrders", BATCH_MAX)
-    ]
+    return [_one(place_order, venue, account, each) for each in _batch(params)]
 
 
 def change_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """PUT batchOrders."""
-    return [
-        _one(change_order, venue, account, each)
-        for each in _batch(params, "batchOrders", BATCH_MAX)
-    ]
+    return [_one(change_order, venue, account, each) for each in _batch(params)]
 
 
 def cancel_batch(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """DELETE batchOrders."""
-    symbol, name = mandatory(params, "symbol"), "orderIdList"
-    key = "orderId"
-    if not params.get(name):
-        name, key = "origClientOrderIdList", "origClientOrderId"
-    wanted = [{"symbol": symbol, key: str(each)} for each in _batch(params, name, CANCELS_MAX)]
+    """DELETE batchOrders; the lists also by the names that python-binance gives them, all in small letters."""
+    symbol = mandatory(params, "symbol")
+    given = {name: params.get(name) or params.get(name.lower(), "") for name in CANCEL_LISTS}
+    name = next((name for name in CANCEL_LISTS if given[name]), CANCEL_LISTS[-1])
+    listed = _list(given, name)
+    if len(listed) > CANCELS_MAX:
+        raise Refused(-4032, "Exceed maximum cancel order size.")
+    wanted = [{"symbol": symbol, name.removesuffix("List"): str(each)} for each in listed]
     return [_one(cancel_order, venue, account, each) for each in wanted]
 
 
@@ -231,141 +235,3 @@ def countdown(venue: Engine, account: VenueAccount, params: Params) -> Any:
     if wait:
         account.countdown_us[s] = venue.now_us + wait * 1000
     return {"symbol": venue.symbols[s], "countdownTime": str(wait)}
-
-
-# The Algo Service.
-
-
-def place_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """POST algoOrder."""
-    if mandatory(params, "algoType") != "CONDITIONAL":
-        raise Refused(-1130, "Data sent for parameter 'algoType' is not valid.")
-    made = f"sim-algo-{venue.algo_id()}"
-    terms = terms_of(
-        params, venue.instruments, conditional=True, made_id=made, now_ms=venue.now_us // 1000
-    )
-    mine = account.open_algos()
-    if any(a.terms.client_id == terms.client_id for a in mine):
-        raise Refused(-4116, "ClientOrderId is duplicated.")
-    if len(mine) >= OPEN_ALGOS_MAX:
-        raise Refused(-4045, "Reach max stop order limit.")
-    if terms.close_position:
-        _check_guard(account, mine, terms)
-    elif terms.reduce_only and account.lots(terms.s) * terms.side >= 0:
-        raise venue.refusal(terms.s, Rule.REDUCE_ONLY)
-    watched = terms.type in ("STOP", "TAKE_PROFIT") or terms.activation is not None
-    watched = watched or bool(venue.in_force("stuck_triggering", terms.s, account))
-    return (
-        venue.watch(account, terms) if watched else venue.submit_conditional(account, terms)
-    ).answer()
-
-
-def _check_guard(account: VenueAccount, mine: list[AlgoOrder], terms: Terms) -> None:
-    """Refuse a close-position order without a position of the other side, or beside one of its kind."""
-    if account.lots(terms.s) * terms.side >= 0:
-        raise Refused(
-            -4509,
-            "Time in Force (TIF) GTE can only be used with open positions. Please ensure that positions are available.",
-        )
-    profit = terms.type.startswith("TAKE_PROFIT")
-    for other in mine:
-        same = (
-            other.terms.s == terms.s
-            and other.terms.side == terms.side
-            and other.terms.close_position
-        )
-        if same and other.terms.type.startswith("TAKE_PROFIT") == profit:
-            raise Refused(
-                -4130,
-                "An open stop or take profit order with GTE and closePosition in the direction is existing.",
-            )
-
-
-def _found_algo(account: VenueAccount, params: Params, refusal: tuple[int, str]) -> AlgoOrder:
-    number, client = integer_of(params, "algoId"), params.get("clientAlgoId")
-    if number is None and not client:
-        raise Refused(
-            -1102, "Param 'algoId' or 'clientAlgoId' must be sent, but both were empty/null!"
-        )
-    if number is not None:
-        if number in account.algos:
-            return account.algos[number]
-        raise Refused(*refusal)
-    named = [a for a in account.algos.values() if a.terms.client_id == client]
-    named.sort(key=lambda a: a.is_open)
-    if not named:
-        raise Refused(*refusal)
-    return named[-1]
-
-
-def query_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """GET algoOrder."""
-    return _found_algo(account, params, MISSING).listed()
-
-
-def cancel_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """DELETE algoOrder."""
-    algo = _found_algo(account, params, UNKNOWN)
-    if algo.status != "NEW":
-        raise Refused(*UNKNOWN)
-    venue.end_algo(account, algo, "CANCELED")
-    return {
-        "algoId": algo.algo_id, "clientAlgoId": algo.terms.client_id, "code": "200", "msg": "success",
-    }  # fmt: skip
-
-
-def cancel_algos(venue: Engine, account: VenueAccount, params: Params) -> Any:
-    """DELETE algoOpenOrders: all of one symbol."""
-    for algo in account.open_algos(symbol_of(params, venue.symbols)):
-        if algo.status == "NEW":
-            venue.end_algo(account, algo, "CANCELED")
-    return {"code": 200, "msg": "The operation of cancel all open order is done."}
-
-
-REQUESTS: dict[str, Request] = {
-    "POST /fapi/v1/order": place_order,
-    "PUT /fapi/v1/order": change_order,
-    "GET /fapi/v1/order": query_order,
-    "DELETE /fapi/v1/order": cancel_order,
-    "POST /fapi/v1/order/test": test_order,
-    "POST /fapi/v1/batchOrders": place_batch,
-    "PUT /fapi/v1/batchOrders": change_batch,
-    "DELETE /fapi/v1/batchOrders": cancel_batch,
-    "GET /fapi/v1/openOrder": query_open_order,
-    "GET /fapi/v1/openOrders": answers.open_orders,
-    "DELETE /fapi/v1/allOpenOrders": cancel_all,
-    "GET /fapi/v1/allOrders": answers.all_orders,
-    "POST /fapi/v1/countdownCancelAll": countdown,
-    "POST /fapi/v1/algoOrder": place_algo,
-    "GET /fapi/v1/algoOrder": query_algo,
-    "DELETE /fapi/v1/algoOrder": cancel_algo,
-    "GET /fapi/v1/openAlgoOrders": answers.open_algos,
-    "GET /fapi/v1/allAlgoOrders": answers.all_algos,
-    "DELETE /fapi/v1/algoOpenOrders": cancel_algos,
-    "GET /fapi/v2/account": answers.account_v2,
-    "GET /fapi/v3/account": answers.account_v3,
-    "GET /fapi/v2/balance": answers.balance,
-    "GET /fapi/v3/balance": answers.balance,
-    "GET /fapi/v2/positionRisk": answers.position_risk_v2,
-    "GET /fapi/v3/positionRisk": answers.position_risk_v3,
-    "GET /fapi/v1/symbolConfig": answers.symbol_config,
-    "GET /fapi/v1/accountConfig": answers.account_config,
-    "GET /fapi/v1/leverageBracket": answers.leverage_bracket,
-    "GET /fapi/v1/commissionRate": answers.commission_rate,
-    "GET /fapi/v1/userTrades": answers.user_trades,
-    "GET /fapi/v1/income": answers.income,
-    "GET /fapi/v1/adlQuantile": answers.adl_quantile,
-    "GET /fapi/v1/forceOrders": answers.force_orders,
-    "GET /fapi/v1/rateLimit/order": answers.order_limits,
-    "POST /fapi/v1/leverage": margins.set_leverage,
-    "POST /fapi/v1/marginType": margins.set_margin_type,
-    "POST /fapi/v1/positionMargin": margins.move_margin,
-    "GET /fapi/v1/positionMargin/history": margins.margin_history,
-    "GET /fapi/v1/positionSide/dual": margins.position_side,
-    "POST /fapi/v1/positionSide/dual": margins.set_position_side,
-    "GET /fapi/v1/multiAssetsMargin": margins.multi_assets,
-    "POST /fapi/v1/multiAssetsMargin": margins.set_multi_assets,
-    "GET /fapi/v1/feeBurn": margins.fee_burn,
-    "POST /fapi/v1/feeBurn": margins.set_fee_burn,
-}
-"""Every signed request by method and path."""

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from live.simulator.clock import SimulatedClock
+from live.simulator.kept import Kept, restore, state_of
 from quantcore.errors import ConfigError
 
 PUMP_SECONDS = 0.02
@@ -49,14 +50,6 @@ class FaultSchedule(Protocol):
         """Return what has happened since the last call."""
         ...
 
-    def state(self) -> dict[str, Any]:
-        """Return its counts."""
-        ...
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take counts back."""
-        ...
-
 
 class Delivery(Protocol):
     """What carries messages (`streams.Streams`)."""
@@ -93,6 +86,8 @@ class Exchange:
         Seconds of the clock that `clock` was made for.
     suffer : callable
         Lets a fault happen to the venue that concerns orders, positions, prices or rules (`mishaps.suffer`).
+    kept : mapping of Kept
+        What a snapshot holds beside the ledger, by name.
     """
 
     def __init__(
@@ -106,6 +101,7 @@ class Exchange:
         bar_us: int,
         wall: Callable[[], float],
         suffer: Callable[[Any], None],
+        kept: Mapping[str, Kept],
     ) -> None:
         self.venue = venue
         self.faults = faults
@@ -115,7 +111,9 @@ class Exchange:
         self.bar_us = bar_us
         self.wall = wall
         self.suffer = suffer
+        self.kept = kept
         self._delivered_us = venue.now_us
+        self._owed = False  # whether an answer has set off what is not delivered yet
         self._changed = asyncio.Event()
         self._delivering = asyncio.Lock()
 
@@ -126,11 +124,14 @@ class Exchange:
 
     def answered(self) -> None:
         """Let what a request set off be delivered as soon as it has been answered."""
+        self._owed = True
         self._changed.set()
 
     async def advance(self, to_us: int) -> None:
         """Move the venue bar by bar up to a time, and deliver each bar's messages: the driver's part in lock-step."""
         async with self._delivering:
+            if self._owed:  # at the time at which it happened, however soon the driver goes on
+                await self._deliver()
             while self.venue.now_us + self.bar_us <= to_us:
                 before_us = self.venue.now_us
                 self._move(before_us + self.bar_us)
@@ -167,7 +168,7 @@ class Exchange:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def snapshot(self, of: str) -> bytes:
-        """Return ledger, time and counts of faults as the content of a file.
+        """Return ledger, time and what is kept beside them as the content of a file.
 
         Parameters
         ----------
@@ -175,7 +176,7 @@ class Exchange:
             What tells apart the market, account and clock that it belongs to.
         """
         raw = self.venue.snapshot()
-        head = {"of": of, "sha256": sha256(raw).hexdigest(), "faults": self.faults.state()}
+        head = {"of": of, "sha256": sha256(raw).hexdigest(), "kept": state_of(self.kept)}
         return json.dumps(head).encode() + b"\n" + raw
 
     def resume(self, content: bytes, of: str) -> None:
@@ -189,7 +190,8 @@ class Exchange:
         line, _, raw = content.partition(b"\n")
         try:
             head = json.loads(line)
-            belongs, digest, faults = head["of"], head["sha256"], head["faults"]
+            belongs, digest = head["of"], head["sha256"]
+            kept = {name: head["kept"][name] for name in self.kept}
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError("snapshot_file must hold a whole snapshot, did not") from error
         if digest != sha256(raw).hexdigest():
@@ -199,11 +201,12 @@ class Exchange:
                 f"snapshot_file must be of the same market, seed and clock ({of}), was of {belongs}"
             )
         self.venue.restore(raw)
-        self.faults.restore(faults)
+        restore(self.kept, kept)
         self._delivered_us = self.venue.now_us
         self.clock = self.clock.moved_to(self.venue.now_us, self.wall())
 
     async def _deliver(self) -> None:
+        self._owed = False
         from_us, to_us = self._delivered_us, self.venue.now_us
         self._delivered_us = to_us  # before it is sent: what fails half-way is not sent twice
         await self.streams.deliver(from_us, to_us)
@@ -215,13 +218,13 @@ class Exchange:
             self._suffer(fault)
 
     def _suffer(self, fault: Any) -> None:
-        if fault.kind == "disconnect":
+        if fault.kind in ("disconnect", "maintenance"):
             self.streams.disconnect(fault.rule.streams)
-        elif fault.kind == "listen_key_expiry":
+        if fault.kind == "listen_key_expiry":
             for account in self.venue.accounts:
                 if fault.meets(account=account):
                     self.keys.cut(account, self.venue.now_us)
-        elif fault.kind not in ("clock_drift", "maintenance"):  # of these the gate asks itself
+        elif fault.kind not in ("clock_drift", "disconnect"):  # of the drift the gate asks itself
             try:
                 self.suffer(fault)
             except ValueError as error:

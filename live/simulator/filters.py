@@ -13,10 +13,13 @@ from quantcore.types import Side
 
 _CLIENT_ID = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}")
 _TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "GTX", "GTD")
+_POSITION_SIDES = ("BOTH", "LONG", "SHORT")
+_RESPONSES = ("ACK", "RESULT")
 _WORKING_TYPES = ("CONTRACT_PRICE", "MARK_PRICE")
 _PREVENTIONS = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
 GOOD_TILL_MS = 600_000
 """A GTD order lives at least so long."""
+GOOD_TILL_MAX_MS = 253_402_300_799_000
 LARGEST = Decimal(10) ** 15
 """No quantity or price of a client is as large."""
 
@@ -50,6 +53,17 @@ def symbol_of(params: Params, symbols: Sequence[str]) -> int:
     if name not in symbols:
         raise Refused(-1121, "Invalid symbol.")
     return symbols.index(name)
+
+
+def symbols_of(params: Params, symbols: Sequence[str]) -> Sequence[int]:
+    """Return the column of a request's symbol, those of all where it names none.
+
+    Raises
+    ------
+    Refused
+        -1121 if it is not listed.
+    """
+    return [symbol_of(params, symbols)] if params.get("symbol") else range(len(symbols))
 
 
 def decimal_of(params: Params, name: str) -> Decimal | None:
@@ -198,10 +212,16 @@ def terms_of(
         )
     if kind not in (CONDITIONAL if conditional else ("LIMIT", "MARKET")):
         raise Refused(-1116, "Invalid orderType.")
+    choice_of(
+        params, "positionSide", _POSITION_SIDES, "BOTH", Refused(-4060, "Invalid position side.")
+    )
     if params.get("positionSide", "BOTH") != "BOTH":
         raise Refused(-4061, "Order's position side does not match user's setting.")
     if params.get("priceMatch", "NONE") != "NONE":
-        raise Refused(-1130, "Data sent for parameter 'priceMatch' is not valid.")
+        raise Refused(-5037, "Invalid price match")
+    choice_of(
+        params, "newOrderRespType", _RESPONSES, "ACK", Refused(-1136, "Invalid newOrderRespType.")
+    )
     tif = choice_of(
         params, "timeInForce", _TIMES_IN_FORCE, "GTC", Refused(-1115, "Invalid timeInForce.")
     )
@@ -227,14 +247,14 @@ def terms_of(
         price_protect=flag_of(params, "priceProtect"),
         working_type=choice_of(
             params, "workingType", _WORKING_TYPES, "CONTRACT_PRICE",
-            Refused(-1130, "Data sent for parameter 'workingType' is not valid."),
+            Refused(-4031, f"Invalid parameter working type: {params.get('workingType')}"),
         ),
         callback=_callback(params) if kind == "TRAILING_STOP_MARKET" else None,
         activation=_activation(params, instrument) if kind == "TRAILING_STOP_MARKET" else None,
         good_till_ms=_good_till(params, now_ms) if tif == "GTD" else 0,
         prevention=choice_of(
             params, "selfTradePreventionMode", _PREVENTIONS, "EXPIRE_MAKER",
-            Refused(-1130, "Data sent for parameter 'selfTradePreventionMode' is not valid."),
+            Refused(-5039, "Invalid self trade prevention mode"),
         ),
     )  # fmt: skip
 
@@ -245,7 +265,7 @@ def _check_closing(params: Params, kind: str, close: bool, reduce: bool) -> None
     if kind not in ("STOP_MARKET", "TAKE_PROFIT_MARKET"):
         raise Refused(-4136, f"Target strategy invalid for orderType {kind},closePosition true")
     if reduce:
-        raise Refused(-1106, "Parameter 'reduceOnly' sent when not required.")
+        raise Refused(-1106, "Parameter 'reduceonly' sent when not required.")
     if params.get("quantity"):
         raise Refused(-4137, "Quantity must be zero with closePosition equals true")
 
@@ -255,10 +275,8 @@ def _lots(params: Params, instrument: Instrument, kind: str) -> int:
     qty = decimal_of(params, "quantity")
     assert qty is not None  # mandatory
     if qty <= 0:
-        raise Refused(-4003, "Quantity less than or equal to zero.")
-    lots = whole_steps(
-        qty, instrument.step_size, Refused(-4023, "Quantity not increased by step size.")
-    )
+        raise Refused(-4003, "Quantity less than zero.")
+    lots = whole_steps(qty, instrument.step_size, Refused(-4023, "Qty not increased by step size."))
     if qty < Decimal(instrument.min_qty):
         raise Refused(-4004, "Quantity less than min quantity.")
     most = (
@@ -271,12 +289,17 @@ def _lots(params: Params, instrument: Instrument, kind: str) -> int:
     return lots
 
 
-def _price(params: Params, name: str, instrument: Instrument) -> float:
+def _price(
+    params: Params,
+    name: str,
+    instrument: Instrument,
+    negative: tuple[int, str] = (-4001, "Price less than 0."),
+) -> float:
     mandatory(params, name)
     price = decimal_of(params, name)
     assert price is not None  # mandatory
     if price <= 0:
-        raise Refused(-4001, "Price less than 0.")
+        raise Refused(*negative)
     whole_steps(price, instrument.tick_size, Refused(-4014, "Price not increased by tick size."))
     return float(price)
 
@@ -287,13 +310,13 @@ def _trigger(params: Params, instrument: Instrument, kind: str) -> float | None:
     name = (
         "triggerPrice" if params.get("triggerPrice") or not params.get("stopPrice") else "stopPrice"
     )
-    return _price(params, name, instrument)
+    return _price(params, name, instrument, (-4006, "Stop price less than zero."))
 
 
 def _activation(params: Params, instrument: Instrument) -> float | None:
     for name in ("activatePrice", "activationPrice"):
         if params.get(name):
-            return _price(params, name, instrument)
+            return _price(params, name, instrument, (-4135, "Invalid activation price"))
     return None
 
 
@@ -310,6 +333,10 @@ def _good_till(params: Params, now_ms: int) -> int:
     mandatory(params, "goodTillDate")
     until = integer_of(params, "goodTillDate")
     assert until is not None  # mandatory
-    if until < now_ms + GOOD_TILL_MS:
-        raise Refused(-1130, "Data sent for parameter 'goodTillDate' is not valid.")
+    if not now_ms + GOOD_TILL_MS <= until < GOOD_TILL_MAX_MS:
+        raise Refused(
+            -5040,
+            "The goodTillDate timestamp must be greater than the current time plus 600 seconds and smaller than "
+            "253402300799000 (UTC 9999-12-31 23:59:59)",
+        )
     return until

@@ -120,6 +120,12 @@ class Gate:
             return self._refusal(refused, headers)
         return Answer(body, 200, headers)
 
+    def retry_after(self, retry_us: int | None) -> dict[str, str]:
+        """Return the header that tells how long to wait: the client's seconds are the wall's, whatever the clock."""
+        if retry_us is None:
+            return {}
+        return {"Retry-After": str(max(math.ceil(self.parts.wall_seconds(retry_us)), 1))}
+
     def _spend(
         self, route: Route, request: Request, address: str, now_us: int, headers: dict[str, str]
     ) -> None:
@@ -158,6 +164,5 @@ class Gate:
 
     def _refusal(self, refused: Refused, headers: dict[str, str]) -> Answer:
         if isinstance(refused, Limited):
-            wait_s = self.parts.wall_seconds(refused.retry_us)
-            headers["Retry-After"] = str(max(math.ceil(wait_s), 1))
+            headers |= self.retry_after(refused.retry_us)
         return Answer(refused.body, refused.status, headers)

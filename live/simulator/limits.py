@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from live.simulator.wire import Refused, milliseconds
 
@@ -75,6 +76,13 @@ class _Window:
         if amount and (client in self._counts or len(self._counts) < _ADDRESSES_MAX):
             self._counts[client] = count
         return count
+
+    def state(self) -> dict[str, Any]:
+        return {"index": self._index, "counts": dict(self._counts)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._index = int(state["index"])
+        self._counts = {client: int(count) for client, count in state["counts"].items()}
 
     def left_us(self, now_us: int) -> int:
         return self.length_us - now_us % self.length_us
@@ -194,6 +202,28 @@ class Limits:
                     _count("ORDERS", interval, number, most) | {"count": window.used(key, now_us)}
                 )
         return told
+
+    def state(self) -> dict[str, Any]:
+        """Return counts and bans as plain values of which JSON can be made."""
+        windows = {name: window.state() for name, window in self._windows().items()}
+        return {"windows": windows, "banned": {a: list(ban) for a, ban in self._banned.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        for name, window in self._windows().items():
+            window.restore(state["windows"][name])
+        self._banned = {
+            address: (int(until_us), int(length_us))
+            for address, (until_us, length_us) in state["banned"].items()
+        }
+
+    def _windows(self) -> dict[str, _Window]:
+        orders = {f"orders_{name}": window for name, (window, _, _) in self._orders.items()}
+        return {
+            "weight": self._weight,
+            "funding": self._funding,
+            "refusals": self._refusals,
+        } | orders
 
     def _ban(self, address: str, now_us: int) -> int:
         """Return until when an address is banned: two minutes, each time twice as long, three days at most."""

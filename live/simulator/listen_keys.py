@@ -10,6 +10,7 @@ from live.simulator.wire import Refused
 
 LIFETIME_US = 3_600_000_000
 """A key lives 60 minutes from its last extension."""
+_NEVER_US = 2**62
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LENGTH = 64
 
@@ -21,10 +22,13 @@ class ListenKeys:
     ----------
     seed : int
         The keys follow from it and from the order in which they are asked for.
+    age : bool
+        Whether they run out by themselves. Not in lock-step: where a bar is an hour long, none would outlive it.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, age: bool = True) -> None:
         self._seed = seed
+        self._age = age
         self._made = 0
         self._ends_us: dict[str, int] = {}  # by key
         self._owner: dict[str, str] = {}  # account by key
@@ -65,13 +69,13 @@ class ListenKeys:
         if key is None:
             key = self._make(account)
             self._key[account], self._owner[key] = key, account
-        self._ends_us[key] = now_us + LIFETIME_US
+        self._ends_us[key] = now_us + LIFETIME_US if self._age else _NEVER_US
         return key
 
     def extend(self, account: str, now_us: int, asked: str = "") -> str:
         """Return the account's key, good for 60 minutes from now; refused with -1125 if it has none."""
         key = self._living(account, now_us, asked)
-        self._ends_us[key] = now_us + LIFETIME_US
+        self._ends_us[key] = now_us + LIFETIME_US if self._age else _NEVER_US
         return key
 
     def delete(self, account: str, now_us: int, asked: str = "") -> None:
@@ -93,6 +97,21 @@ class ListenKeys:
         key = self.key_of(account, now_us)
         if key is not None:
             self._ends_us[key] = now_us
+
+    def state(self) -> dict[str, Any]:
+        """Return all keys as plain values of which JSON can be made."""
+        return {
+            "made": self._made,
+            "ends_us": dict(self._ends_us),
+            "owner": dict(self._owner),
+            "key": dict(self._key),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        self._made = int(state["made"])
+        self._ends_us = {key: int(end_us) for key, end_us in state["ends_us"].items()}
+        self._owner, self._key = dict(state["owner"]), dict(state["key"])
 
     def _living(self, account: str, now_us: int, asked: str) -> str:
         key = self.key_of(account, now_us)

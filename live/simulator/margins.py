@@ -9,6 +9,7 @@ from live.simulator import user_events
 from live.simulator.accounts import VenueAccount, notional_max
 from live.simulator.filters import decimal_of, flag_of, integer_of, mandatory, symbol_of
 from live.simulator.orders import MONEY
+from live.simulator.refusals import refusal
 from live.simulator.wire import Refused, milliseconds, text
 from quantcore.kernels import layout as at
 from quantcore.types import MarginType, Rule
@@ -30,12 +31,16 @@ def set_leverage(venue: Engine, account: VenueAccount, params: Params) -> Any:
         raise Refused(-4028, f"Leverage {params['leverage']} is not valid")
     mark = float(venue.marks[s])
     if abs(account.qty(s)) * mark > notional_max(instrument, leverage):
-        raise venue.refusal(s, Rule.BRACKET_NOTIONAL)
+        raise refusal(venue.instruments[s], Rule.BRACKET_NOTIONAL)
     former = account.leverage(s)
+    if leverage < former and account.isolated(s) and account.lots(s) != 0:
+        raise Refused(
+            -4161, "Leverage reduction is not supported in Isolated Margin Mode with open positions"
+        )
     account.set_leverage(s, leverage)
     if leverage < former and _short_of_margin(venue, account, s):
         account.set_leverage(s, former)
-        raise Refused(-2019, "Margin is insufficient.")
+        raise Refused(-2028, "Leverage is smaller than permitted: insufficient margin balance.")
     if leverage != former:
         venue.tell(account, user_events.leverage_update(account, s, venue.now_us))
     return {
@@ -73,10 +78,12 @@ def move_margin(venue: Engine, account: VenueAccount, params: Params) -> Any:
     mandatory(params, "amount")
     amount, way = decimal_of(params, "amount"), integer_of(params, "type")
     if amount is None or amount <= 0:
-        raise Refused(-4051, "Isolated balance insufficient.")
+        raise Refused(-4055, "Amount must be positive.")
     if way not in (1, 2):
         raise Refused(-1130, "Data sent for parameter 'type' is not valid.")
-    if not account.isolated(s) or account.lots(s) == 0:
+    if not account.isolated(s):
+        raise Refused(-4049, "Add margin only support for isolated position.")
+    if account.lots(s) == 0:
         raise Refused(-4054, "Cannot add position margin: position is 0.")
     moved = float(amount) if way == 1 else -float(amount)
     position = account.held["position"]
@@ -84,9 +91,9 @@ def move_margin(venue: Engine, account: VenueAccount, params: Params) -> Any:
     profit = account.qty(s) * (mark - account.entry(s))
     least = abs(account.qty(s)) * mark / account.leverage(s)
     if moved > 0.0 and moved > account.available(venue.marks):
-        raise Refused(-4051, "Isolated balance insufficient.")
-    if moved < 0.0 and position[s, at.MARGIN] + min(profit, 0.0) + moved < least:
         raise Refused(-4050, "Cross balance insufficient.")
+    if moved < 0.0 and position[s, at.MARGIN] + min(profit, 0.0) + moved < least:
+        raise Refused(-4051, "Isolated balance insufficient.")
     position[s, at.MARGIN] += moved
     account.held["cash"][at.WALLET] -= moved
     account.margin_changes.append(
@@ -121,7 +128,7 @@ def set_position_side(venue: Engine, account: VenueAccount, params: Params) -> A
     """POST positionSide/dual: hedge mode is not built, and refused."""
     mandatory(params, "dualSidePosition")
     if flag_of(params, "dualSidePosition"):
-        raise Refused(-4531, "Hedge mode is not supported by this exchange.")
+        raise _not_built("Hedge mode")
     raise Refused(-4059, "No need to change position side.")
 
 
@@ -134,10 +141,10 @@ def set_multi_assets(venue: Engine, account: VenueAccount, params: Params) -> An
     """POST multiAssetsMargin: multi-assets mode is not built, and refused."""
     mandatory(params, "multiAssetsMargin")
     if flag_of(params, "multiAssetsMargin"):
-        raise Refused(
-            -4168, "Unable to adjust to Multi-Assets mode: it is not supported by this exchange."
-        )
-    raise Refused(-4171, "No need to change multi-assets mode.")
+        raise _not_built("Multi-Assets mode")
+    raise Refused(
+        -4171, "Adjusted asset mode is currently set and does not need to be adjusted repeatedly."
+    )
 
 
 def fee_burn(venue: Engine, account: VenueAccount, params: Params) -> Any:
@@ -149,5 +156,11 @@ def set_fee_burn(venue: Engine, account: VenueAccount, params: Params) -> Any:
     """POST feeBurn: paying fees in BNB is not built; switching it off is success."""
     mandatory(params, "feeBurn")
     if flag_of(params, "feeBurn"):
-        raise Refused(-1130, "Data sent for parameter 'feeBurn' is not valid.")
+        raise _not_built("Paying fees in BNB")
     return {"code": 200, "msg": "success"}
+
+
+def _not_built(what: str) -> Refused:
+    return Refused(
+        -4084, f"Method is not allowed currently. {what} is not supported by this exchange."
+    )

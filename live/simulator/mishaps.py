@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from live.simulator import matching, passage
 from live.simulator.accounts import VenueAccount
 from live.simulator.kernels import cancel
 from live.simulator.orders import AlgoOrder
+from live.simulator.scenario import FILTERS
 from live.simulator.watch import change_rules
 from quantcore.types import Liquidity, OrderStatus
 
@@ -17,16 +19,8 @@ if TYPE_CHECKING:
     from live.simulator.engine import Engine
     from live.simulator.faults import VenueFault
 
-FIELDS = {
-    "tickSize": "tick_size",
-    "stepSize": "step_size",
-    "minQty": "min_qty",
-    "maxQty": "limit_max_qty",
-    "marketMaxQty": "market_max_qty",
-    "notional": "min_notional",
-    "minNotional": "min_notional",
-}
-"""Fields of an `Instrument` by the exchange's names of its filters."""
+TRADING = ("liquidation", "adl", "price_gap")
+"""The kinds that are nothing but a trade at once."""
 
 
 def suffer(venue: Engine, fault: VenueFault) -> None:
@@ -37,12 +31,14 @@ def suffer(venue: Engine, fault: VenueFault) -> None:
     Raises
     ------
     ValueError
-        If a filter change does not make an instrument.
+        If a filter change does not make an instrument, or the fault trades while the exchange is in maintenance.
     """
     venue.mishaps = [
         each for each in venue.mishaps if each.until_us is None or each.until_us > venue.now_us
     ]
-    if fault.kind in ("partial_fill", "stuck_triggering"):
+    if venue.closed and fault.kind in TRADING:
+        raise ValueError(f"kind must be none that trades in maintenance, was {fault.kind}")
+    if fault.kind in ("partial_fill", "stuck_triggering", "maintenance"):
         venue.mishaps.append(fault)
     for s, symbol in enumerate(venue.symbols):
         if not fault.meets(symbol=symbol):
@@ -52,7 +48,7 @@ def suffer(venue: Engine, fault: VenueFault) -> None:
         elif fault.kind == "filter_change":
             change_rules(venue, s, filters(fault.rule.changes))
         elif fault.kind == "price_gap":
-            venue.meet(s, float(venue.prices[s]) * (1.0 + fault.rule.fraction))
+            passage.meet(venue, s, float(venue.prices[s]) * (1.0 + fault.rule.fraction))
         for account in list(venue.accounts.values()):
             if fault.meets(symbol=symbol, account=account.key):
                 _to_account(venue, fault, s, account)
@@ -76,17 +72,19 @@ def _force(venue: Engine, account: VenueAccount, s: int, *, liquidates: bool) ->
         return
     if liquidates:
         for order in account.open_orders(s):
-            venue.end(account, order, OrderStatus.CANCELED)
-    venue.force(account, s, mark, liquidates=liquidates)
+            matching.end(venue, account, order, OrderStatus.CANCELED)
+    matching.force(venue, account, s, mark, liquidates=liquidates)
 
 
 def _fill_in_part(venue: Engine, account: VenueAccount, s: int, fraction: float) -> None:
-    """Fill a share of every resting order at its price; in lock-step nothing moves between two bars."""
+    """Fill a share of every resting order at its price; not in maintenance, nor between two bars in lock-step."""
+    if venue.lock_step or venue.closed:
+        return
     for order in account.open_orders(s):
         left = order.terms.lots - order.done
         lots = min(max(int(left * fraction), 1), left)
-        if order.terms.price is not None and not venue.lock_step:
-            venue.fill(account, None, order, lots, order.terms.price, Liquidity.MAKER)
+        if order.terms.price is not None:
+            matching.fill(venue, account, None, order, lots, order.terms.price, Liquidity.MAKER)
 
 
 def _hand_over(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
@@ -99,7 +97,7 @@ def _hand_over(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
 
 def filters(changes: Mapping[str, str]) -> dict[str, Any]:
     """Return changed filters, some of `scenario.FILTERS`, as an instrument's fields."""
-    fields = {FIELDS[name]: value for name, value in changes.items()}
+    fields = {FILTERS[name]: value for name, value in changes.items()}
     return {
         name: float(value) if name == "min_notional" else str(value)
         for name, value in fields.items()

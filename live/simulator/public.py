@@ -355,7 +355,7 @@ def _one_or_all(
 def _pair_of(params: Params, symbols: Sequence[str]) -> int:
     name = mandatory(params, "pair")
     if name not in symbols:
-        raise Refused(-4144, "Invalid pair.")
+        raise Refused(-4144, "Invalid pair")
     return symbols.index(name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from live.simulator.wire import milliseconds
@@ -50,13 +50,13 @@ class Reply:
         HTTP status.
     body : mapping
         What is sent as JSON.
-    headers : mapping of str to str
-        Beside the usual ones.
+    retry_us : int or None
+        For how long a retry is of no use, simulated microseconds; None where nothing says so.
     """
 
     status: int
     body: Mapping[str, Any]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    retry_us: int | None = None
 
 
 def reply_of(kind: str, *, now_us: int = 0, until_us: int | None = None) -> Reply:
@@ -67,18 +67,18 @@ def reply_of(kind: str, *, now_us: int = 0, until_us: int | None = None) -> Repl
     kind : str
         A failing kind of `scenario.KINDS`.
     now_us, until_us : int
-        Simulated time, microseconds, and until when a retry is of no use; without an end no header says so.
+        Simulated time, microseconds, and until when a retry is of no use; without an end the client is not told.
 
     Examples
     --------
-    >>> reply_of("ban", now_us=0, until_us=90_500_000).headers
-    {'Retry-After': '91'}
+    >>> reply_of("ban", now_us=0, until_us=90_500_000).retry_us
+    90500000
     """
     status, code, text = _BODIES[kind]
     body = {"code": code, "msg": text.format(until=milliseconds(until_us or now_us))}
     if until_us is None or status not in (418, 429):
         return Reply(status, body)
-    return Reply(status, body, {"Retry-After": str(-(-(until_us - now_us) // 1_000_000))})
+    return Reply(status, body, until_us - now_us)
 
 
 def is_exempt_from_overload(name: str, params: Mapping[str, str]) -> bool:

@@ -35,8 +35,8 @@ class Reply(Protocol):
         """Plain values."""
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """Beside the usual ones."""
+    def retry_us(self) -> int | None:
+        """For how long a retry is of no use, simulated microseconds."""
 
 
 class RequestFault(Protocol):
@@ -131,7 +131,8 @@ async def carried_out(
     if fault.drop:
         return None
     if fault.reply is not None:
-        return Answer(fault.reply.body, fault.reply.status, fault.reply.headers)
+        reply = fault.reply
+        return Answer(reply.body, reply.status, gate.retry_after(reply.retry_us))
     return answer
 
 

@@ -64,8 +64,18 @@ LASTING = ("disconnect", "clock_drift", "stuck_triggering", "partial_fill", "mai
 """The kinds that meet the exchange itself and last; the others of that family happen at an instant."""
 BOUNDED = ("ban", "maintenance")
 """The kinds that must end."""
-FILTERS = ("tickSize", "stepSize", "minQty", "maxQty", "marketMaxQty", "notional", "minNotional")
-"""Fields of a symbol's filters that may change."""
+FILTERS: Mapping[str, str] = MappingProxyType(
+    {
+        "tickSize": "tick_size",
+        "stepSize": "step_size",
+        "minQty": "min_qty",
+        "maxQty": "limit_max_qty",
+        "marketMaxQty": "market_max_qty",
+        "notional": "min_notional",
+        "minNotional": "min_notional",
+    }
+)
+"""Fields of a symbol's filters that may change, by the exchange's names, and those of an `Instrument` that they are."""
 COMMON = ("kind", "at_seconds", "duration_seconds", "every_seconds", "probability", "times")
 """The settings that every kind reads."""
 

@@ -156,7 +156,7 @@ def sign(secret: str, payload: str) -> str:
 def _check_timestamp(timestamp: int, recv_window: int, now_us: int) -> None:
     server = milliseconds(now_us)
     if recv_window > RECV_WINDOW_MAX_MS:
-        raise Refused(-1131, f"recvWindow must be less than {RECV_WINDOW_MAX_MS}.")
+        raise Refused(-1131, f"recvWindow must be less than {RECV_WINDOW_MAX_MS}")
     if timestamp >= server + AHEAD_MS:
         raise Refused(
             -1021, f"Timestamp for this request was {AHEAD_MS}ms ahead of the server's time."

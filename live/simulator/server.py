@@ -173,7 +173,8 @@ def compose(
     )
     venue.open_account(*settings.credentials(), settings.capital)
     faults = Faults(scenario, venue.now_us)
-    keys = ListenKeys(settings.seed)
+    keys = ListenKeys(settings.seed, age=not settings.lock_step)
+    limits = Limits(settings.limits, enforced=not settings.lock_step)
     api = _Api()
     streams = Streams(
         venue,
@@ -192,8 +193,8 @@ def compose(
         bar_us=tape.bar_us,
         wall=wall,
         suffer=partial(suffer, venue),
+        kept={"faults": faults, "listen_keys": keys, "limits": limits},
     )
-    limits = Limits(settings.limits, enforced=not settings.lock_step)
     api.gate = gate = Gate(
         Parts(
             venue=venue,
@@ -220,6 +221,7 @@ def compose(
             now_us=exchange.present,
             advance=exchange.advance,
             restored=exchange.restored,
+            kept=exchange.kept,
         )
     )
     return Composition(

@@ -48,11 +48,13 @@ class Exchange(Protocol):
     """What the streams ask of the venue."""
 
     now_us: int
-    forced: list[dict[str, Any]]
 
     @property
     def lock_step(self) -> bool:
         """Whether a driver moves the clock."""
+
+    def drain_forced(self) -> Iterable[dict[str, Any]]:
+        """Return the forced orders since the last call, in order."""
 
     def drain(self) -> Iterable[tuple[str, dict[str, Any]]]:
         """Return (account, payload) of the user events since the last call, in order."""
@@ -142,7 +144,6 @@ class Streams:
         self._rested_s = 0.0  # when others were last let in
         self._late: list[tuple[int, int, str, Any]] = []  # heap of (due, number, stream, payload)
         self._delayed = 0
-        self._forced_told = len(venue.forced)
         self._half = settings.backlog_bytes // 2
         self._crowded = False  # whether some backlog is more than half full
 
@@ -210,10 +211,9 @@ class Streams:
     def _tell_users(self, now_us: int) -> None:
         for account, key in self.keys.expire(now_us):
             self._spread(_USER + account, expired(key, now_us // 1000), now_us)
-        for payload in self._venue.forced[self._forced_told :]:
+        for payload in self._venue.drain_forced():
             for stream in forced_streams(payload):
                 self._spread(stream, payload, now_us)
-        self._forced_told = len(self._venue.forced)
         for account, payload in self._venue.drain():
             self._spread(_USER + account, payload, now_us)
 

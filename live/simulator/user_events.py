@@ -207,7 +207,7 @@ def leverage_update(account: VenueAccount, s: int, now_us: int) -> Message:
 
 
 def margin_call(account: VenueAccount, marks: FloatArray, now_us: int) -> Message:
-    """Return MARGIN_CALL with every position held."""
+    """Return MARGIN_CALL with every position held, and with the cross wallet if one of them is margined by it."""
     profits = account.unrealised(marks)
     held = []
     for s in np.flatnonzero(account.held["position"][:, at.QTY]).tolist():
@@ -228,12 +228,9 @@ def margin_call(account: VenueAccount, marks: FloatArray, now_us: int) -> Messag
                 "mm": text(account.maintenance_margin(s, mark), MONEY),
             }
         )
-    return {
-        "e": "MARGIN_CALL",
-        "E": milliseconds(now_us),
-        "cw": text(account.wallet, MONEY),
-        "p": held,
-    }
+    crossed = any(each["mt"] == "CROSSED" for each in held)
+    wallet = {"cw": text(account.wallet, MONEY)} if crossed else {}
+    return {"e": "MARGIN_CALL", "E": milliseconds(now_us), **wallet, "p": held}
 
 
 def force_order(trade: Trade, average: float) -> Message:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from live.simulator import user_events
+from live.simulator import booking, matching, user_events
 from live.simulator.accounts import VenueAccount
 from live.simulator.orders import AlgoOrder
 from live.simulator.wire import Refused
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from live.simulator.engine import Engine
 
 CALL_RATIO = 0.8
-"""Share of the margin that maintenance may take before the account is warned; late, as the exchange's warning is."""
+"""Share of the margin that maintenance may take before the account is warned.
+
+The exchange documents no figure: it warns when "the user's position risk ratio is too high", as guidance only, maybe at
+the moment of liquidation.
+"""
 
 
 def look_after(venue: Engine, account: VenueAccount) -> None:
@@ -38,19 +42,19 @@ def _expire(venue: Engine, account: VenueAccount) -> None:
     now_ms = venue.now_us // 1000
     for order in account.open_orders():
         if 0 < order.terms.good_till_ms <= now_ms:
-            venue.end(account, order, OrderStatus.EXPIRED)
+            matching.end(venue, account, order, OrderStatus.EXPIRED)
     for s, until in list(account.countdown_us.items()):
         if until <= venue.now_us:
             del account.countdown_us[s]
             for order in account.open_orders(s):
-                venue.end(account, order, OrderStatus.CANCELED)
+                matching.end(venue, account, order, OrderStatus.CANCELED)
 
 
 def close_guards(venue: Engine, account: VenueAccount) -> None:
     """Let the close-position orders of symbols that hold nothing any more expire."""
     for algo in account.open_algos():
         if algo.terms.close_position and account.lots(algo.terms.s) == 0:
-            venue.end(account, algo, OrderStatus.EXPIRED)
+            matching.end_algo(venue, account, algo, "EXPIRED")
 
 
 def _watch(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
@@ -70,7 +74,7 @@ def _watch(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
         rising = terms.type.startswith("STOP") == (terms.side > 0)
         triggered = basis >= stop if rising else basis <= stop
     if triggered:
-        venue.trigger(account, algo)
+        booking.trigger(venue, account, algo)
         if not venue.in_force("stuck_triggering", s, account):
             _become(venue, account, algo)
 
@@ -82,7 +86,7 @@ def _become(venue: Engine, account: VenueAccount, algo: AlgoOrder) -> None:
     lots = abs(account.lots(terms.s)) if terms.close_position else terms.lots
     became = replace(terms, type=kind, stop=None, lots=lots, close_position=False)
     try:
-        order = venue.submit(account, became, algo=algo)
+        order = matching.submit(venue, account, became, algo=algo)
     except Refused as refused:
         algo.status, algo.changed_us = "REJECTED", venue.now_us
         venue.tell(account, user_events.algo_update(algo, venue.now_us, why=refused.message))

@@ -56,6 +56,7 @@ def gate_of(
     limits: Limits | None = None,
     drift_us: int = 0,
     answered: list[int] | None = None,
+    speed: float = 1.0,
 ) -> Gate:
     heard = [] if answered is None else answered
     return Gate(
@@ -67,7 +68,7 @@ def gate_of(
             server_us=lambda now_us: now_us + drift_us,
             answered=lambda: heard.append(venue.now_us),
             limits=limits or Limits(LIMITS),
-            wall_seconds=lambda span_us: span_us / 1e6,
+            wall_seconds=lambda span_us: span_us / 1e6 / speed,
         )
     )
 

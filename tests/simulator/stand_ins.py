@@ -113,6 +113,7 @@ def controls(
         now_us=now_us,
         advance=advance,
         restored=restored,
+        kept={"faults": faults},
     )
 
 

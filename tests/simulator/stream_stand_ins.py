@@ -31,6 +31,10 @@ class QuietVenue:
     forced: list[dict[str, Any]] = field(default_factory=list)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
+    def drain_forced(self) -> list[dict[str, Any]]:
+        drained, self.forced = self.forced, []
+        return drained
+
     def drain(self) -> list[tuple[str, dict[str, Any]]]:
         drained, self.events = self.events, []
         return drained

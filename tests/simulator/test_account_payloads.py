@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from live.simulator.user_events import margin_call
 from tests.simulator.test_venue_live import Trader, trader
 
 PAYLOADS = Path(__file__).parents[3] / "shared" / "data" / "binance_api"
@@ -166,6 +167,9 @@ def test_the_answer_to_an_order() -> None:
         == []
     )
     assert gone[1] == {"code": -2011, "msg": "Unknown order sent."}
+    many = json.dumps(list(range(11)))
+    assert t.refusal("DELETE /fapi/v1/batchOrders", orderIdList=many) == -4032
+    assert t.refusal("POST /fapi/v1/batchOrders", batchOrders=json.dumps([limit] * 6)) == -4082
 
 
 def test_the_answer_to_a_conditional_order() -> None:
@@ -211,6 +215,16 @@ def test_a_margin_call_and_a_forced_order() -> None:
     assert compare(documented("Trading__GetForcedOrders"), forced, "", set()) == []
     assert forced[0]["clientOrderId"].startswith("autoclose-")
     assert t.account.lots(0) == 0
+
+
+def test_a_margin_call_of_isolated_positions_leaves_the_cross_wallet_out() -> None:
+    t = trader()
+    t.ask("POST /fapi/v1/marginType", symbol=t.symbol, marginType="ISOLATED")
+    t.order(side="BUY", type="MARKET", quantity=t.qty(500))
+    marks = t.venue.marks
+    assert "cw" not in margin_call(t.account, marks, t.venue.now_us)
+    t.order(symbol="BBBUSDT", side="BUY", type="MARKET", quantity="10")
+    assert "cw" in margin_call(t.account, marks, t.venue.now_us)
 
 
 class Trader_in_trouble(Trader):

@@ -108,6 +108,7 @@ class World:
             bar_us=BAR,
             wall=lambda: self.wall_s,
             suffer=self.venue.suffer,
+            kept={"faults": self.faults},
         )
 
 
@@ -169,6 +170,14 @@ async def test_an_answer_is_delivered_without_waiting_for_time_to_pass() -> None
     pump.cancel()
 
 
+async def test_an_answer_is_delivered_before_the_bar_that_follows_however_soon() -> None:
+    world = World("lock_step")
+    world.exchange.answered()
+    await world.exchange.advance(START + 2 * BAR)
+    bars = [(START, START + BAR), (START + BAR, START + 2 * BAR)]
+    assert world.streams.spans == [(START, START), *bars]
+
+
 async def test_a_failure_is_logged_and_the_pump_goes_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,9 +206,9 @@ async def test_faults_reach_the_part_that_they_concern() -> None:
     assert world.venue.suffered == []
     world.wall_s = 1.0
     now_us = world.exchange.present()
-    assert world.streams.cut == ["/market/*"]
+    assert world.streams.cut == ["/market/*", "/market/*"]  # by the disconnect and by maintenance
     assert world.keys.ended == [("kb", now_us)]
-    assert world.venue.suffered == ["liquidation"]
+    assert world.venue.suffered == ["maintenance", "liquidation"]
 
 
 async def test_a_fault_that_cannot_happen_is_logged_and_meets_nobody_else(

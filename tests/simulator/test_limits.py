@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from live.simulator.limits import MINUTE_US, SECOND_US, Limited, Limits, LimitSettings
@@ -162,3 +164,24 @@ def test_only_routes_that_send_orders_count_as_orders() -> None:
         "POST /fapi/v1/algoOrder",
     }
     assert all(ROUTES[name].security is Security.SIGNED for name in counted)
+
+
+def test_a_restored_state_has_counts_and_bans() -> None:
+    first, second = Limits(SMALL), Limits(SMALL)
+    banned(first, MIDNIGHT)
+    first.spend("b", 4, MIDNIGHT)
+    first.spend_funding("b", MIDNIGHT)
+    first.place("key", {"10S": 3, "1M": 3}, MIDNIGHT)
+    second.restore(json.loads(json.dumps(first.state())))
+    for limits in (first, second):
+        assert limits.spend("b", 3, MIDNIGHT + SECOND_US) == 7
+        with pytest.raises(Limited, match="banned until") as refused:
+            limits.spend("a", 1, MIDNIGHT + MINUTE_US)
+        assert refused.value.retry_us == MINUTE_US
+        with pytest.raises(Limited, match="3 orders per TEN_SECONDS"):
+            limits.place("key", {"10S": 1, "1M": 1}, MIDNIGHT + SECOND_US)
+        limits.spend_funding("b", MIDNIGHT)
+        with pytest.raises(Limited, match="2 requests per 5 minutes"):
+            limits.spend_funding("b", MIDNIGHT)
+        longer = 10 * MINUTE_US
+        assert banned(limits, MIDNIGHT + longer).retry_us == 4 * MINUTE_US

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from live.simulator.listen_keys import LIFETIME_US, ListenKeys
@@ -97,3 +99,25 @@ def test_the_same_seed_gives_the_same_keys() -> None:
 
     assert made(1) == made(1)
     assert len({*made(1), *made(2)}) == 4
+
+
+def test_in_lock_step_a_key_runs_out_by_a_fault_alone() -> None:
+    keys = ListenKeys(7, age=False)
+    key = keys.create("alice", NOW_US)
+    assert keys.key_of("alice", NOW_US + 1000 * LIFETIME_US) == key
+    assert keys.expire(NOW_US + 1000 * LIFETIME_US) == []
+    keys.cut("alice", NOW_US + 5)
+    assert keys.expire(NOW_US + 5) == [("alice", key)]
+
+
+def test_a_restored_state_has_the_keys_and_goes_on_making_the_same() -> None:
+    first, second = ListenKeys(7), ListenKeys(7)
+    old = first.create("alice", NOW_US)
+    first.create("alice", NOW_US + LIFETIME_US)
+    first.delete("alice", NOW_US + LIFETIME_US)
+    key = first.create("bob", NOW_US + 5)
+    second.restore(json.loads(json.dumps(first.state())))
+    assert second.key_of("bob", NOW_US + 6) == key
+    assert second.create("alice", NOW_US + 6) == first.create("alice", NOW_US + 6)
+    over = NOW_US + LIFETIME_US + 5
+    assert second.expire(over) == first.expire(over) == [("alice", old), ("bob", key)]

@@ -21,6 +21,17 @@ def missing(t: Trader) -> float:
     return float(t.venue.ledger()["accounts"][0]["missing"])
 
 
+def test_a_stuck_guard_ends_with_its_position() -> None:
+    t = trader()
+    t.order(side="BUY", type="MARKET", quantity=t.qty(2000))
+    guard = {"side": "SELL", "type": "STOP_MARKET", "closePosition": "true"}
+    t.algo(**guard, triggerPrice=t.price(0.9), clientAlgoId="g")
+    strike(t, "stuck_triggering", 3600.0)
+    t.order(side="SELL", type="MARKET", quantity=t.qty(2000), reduceOnly="true")
+    t.wait(1)
+    assert t.ask("GET /fapi/v1/algoOrder", clientAlgoId="g")["algoStatus"] == "EXPIRED"
+
+
 def test_an_order_fills_in_part_and_rests() -> None:
     t = trader()
     strike(t, "partial_fill", 60.0, fraction=0.25)
@@ -76,6 +87,25 @@ def test_positions_are_closed_by_orders_that_the_exchange_makes(kind: str, start
     assert "ACCOUNT_UPDATE" in kinds(t.events())
     assert bool(t.venue.forced) == (kind == "liquidation")
     assert missing(t) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_a_liquidation_is_told_once_and_listed_for_a_week() -> None:
+    t = trader()
+    for _ in range(3):
+        t.order(side="BUY", type="MARKET", quantity=t.qty(500))
+        strike(t, "liquidation")
+    assert len(t.venue.drain_forced()) == 3
+    assert t.venue.drain_forced() == t.venue.forced == []
+    listed = t.ask("GET /fapi/v1/forceOrders", limit=2)
+    assert [o["status"] for o in listed] == ["FILLED", "FILLED"]
+    assert listed[0]["orderId"] < listed[1]["orderId"]
+    assert t.refusal("GET /fapi/v1/forceOrders", limit=101) == -1130
+    closing = t.account.orders[listed[1]["orderId"]]
+    closing.made_us -= 7 * 24 * 3600 * 1_000_000 + 1_000
+    [found] = t.ask("GET /fapi/v1/forceOrders", limit=1)
+    assert found["orderId"] == listed[0]["orderId"]
+    early = {"startTime": closing.made_us // 1000, "endTime": closing.made_us // 1000}
+    assert len(t.ask("GET /fapi/v1/forceOrders", **early)) == 1
 
 
 def test_a_delisted_symbol_settles_and_takes_no_orders() -> None:

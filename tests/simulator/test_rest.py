@@ -20,6 +20,7 @@ from yarl import URL
 from live.simulator.gate import Gate
 from live.simulator.limits import Limits
 from live.simulator.listener import Listener, listen
+from live.simulator.replies import reply_of
 from live.simulator.rest import BODY_MAX, OnRequest, add_rest
 from live.simulator.routes import ROUTES
 from tests.simulator.requests_sent import (
@@ -156,7 +157,17 @@ def fault(**given_fields: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**fields, **given_fields})
 
 
-REPLY = SimpleNamespace(status=503, body={"code": -1000, "msg": "?"}, headers={"Retry-After": "3"})
+REPLY = SimpleNamespace(status=503, body={"code": -1000, "msg": "?"}, retry_us=2_500_000)
+
+
+@pytest.mark.parametrize(("speed", "wait"), [(1.0, "90"), (20.0, "5"), (1e6, "1")])
+async def test_a_client_is_told_to_wait_in_its_own_seconds(speed: float, wait: str) -> None:
+    reply = reply_of("ban", now_us=0, until_us=90_000_000)
+    gate = gate_of(Venue(), speed=speed)
+    app = application(gate, lambda *asked: fault(accepted=False, reply=reply))
+    async with TestClient(TestServer(app)) as client:
+        response = await client.get("/fapi/v1/ping")
+        assert (response.status, response.headers["Retry-After"]) == (418, wait)
 
 
 @pytest.mark.parametrize("accepted", [True, False])

@@ -224,6 +224,7 @@ def test_a_killed_exchange_is_gone_on_from_its_snapshot(folder: Path) -> None:
         exchange.signed(
             "POST", "/fapi/v1/order", "symbol=BTCUSDT&side=BUY&type=MARKET&quantity=0.003"
         )
+        key = exchange.signed("POST", "/fapi/v1/listenKey")
         time.sleep(1.5)
         exchange.end(signal.SIGKILL)
     assert (folder / "state.json").exists()
@@ -231,6 +232,7 @@ def test_a_killed_exchange_is_gone_on_from_its_snapshot(folder: Path) -> None:
     with running(folder, *kept) as exchange:
         held = exchange.signed("GET", "/fapi/v2/positionRisk", "symbol=BTCUSDT")
         assert [float(p["positionAmt"]) for p in held if float(p["positionAmt"])] == [0.003]
+        assert exchange.signed("PUT", "/fapi/v1/listenKey") == key
         assert exchange.end(signal.SIGINT)[0] == 0
     told = refused(folder, *kept, "seed=8")
     assert "snapshot_file must be of the same market, seed and clock" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,12 +241,20 @@ async def test_a_fault_refuses_and_cuts_connections_by_their_path() -> None:
 
 
 async def test_nobody_listens_and_nothing_is_made() -> None:
-    def market(stream: str, from_us: int, to_us: int) -> list[dict[str, Any]]:
-        raise AssertionError("asked for a stream that nobody hears")
+    asked: list[str] = []
+
+    def market(stream: str, from_us: int, to_us: int) -> Sequence[Any]:
+        asked.append(stream)
+        return messages(stream, from_us, to_us)
 
     async with exchange(market=market) as e:
-        await e.connect("/public/ws/btcusdt@aggTrade")
+        await e.connect("/public/ws/btcusdt@aggTrade")  # which that route does not carry
         await e.pass_time()
+        assert asked == []
+        heard = await e.connect("/market/ws/btcusdt@aggTrade")
+        await e.pass_time()
+        assert (await next_json(heard))["e"] == "aggTrade"
+        assert asked == ["btcusdt@aggTrade"]
 
 
 def test_the_stand_in_market_covers_a_span_once() -> None:

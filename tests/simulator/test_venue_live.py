@@ -284,7 +284,13 @@ def test_a_conditional_limit_and_an_activated_trail_are_watched() -> None:
         ({"newClientOrderId": "x" * 40}, -4015),
         ({"newClientOrderId": "ä"}, -1100),
         ({"timeInForce": "DAY"}, -1115),
-        ({"priceMatch": "OPPONENT"}, -1130),
+        ({"priceMatch": "OPPONENT"}, -5037),
+        ({"positionSide": "FLAT"}, -4060),
+        ({"newOrderRespType": "FULL"}, -1136),
+        ({"selfTradePreventionMode": "ALL"}, -5039),
+        ({"workingType": "INDEX_PRICE"}, -4031),
+        ({"type": "LIMIT", "price": "-1", "timeInForce": "GTC"}, -4001),
+        ({"type": "LIMIT", "timeInForce": "GTD", "goodTillDate": "1", "price": "100"}, -5040),
         ({"quantity": ""}, -1102),
     ],
 )  # fmt: skip
@@ -321,9 +327,16 @@ def test_margins_are_set_by_the_exchanges_rules() -> None:
     before = t.account.balance
     t.ask("POST /fapi/v1/positionMargin", symbol=t.symbol, amount="50", type=1)
     assert t.account.balance == pytest.approx(before)
-    assert t.refusal("POST /fapi/v1/positionMargin", amount="1e6", type=1) == -4051
+    margin = "POST /fapi/v1/positionMargin"
+    assert t.refusal(margin, amount="1e6", type=1) == -4050
+    assert t.refusal(margin, amount="1e6", type=2) == -4051
+    assert t.refusal(margin, amount="0", type=1) == -4055
+    assert t.refusal(margin, symbol="BBBUSDT", amount="1", type=1) == -4049
+    assert t.refusal("POST /fapi/v1/leverage", leverage=2) == -4161
     assert t.refusal("POST /fapi/v1/positionSide/dual", dualSidePosition="false") == -4059
+    assert t.refusal("POST /fapi/v1/positionSide/dual", dualSidePosition="true") == -4084
     assert t.refusal("POST /fapi/v1/multiAssetsMargin", multiAssetsMargin="false") == -4171
+    assert t.refusal("POST /fapi/v1/multiAssetsMargin", multiAssetsMargin="true") == -4084
     risk = t.ask("GET /fapi/v2/positionRisk", symbol=t.symbol)[0]
     assert (risk["marginType"], risk["leverage"]) == ("isolated", "3")
     assert 0.0 < float(risk["liquidationPrice"]) < float(risk["entryPrice"])

@@ -3,96 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import DictConfig
-from yarl import URL
 
-from live.simulator.limits import LimitSettings
-from live.simulator.listener import listen
 from live.simulator.routes import ROUTES
-from live.simulator.server import Composition, ServerSettings, compose
-from quantcore.config import build
-from quantcore.config import compose as configured
-from tests.simulator.requests_sent import signed
-
-
-class Whole:
-    """A composed exchange on a port, in an event loop of its own."""
-
-    def __init__(self, runner: asyncio.Runner, root: Path, clock: str) -> None:
-        self.runner = runner
-        cfg = configured(
-            "simulator",
-            [f"data.root={root}", "data.days=20", "data.n_symbols=3", "data.late_listings=0"],
-        )
-        self.settings = ServerSettings(
-            host="127.0.0.1",
-            port=0,
-            control_port=0,
-            clock=clock,
-            speed=1.0,
-            start=None,
-            seed=7,
-            capital=7700.0,
-            limits=LimitSettings(
-                weight_1m=10**9, orders_10s=10**9, orders_1m=10**9, funding_5m=10**9, refusals_max=1
-            ),
-            legacy="mute",
-            state_file="unused",
-            snapshot_file=None,
-            snapshot_seconds=60.0,
-            idle_seconds=None,
-        )
-        self.key, self.secret = self.settings.credentials()
-        self.made = runner.run(self._start(cfg))
-
-    async def _start(self, cfg: DictConfig) -> Composition:
-        wall = asyncio.get_running_loop().time
-        data = build(cfg.data).load()
-        made = compose(self.settings, data, build(cfg.execution), build(cfg.faults), wall)
-        self.listener = await listen(made.app, host="127.0.0.1", port=0)
-        self.session = aiohttp.ClientSession(f"http://{self.listener.address}")
-        self.pump = asyncio.create_task(made.exchange.pump())
-        return made
-
-    def ask(self, name: str, params: dict[str, str]) -> tuple[int, Any]:
-        async def send() -> tuple[int, Any]:
-            method, path = name.split()
-            now_ms = self.made.exchange.present() // 1000
-            query = signed(params, secret=self.secret, at_ms=now_ms)
-            url = URL(f"{path}?{query}", encoded=True)
-            headers = {"X-MBX-APIKEY": self.key}
-            async with self.session.request(method, url, headers=headers) as response:
-                return response.status, json.loads(await response.read())
-
-        return self.runner.run(send())
-
-    def priced(self, params: dict[str, Any]) -> dict[str, str]:
-        """Return parameters with shares of the last price turned into prices."""
-        last = float(self.ask("GET /fapi/v1/ticker/price", {"symbol": "BTCUSDT"})[1]["price"])
-        return {k: f"{v * last:.1f}" if isinstance(v, float) else v for k, v in params.items()}
-
-    def advance(self) -> None:
-        """Go on by a bar, as a driver does."""
-        exchange = self.made.exchange
-        self.runner.run(exchange.advance(exchange.present() + exchange.bar_us))
-
-    def close(self) -> None:
-        async def end() -> None:
-            self.pump.cancel()
-            await self.session.close()
-            await self.listener.close()
-
-        self.runner.run(end())
+from tests.simulator.whole import Whole
 
 
 @pytest.fixture(scope="module", params=["real", "lock_step"])
@@ -198,12 +119,25 @@ def order_requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 def check(whole: Whole, name: str, params: dict[str, str]) -> None:
+    """Ask for something: it succeeds, or is refused for what it is and leaves nothing behind."""
+    before = traces(whole)
     status, body = whole.ask(name, params)
     if status == 200:
+        code = body.get("code", 200) if isinstance(body, dict) else 200
+        assert int(code) == 200, (name, params, body)
         return
     assert 400 <= status < 500, body
     assert set(body) == {"code", "msg"}
     assert body["code"] not in (-1000, -1022, -5000), (name, params, body)
+    assert traces(whole) == before, (name, params, body)
+
+
+def traces(whole: Whole) -> tuple[int, ...]:
+    """Return how many orders there have been, and what else a request may leave on an account."""
+    [account] = whole.made.exchange.venue.accounts.values()
+    moved, left = len(account.margin_changes), len(account.countdown_us)
+    leverages = tuple(account.leverage(s) for s in range(len(account.instruments)))
+    return len(account.orders), len(account.algos), moved, left, *leverages
 
 
 @settings(max_examples=400)
@@ -227,6 +161,39 @@ def test_orders_that_are_nearly_right_are_answered_and_leave_an_account_that_add
     assert float(account["totalWalletBalance"]) > 0.0
     if whole.settings.lock_step:
         whole.advance()
+
+
+# Of the client's libraries, not of ours.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_python_binance_cancels_batches_in_its_own_spelling(whole: Whole) -> None:
+    from binance import AsyncClient
+
+    host = f"http://{whole.listener.address}"
+
+    class Client(AsyncClient):  # type: ignore[misc] # it has no types
+        API_URL = f"{host}/api"
+        FUTURES_URL = f"{host}/fapi"
+
+    async def cancel() -> list[Any]:
+        client = await Client.create(whole.key, whole.secret)
+        try:
+            now_ms = whole.made.exchange.present() // 1000
+            client.timestamp_offset = now_ms - int(time.time() * 1000)
+            answers = [
+                await client.futures_cancel_orders(
+                    symbol="BTCUSDT", recvWindow=60_000, **{name: ids}
+                )
+                for name, ids in (
+                    ("orderidlist", [1, 2]),
+                    ("origclientorderidlist", ["a-1", "b_2"]),
+                )
+            ]
+        finally:
+            await client.close_connection()
+        return answers
+
+    unknown = {"code": -2011, "msg": "Unknown order sent."}
+    assert whole.runner.run(cancel()) == [[unknown] * 2] * 2
 
 
 def test_every_route_leads_somewhere(whole: Whole) -> None:
