@@ -15,7 +15,7 @@ from quantcore.account_follow import Heard, follow_bar
 from quantcore.account_plane import AccountPlane, Events
 from quantcore.data.instruments import Instrument
 from quantcore.fold import FoldState
-from quantcore.frames import Bars
+from quantcore.frames import Bars, no_settlements
 from quantcore.kernels import layout as at
 from quantcore.settlements import settlement_rows
 from quantcore.types import (
@@ -231,6 +231,20 @@ class Ledger:
         return LedgerStep(
             state=state, events=events, wanted=tuple(self._wanted(before, state, events, ended))
         )
+
+    def warm(self) -> None:
+        """Compile what a step needs, before a connection waits for it; nothing changes."""
+        last_us = int(self.state["counter"][at.LAST_TS])
+        length_us = int(self.plane.config[at.BAR_US])
+        empty = np.full((1, len(self.instruments)), np.nan)
+        bar = Bars(
+            interval=self.plane.interval,
+            ts_us=np.array([last_us + length_us if last_us else length_us], dtype=np.int64),
+            symbols=self.plane.symbols,
+            fields=dict.fromkeys(("open", "high", "low", "close", "volume"), empty),
+            settlements=no_settlements(),
+        )
+        self.step(bar, [], targets=empty[0])
 
     def take(self, step: LedgerStep) -> None:
         """Go on from a step's state."""

@@ -23,7 +23,7 @@ from live.broker.interface import (
 from live.clock import monotonic_us
 from live.folds import CLOSE, EVENT, Decided, SignalFold, step_inputs
 from live.journal.journal import Journal
-from live.journal.records import Answered, Decision, Intent, Latency, Recorded, Step
+from live.journal.records import START, Answered, Decision, Intent, Latency, Recorded, Step
 from live.ledger import Ledger, LedgerStep, Row, Wanted
 from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
@@ -63,6 +63,20 @@ class Loop:
     last_events: Events | None = None
     """Of the account in the last step."""
     _unused: list[Row] = field(default_factory=list)
+
+    def begin(self, now_us: int) -> None:
+        """Write down the states from which on everything is replayed."""
+        self.journal.commit_step(
+            Step(
+                seq=self.journal.next_seq,
+                ts_us=now_us,
+                kind=START,
+                inputs={},
+                account=self.ledger.state,
+                signal=self.signal.state,
+                snapshot=True,
+            )
+        )
 
     async def hear(self, events: Sequence[BrokerEvent], *, heard_us: int) -> None:
         """Write down what the exchange said, and keep what is new for the next step."""

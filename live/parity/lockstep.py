@@ -81,6 +81,7 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
             clock_off_max_ms=None,
         )
     )
+    Ledger(case.plane(case.instruments()), case.instruments(), ClientIds(PREFIX)).warm()
     await broker.start()
     try:
         async with (
@@ -158,7 +159,9 @@ async def _loop(case: Case, broker: BinanceBroker, journal: Journal) -> Loop:
                 )
     ledger = Ledger(plane, instruments, ClientIds(PREFIX))
     signal = SignalFold(case.signal, interval=case.data.interval, state=case.state)
-    return Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=True)
+    loop = Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=True)
+    loop.begin(broker.now_us())
+    return loop
 
 
 def _joined(taken: list[Events]) -> Events:
