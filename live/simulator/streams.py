@@ -184,7 +184,8 @@ class Streams:
             await self._deliver_market(start_us, min(start_us + SLICE_US, to_us))
         self._send_late(to_us)
         self._tell_users(to_us)
-        self._end_the_old(to_us)
+        if not self._venue.lock_step:  # there a bar may be as long as a connection lives
+            self._end_the_old(to_us)
 
     async def _deliver_market(self, from_us: int, to_us: int) -> None:
         due = []
