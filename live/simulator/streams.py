@@ -299,7 +299,8 @@ class Streams:
             return web.json_response(refusal.body, status=refusal.status)
         listed = request.query.get("streams", "").split("/")
         names = [*names, *listed, *private_names(request.query.items())]
-        connection = Connection(request, self._settings, self._venue.now_us, limited=True)
+        limited = not self._venue.lock_step  # as requests are
+        connection = Connection(request, self._settings, self._venue.now_us, limited=limited)
         self._connections[connection], self._of[subscriber] = subscriber, connection
         try:
             self.hub.subscribe(subscriber, (name for name in names if name))
