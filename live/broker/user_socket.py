@@ -335,7 +335,7 @@ class UserSocket:
             why = self._silence(now_s)
             if why or self._replace_for:
                 return why or self._replace_for
-            if now_us - born_us > LIFETIME_US:
+            if self._clock.runs and now_us - born_us > LIFETIME_US:
                 return "replaced before the exchange ends it"
             if now_s - pinged_s > self._ping_seconds:
                 pinged_s = now_s

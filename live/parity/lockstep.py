@@ -97,9 +97,8 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
                 decided_us, targets = [], []
                 bars = case.bars
                 for number, close_us in enumerate(bars.ts_us.tolist(), start=1):
-                    async with control.post("/advance", json={"bars": 1}) as answer:
-                        if answer.status != 200:
-                            raise VenueError(f"the exchange did not advance: {await answer.text()}")
+                    if number > 1:  # it begins at the close of its first bar
+                        await _advance(control)
                     await loop.hear(await broker.caught_up(), heard_us=close_us)
                     row = await feed.row_of(close_us)
                     decided = await loop.close_bar(row.bars)
@@ -120,6 +119,12 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
                 )
     finally:
         await broker.close()
+
+
+async def _advance(control: aiohttp.ClientSession) -> None:
+    async with control.post("/advance", json={"bars": 1}) as answer:
+        if answer.status != 200:
+            raise VenueError(f"the exchange must advance, did not: {await answer.text()}")
 
 
 @asynccontextmanager
