@@ -33,6 +33,13 @@ _FORCED = {
     FillReason.SETTLEMENT: "settlement_autoclose-",
 }
 _DELEVERAGED = "adl_autoclose"
+_EXPIRY = {
+    Rule.REDUCE_ONLY: "4",
+    Rule.LIQUIDATION: "5",
+    Rule.SYMBOL_ENDED: "7",
+    Rule.NO_PRICE: "9",
+}
+"""The exchange's reasons for the end of an order, of those of the account step that it has."""
 
 
 @dataclass
@@ -131,7 +138,12 @@ def _status(venue: Engine, account: VenueAccount, whole: IntArray) -> None:
     account.forget(found)
     refused = status == OrderStatus.REJECTED and found.done == 0
     if not (refused and not venue.lock_step):
-        venue.tell(account, user_events.order_update(found, found.status, venue.now_us))
+        expiry = (
+            _EXPIRY.get(Rule(whole[at.EVENT_REASON]), "0") if whole[at.EVENT_REASON] >= 0 else "0"
+        )
+        venue.tell(
+            account, user_events.order_update(found, found.status, venue.now_us, expiry=expiry)
+        )
     _finish_algo(venue, account, found)
 
 

@@ -17,7 +17,7 @@ from live.simulator.accounts import VenueAccount, venue_account
 from live.simulator.moment import Moment, one_row
 from quantcore.account_plane import AccountSettings, account_plane, market_arrays
 from quantcore.data.instruments import Instrument
-from quantcore.execution.settings import ExecutionSettings
+from quantcore.execution.settings import ExecutionSettings, RestingSettings
 from quantcore.exits import NO_EXITS
 from quantcore.kernels import layout as at
 from quantcore.settlements import settlement_rows
@@ -43,6 +43,8 @@ class VenueSettings:
         What a market order pays beside the price in lock-step, and a triggered one always, basis points.
     maker_fee, taker_fee : float or None
         Fractions of notional for all symbols; None: the symbols' own.
+    resting : RestingSettings or None
+        What trades of a resting limit whose price a bar only touches, in lock-step; None: nothing.
     """
 
     lock_step: bool = False
@@ -50,6 +52,7 @@ class VenueSettings:
     slippage_bps: float = 0.0
     maker_fee: float | None = None
     taker_fee: float | None = None
+    resting: RestingSettings | None = None
 
 
 class Engine:
@@ -176,6 +179,7 @@ class Engine:
             execution=ExecutionSettings(
                 half_spread_bps=self.settings.half_spread_bps, slippage_bps=self.settings.slippage_bps,
                 latency_ms=100.0, maker_fee=self.settings.maker_fee, taker_fee=self.settings.taker_fee,
+                resting=self.settings.resting if self.lock_step else None,
             ),
             exits=NO_EXITS,
         )  # fmt: skip

@@ -169,6 +169,7 @@ def compose(
             slippage_bps=execution.slippage_bps,
             maker_fee=execution.maker_fee,
             taker_fee=execution.taker_fee,
+            resting=execution.resting,
         ),
     )
     venue.open_account(*settings.credentials(), settings.capital)

@@ -17,7 +17,8 @@ Message = dict[str, Any]
 
 
 def order_update(
-    order: Order, execution: str, now_us: int, *, trade: Trade | None = None, bids: float = 0.0, asks: float = 0.0
+    order: Order, execution: str, now_us: int, *, trade: Trade | None = None, bids: float = 0.0,
+    asks: float = 0.0, expiry: str = "0",
 ) -> Message:  # fmt: skip
     """Return ORDER_TRADE_UPDATE.
 
@@ -33,6 +34,8 @@ def order_update(
         The fill, of a TRADE.
     bids, asks : float
         Value of the symbol's open buys and sells, USDT.
+    expiry : str
+        The exchange's number of the reason for its end, ``"0"`` for none.
     """
     terms, stamp = order.terms, milliseconds(now_us)
     digits = digits_of(terms.instrument.tick_size)
@@ -71,7 +74,7 @@ def order_update(
         "V": terms.prevention,
         "pm": "NONE",
         "gtd": terms.good_till_ms,
-        "er": "0",
+        "er": expiry,
     }
     return {"e": "ORDER_TRADE_UPDATE", "E": stamp, "T": stamp, "o": detail}
 
