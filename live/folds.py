@@ -100,15 +100,22 @@ class SignalFold:
         Of decisions.
     state : FoldState or None
         After the last decision bar; None: nothing was seen yet.
+    rows : Bars or None
+        Execution bars since then.
     """
 
     def __init__(
-        self, settings: SignalSettings, *, interval: str, state: FoldState | None = None
+        self,
+        settings: SignalSettings,
+        *,
+        interval: str,
+        state: FoldState | None = None,
+        rows: Bars | None = None,
     ) -> None:
         self.settings = settings
         self.interval = interval
         self.state = state
-        self._rows: list[Bars] = []
+        self._rows: list[Bars] = [] if rows is None else [rows]
 
     def decides_at(self, close_us: int) -> bool:
         """Return whether a decision bar closes at a time."""

@@ -313,7 +313,7 @@ class Ledger:
             request=Cancel(
                 client_id=self.ids.of(number),
                 symbol=self.instruments[ticket[at.SYMBOL]].symbol,
-                conditional=ticket[at.TYPE] > OrderType.LIMIT,
+                conditional=bool(ticket[at.TYPE] > OrderType.LIMIT),
             ),
         )
 

@@ -50,6 +50,12 @@ class Case:
         return self.data.bars.rows(self.begin, self.data.bars.n_bars)
 
     @property
+    def begun(self) -> Bars:
+        """The execution bars before them of the decision bar that closes with the first."""
+        length = interval_us(self.data.interval) // interval_us(self.data.bars.interval)
+        return self.data.bars.rows(max(self.begin + 1 - length, 0), self.begin)
+
+    @property
     def venue_data(self) -> MarketData:
         """The same market with its clock at the open of the first traded bar."""
         bars = self.data.bars

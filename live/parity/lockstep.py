@@ -163,7 +163,7 @@ async def _loop(case: Case, broker: BinanceBroker, journal: Journal) -> Loop:
                     f"{symbol}: leverage and margin type must be set: {answer.message}"
                 )
     ledger = Ledger(plane, instruments, ClientIds(PREFIX))
-    signal = SignalFold(case.signal, interval=case.data.interval, state=case.state)
+    signal = SignalFold(case.signal, interval=case.data.interval, state=case.state, rows=case.begun)
     loop = Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=True)
     loop.begin(broker.now_us())
     return loop
