@@ -149,12 +149,12 @@ def compose(
     ConfigError
         If the start lies outside the data, or a part refuses its settings.
     """
+    from live.simulator.bar_tape import replay
     from live.simulator.connection import StreamSettings
     from live.simulator.control import Controls, control_app
     from live.simulator.engine import VenueSettings
     from live.simulator.faults import Faults
     from live.simulator.listen_keys import ListenKeys
-    from live.simulator.market import replay
     from live.simulator.mishaps import suffer
     from live.simulator.streams import Api, Market, Streams
     from live.simulator.ticker_streams import known, messages
