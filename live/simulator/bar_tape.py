@@ -269,7 +269,7 @@ class BarTape:
         first, last = max(from_us - start, -1), to_us - start
         whole, price = prints.prints(self.flows[s], self.prices, s, self.ticks, first, last)
         return [
-            Trade(slot + 1, start + time_us, paid, lots, sold == 1)
+            Trade(slot + 1, start + time_us, paid, lots, sold == 1, slot + 1, slot + 1)
             for (slot, time_us, lots, sold), paid in zip(
                 whole.tolist(), price.tolist(), strict=True
             )
@@ -341,8 +341,15 @@ class BarTape:
         return Flow(seed, self.history_us // self.bar_us, self.n_seconds, lots, share)
 
 
-def replay(data: MarketData, *, half_spread_bps: float = 1.0) -> BarTape:
+def replay(
+    data: MarketData,
+    *,
+    half_spread_bps: float = 1.0,
+    instruments: tuple[Instrument, ...] | None = None,
+) -> BarTape:
     """Return the market of a data source, whose clock starts at the first bar of the traded span.
+
+    Without `instruments` the rules of its symbols are the committed ones (`traded_instruments`).
 
     Raises
     ------
@@ -355,7 +362,7 @@ def replay(data: MarketData, *, half_spread_bps: float = 1.0) -> BarTape:
     wanted = first if data.start_us is None else max(data.start_us, first)
     return BarTape(
         bars=bars,
-        instruments=traded_instruments(data),
+        instruments=instruments or traded_instruments(data),
         first_us=first - (first - wanted) // length * length,
         half_spread_bps=half_spread_bps,
     )

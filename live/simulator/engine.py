@@ -11,6 +11,7 @@ import math
 import pickle
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from live.simulator.accounts import (
 )
 from live.simulator.kernels import cancel, close_by_force, execute, rest, send
 from live.simulator.orders import AlgoOrder, Order, Terms, qty_of
+from live.simulator.recorded_fills import meet_prints, out_of_reach
 from live.simulator.wire import Refused
 from quantcore.account_plane import AccountSettings, account_plane, market_arrays
 from quantcore.account_step import scan
@@ -230,12 +232,10 @@ class Engine:
         to_us = min(to_us, self.tape.end_us - 1)
         if to_us <= self.now_us:
             return
-        moment = self._swept(self.now_us, to_us)
-        whole, number = self._settled(self.now_us, to_us)
-        self.now_us = to_us
-        for account in self.accounts.values():
-            self._scan(account, moment.market, 0, whole, number)
-        self.look_after()
+        if self.tape.fills_by_prints:
+            meet_prints(self, to_us, self._pass_to)
+        if to_us > self.now_us:
+            self._pass_to(to_us)
 
     @property
     def ended(self) -> bool:
@@ -243,6 +243,18 @@ class Engine:
         if self.lock_step:
             return self._row + 1 >= self.tape.bars.n_bars
         return self.now_us >= self.tape.end_us - 1
+
+    def _pass_to(self, to_us: int) -> None:
+        """Let all accounts meet the path from now to a time."""
+        moment = self._swept(self.now_us, to_us)
+        whole, number = self._settled(self.now_us, to_us)
+        self.now_us = to_us
+        for account in self.accounts.values():
+            with (
+                out_of_reach(account, moment.market) if self.tape.fills_by_prints else nullcontext()
+            ):
+                self._scan(account, moment.market, 0, whole, number)
+        self.look_after()
 
     def _advance_bar(self) -> None:
         self._row += 1

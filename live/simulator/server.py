@@ -38,6 +38,7 @@ from quantcore.timegrid import interval_us, to_us
 
 if TYPE_CHECKING:
     from live.simulator.market import Tape
+    from live.simulator.recordings import Recording
     from live.simulator.scenario import Scenario
     from live.simulator.ws_api import Call
 
@@ -137,7 +138,7 @@ class Composition:
 
 def compose(
     settings: ServerSettings,
-    data: MarketData,
+    data: MarketData | Recording,
     execution: ExecutionSettings,
     scenario: Scenario,
     wall: Callable[[], float],
@@ -149,7 +150,6 @@ def compose(
     ConfigError
         If the start lies outside the data, or a part refuses its settings.
     """
-    from live.simulator.bar_tape import replay
     from live.simulator.connection import StreamSettings
     from live.simulator.control import Controls, control_app
     from live.simulator.engine import VenueSettings
@@ -160,7 +160,7 @@ def compose(
     from live.simulator.ticker_streams import known, messages
     from live.simulator.venue import Venue
 
-    tape = replay(started(data, settings.start), half_spread_bps=execution.half_spread_bps)
+    tape = market_of(data, settings, execution.half_spread_bps)
     venue = Venue(
         tape,
         VenueSettings(
@@ -225,6 +225,32 @@ def compose(
     return Composition(
         exchange=exchange, app=app, control=control, identity=identity_of(tape, settings)
     )
+
+
+def market_of(
+    data: MarketData | Recording, settings: ServerSettings, half_spread_bps: float
+) -> Tape:
+    """Return the market that is replayed: of bars, or of a recording, in lock-step by the bars of its prints.
+
+    Raises
+    ------
+    ConfigError
+        If the start lies outside the data.
+    DataGap
+        If a recording cannot be replayed.
+    """
+    from live.simulator.bar_tape import replay
+    from live.simulator.recorded_bars import whole_bars
+    from live.simulator.recorded_tape import recorded_tape
+
+    if isinstance(data, MarketData):
+        return replay(started(data, settings.start), half_spread_bps=half_spread_bps)
+    if settings.lock_step:
+        tape = recorded_tape(data)
+        bars = started(whole_bars(tape), settings.start)
+        return replay(bars, half_spread_bps=half_spread_bps, instruments=tape.instruments)
+    start_us = None if settings.start is None else to_us(settings.start)
+    return recorded_tape(data, start_us=start_us, half_spread_bps=half_spread_bps)
 
 
 class _Api:
