@@ -46,7 +46,7 @@ class Stretches(NamedTuple):
 class Tape(Protocol):
     """A replayed market; times are microseconds since 1970, symbols are numbered in the order of `symbols`.
 
-    All that it says of a time is known at that time. Book and mark prices change at whole steps of 100 ms.
+    All that it says of a time is known at that time. Books change at whole steps of 100 ms.
     """
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from live.simulator.recorded_bars import whole_bars
@@ -45,4 +45,6 @@ class RecordedData:
         ConfigError, DataGap
             As `read_recording`, `recorded_tape` and `whole_bars`.
         """
-        return whole_bars(recorded_tape(self.recording()))
+        recording = self.recording()
+        bars = whole_bars(recorded_tape(recording))
+        return replace(bars, notes=(*recording.notes, *bars.notes))

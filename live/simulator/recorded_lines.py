@@ -23,6 +23,8 @@ from quantcore.types import IntArray
 
 _BLOCK_BYTES = 1 << 25
 _LINE_BYTES_MAX = 1 << 26
+_PART_BYTES = 1 << 22
+"""What one thread parses at a time, where no line is longer."""
 _SHOWN = 60
 """Characters of a line that a refusal shows."""
 
@@ -39,16 +41,15 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """What is read of each event, by the exchange's letters."""
 _STREAMS = {
-    "aggTrade": "aggTrade",
-    "trade": "trade",
-    "bookTicker": "bookTicker",
-    "depthUpdate": r"depth(@\d+ms)?",
-    "markPriceUpdate": r"markPrice(@1s)?",
+    "aggTrade": "[^@]+@aggTrade",
+    "trade": "[^@]+@trade",
+    "bookTicker": "[^@]+@bookTicker",
+    "depthUpdate": r"[^@]+@depth(@\d+ms)?",
+    "markPriceUpdate": r"([^@]+@markPrice|!markPrice@arr)(@1s)?",
 }
-"""What follows the symbol in the names of streams that are read: a partial book is no difference."""
-_SIZES = {"aggTrade": ("p", "q"), "trade": ("p", "q"), "bookTicker": ("b", "B")}
-"""The price and the quantity by whose decimals a symbol writes its own."""
+"""Names of the streams that are read: a partial book is no difference, and ``!bookTicker`` leaves touches out."""
 _EVENT = re.compile(rb'"e"\s*:\s*"(\w+)"')
+_LIST = re.compile(rb'"data"\s*:\s*\[')
 
 
 def read_lines(file: Path, other: Counter[str]) -> Iterator[tuple[str, Any]]:
@@ -66,8 +67,8 @@ def read_lines(file: Path, other: Counter[str]) -> Iterator[tuple[str, Any]]:
     kind : str
         One of `KINDS`.
     table : pyarrow.Table
-        Its fields, ``s`` the symbol, ``line`` the number of the line, and for prints and touches ``price_digits`` and
-        ``qty_digits``. Decimal texts are float64, levels lists of pairs of them.
+        Its fields, ``s`` the symbol and ``line`` the number of the line. Decimal texts are float64, levels lists of
+        pairs of them.
 
     Raises
     ------
@@ -94,27 +95,28 @@ def _block(
     file: Path, done: int, lines: list[bytes], other: Counter[str]
 ) -> Iterator[tuple[str, Any]]:
     """Yield the events of some lines; `done` lines come before them."""
-    chosen: dict[str, list[int]] = {}
+    chosen: dict[tuple[str, bool], list[int]] = {}
     for k, line in enumerate(lines):
         match = _EVENT.search(line)
         kind = match.group(1).decode() if match else ""
         if kind in KINDS:
-            chosen.setdefault(kind, []).append(k)
+            listed = kind == "markPriceUpdate" and _LIST.search(line) is not None
+            chosen.setdefault((kind, listed), []).append(k)
         elif line.strip():
             _check_json(file, done + k + 1, line)
             other[kind or "no event"] += 1
-    for kind, rows in chosen.items():
+    for (kind, listed), rows in chosen.items():
         numbers = np.array(rows, dtype=np.int64) + done + 1
-        table = _table(file, kind, numbers, [lines[k] for k in rows])
-        read = pc.match_substring_regex(table["stream"], f"^[^@]+@{_STREAMS[kind]}$")
-        if kind == "trade":  # liquidity of the insurance fund is told there too
+        table = _table(file, kind, numbers, [lines[k] for k in rows], listed=listed)
+        read = pc.match_substring_regex(table["stream"], f"^{_STREAMS[kind]}$")
+        if kind == "trade":  # what the insurance fund does is told there too, without a quantity
             read = pc.and_(read, pc.greater(table["q"], 0.0))
         left = len(table) - (pc.sum(read).as_py() or 0)
         if left:
             other[f"{kind} of other streams"] += left
             table = table.filter(read)
         if len(table):
-            yield kind, table
+            yield kind, table.drop_columns("stream")
 
 
 def _check_json(file: Path, number: int, line: bytes) -> None:
@@ -125,19 +127,32 @@ def _check_json(file: Path, number: int, line: bytes) -> None:
         raise DataGap(f"{file} line {number} must be JSON, was {shown!r}") from error
 
 
-def _table(file: Path, kind: str, numbers: IntArray, lines: list[bytes]) -> Any:
-    data = pa.struct([("s", _TEXT), *KINDS[kind].items()])
-    inner = [("stream", _TEXT), ("data", data)]
+def _table(file: Path, kind: str, numbers: IntArray, lines: list[bytes], *, listed: bool) -> Any:
+    """Return the events of some lines of one kind; `listed` where each holds a list of them."""
+    event = pa.struct([("s", _TEXT), *KINDS[kind].items()])
+    stream, events = _messages(file, kind, pa.list_(event) if listed else event, numbers, lines)
+    if listed:
+        of = pc.list_parent_indices(events)
+        stream, events, numbers = stream.take(of), pc.list_flatten(events), numbers[of.to_numpy()]
+    columns = {"stream": _whole(file, kind, "stream", stream, numbers)}
+    for name, form in (("s", None), *KINDS[kind].items()):
+        column = _whole(file, kind, name, pc.struct_field(events, name), numbers)
+        decimal = form in (_TEXT, _LEVELS)
+        columns[name] = _numbers(file, kind, name, column) if decimal else column
+    return pa.table({**columns, "line": pa.array(numbers)})
+
+
+def _messages(
+    file: Path, kind: str, form: Any, numbers: IntArray, lines: list[bytes]
+) -> tuple[Any, Any]:
+    """Return the streams and the data of some lines, wrapped or plain."""
+    inner = [("stream", _TEXT), ("data", form)]
     schema = pa.schema([*inner, ("message", pa.struct(inner))])
     raw = b"\n".join(lines)
+    reading = pj.ReadOptions(block_size=max(_PART_BYTES, 2 * max(map(len, lines))))
+    parsing = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     try:
-        found = pj.read_json(
-            pa.BufferReader(raw),
-            read_options=pj.ReadOptions(block_size=len(raw) + 1),
-            parse_options=pj.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior="ignore"
-            ),
-        )
+        found = pj.read_json(pa.BufferReader(raw), read_options=reading, parse_options=parsing)
     except pa.ArrowInvalid as error:
         for number, line in zip(numbers.tolist(), lines, strict=True):
             _check_json(file, number, line)
@@ -148,19 +163,12 @@ def _table(file: Path, kind: str, numbers: IntArray, lines: list[bytes]) -> Any:
         raise DataGap(
             f"{file} must hold one {kind} a line, were {len(found)} in {len(lines)} lines"
         )
-    wrapped, plain = found["message"].combine_chunks(), found["data"].combine_chunks()
-    stream = pc.coalesce(found["stream"].combine_chunks(), pc.struct_field(wrapped, "stream"))
-    columns = {"stream": _whole(file, kind, "stream", stream, numbers)}
-    inside = pc.struct_field(wrapped, "data")
-    for name in ("s", *KINDS[kind]):
-        column = pc.coalesce(pc.struct_field(plain, name), pc.struct_field(inside, name))
-        columns[name] = _whole(file, kind, name, column, numbers)
-    for name, size in zip(("price_digits", "qty_digits"), _SIZES.get(kind, ()), strict=False):
-        columns[name] = _digits(columns[size])
-    for name, form in KINDS[kind].items():
-        if form in (_TEXT, _LEVELS):
-            columns[name] = _numbers(file, kind, name, columns[name])
-    return pa.table({**columns, "line": pa.array(numbers)})
+    wrapped = found["message"].combine_chunks()
+    stream, data = (
+        pc.coalesce(found[name].combine_chunks(), pc.struct_field(wrapped, name))
+        for name in ("stream", "data")
+    )
+    return stream, data
 
 
 def _whole(file: Path, kind: str, name: str, column: Any, numbers: IntArray) -> Any:
@@ -169,13 +177,6 @@ def _whole(file: Path, kind: str, name: str, column: Any, numbers: IntArray) -> 
         line = numbers[pc.index(pc.is_null(column), True).as_py()]
         raise DataGap(f"{file} line {line}: {kind} must have {name}, had none")
     return column
-
-
-def _digits(text: Any) -> Any:
-    """Return the decimals of each decimal text."""
-    point = pc.find_substring(text, ".")
-    behind = pc.subtract(pc.subtract(pc.binary_length(text), point), 1)
-    return pc.if_else(pc.less(point, 0), 0, behind)
 
 
 def _numbers(file: Path, kind: str, name: str, column: Any) -> Any:

@@ -25,9 +25,8 @@ def recorded_instrument(symbol: str, recording: SymbolRecording, price: float) -
     """Return a symbol's rules.
 
     They are the committed ones, else defaults for the price. A tick, or step, that is not known or that a recorded
-    price, or quantity, is no multiple of is the power of ten that all of them are multiples of; it is written with as
-    many decimals as they were. Prices count as far as orders may lie from `price`: deep in a book stand some of the
-    time before the tick was changed.
+    price, or quantity, is no multiple of is the power of ten that all of them are multiples of. Prices count as
+    far as orders may lie from `price`: deep in a book stand some of the time before the tick was changed.
 
     Raises
     ------
@@ -39,8 +38,8 @@ def recorded_instrument(symbol: str, recording: SymbolRecording, price: float) -
     _check(symbol, prices)
     _check(symbol, sizes)
     prices = [each[np.abs(each / price - 1.0) <= PERCENT_PRICE] for each in prices]
-    tick = _step(symbol, prices, rules.tick_size, rules.defaulted, recording.price_digits)
-    step = _step(symbol, sizes, rules.step_size, rules.defaulted, recording.qty_digits)
+    tick = _step(symbol, prices, rules.tick_size, rules.defaulted)
+    step = _step(symbol, sizes, rules.step_size, rules.defaulted)
     if (tick, step) == (rules.tick_size, rules.step_size):
         return rules
     least = Decimal(rules.min_qty)
@@ -83,15 +82,13 @@ def _check(symbol: str, values: Sequence[FloatArray]) -> None:
             )
 
 
-def _step(
-    symbol: str, values: Sequence[FloatArray], known: str, defaulted: bool, digits: int
-) -> str:
+def _step(symbol: str, values: Sequence[FloatArray], known: str, defaulted: bool) -> str:
     if not defaulted and _fits(values, known):
         return known
     for places in range(DIGITS_MAX + 1):
-        step = Decimal(1).scaleb(-places)
-        if _fits(values, str(step)):
-            return format(step.quantize(Decimal(1).scaleb(-max(places, digits))), "f")
+        step = format(Decimal(1).scaleb(-places), "f")
+        if _fits(values, step):
+            return step
     raise DataGap(f"{symbol}: prices and quantities must have at most {DIGITS_MAX} decimals")
 
 

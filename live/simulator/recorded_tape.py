@@ -1,7 +1,7 @@
 """The market that is replayed from recorded streams: their prints, their book and their marks, at their own times.
 
-Prints happen at their own milliseconds; book and mark prices are those of the last whole step of 100 ms, as everything
-that the exchange of this package sends of them. After the last event the market stands still.
+Prints and mark prices come at their own milliseconds; the book is that of the last whole step of 100 ms, as the
+exchange of this package shows books. After the last event the market stands still.
 """
 
 from __future__ import annotations
@@ -293,12 +293,12 @@ def recorded_tape(
         If no symbol has a price, or its numbers or the chain of its book are broken (`recorded_rules`,
         `recorded_book`).
     """
-    notes = list(recording.notes)
+    notes, without = [], []
     known = []
     for symbol, recorded in recording.symbols.items():
         price = _first_price(recorded)
         if price is None:
-            notes.append(f"{symbol} is left out: neither prints nor bookTicker were recorded")
+            without.append(symbol)
             continue
         known.append(_recorded_symbol(symbol, recorded, price))
         lost = known[-1].prints.n_lost
@@ -306,6 +306,8 @@ def recorded_tape(
             notes.append(f"{symbol}: {lost} prints are missing by their ids")
     if not known:
         raise DataGap("a recording must hold prints or bookTicker of a symbol, held neither")
+    if without:
+        notes.append(f"left out, without prints and bookTicker: {', '.join(without)}")
     return RecordedTape(
         known=tuple(known),
         history_us=recording.start_us,

@@ -101,14 +101,10 @@ class SymbolRecording:
         Of the kinds there are (`recorded_lines.KINDS`).
     snapshots : tuple of Snapshot
         By their update ids.
-    price_digits, qty_digits : int
-        Decimals with which prices and quantities are written.
     """
 
     events: Mapping[str, Events]
     snapshots: tuple[Snapshot, ...]
-    price_digits: int
-    qty_digits: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,19 +180,15 @@ def _symbol(
     name: str, tables: Mapping[str, Any], snapshots: Sequence[Path], files: Sequence[Path]
 ) -> SymbolRecording:
     events: dict[str, Events] = {}
-    digits = {"price_digits": 0, "qty_digits": 0}
     for kind, table in tables.items():
         own = table.filter(pc.equal(table["s"], name)).combine_chunks()
         if not len(own):
             continue
         _check_order(name, kind, own, files)
         events[kind] = _events(kind, own)
-        for column in digits:
-            if column in own.column_names:
-                digits[column] = max(digits[column], pc.max(own[column]).as_py())
     named = [p for p in snapshots if _symbol_of(p) == name]
     known = sorted((_snapshot(p) for p in named), key=lambda snapshot: snapshot.update_id)
-    return SymbolRecording(events=events, snapshots=tuple(known), **digits)
+    return SymbolRecording(events=events, snapshots=tuple(known))
 
 
 def _events(kind: str, table: Any) -> Events:

@@ -245,12 +245,14 @@ def market_of(
 
     if isinstance(data, MarketData):
         return replay(started(data, settings.start), half_spread_bps=half_spread_bps)
-    if settings.lock_step:
-        tape = recorded_tape(data)
-        bars = started(whole_bars(tape), settings.start)
-        return replay(bars, half_spread_bps=half_spread_bps, instruments=tape.instruments)
-    start_us = None if settings.start is None else to_us(settings.start)
-    return recorded_tape(data, start_us=start_us, half_spread_bps=half_spread_bps)
+    start_us = None if settings.start is None or settings.lock_step else to_us(settings.start)
+    tape = recorded_tape(data, start_us=start_us, half_spread_bps=half_spread_bps)
+    for note in tape.notes:
+        _LOG.info("%s", note)
+    if not settings.lock_step:
+        return tape
+    bars = started(whole_bars(tape), settings.start)
+    return replay(bars, half_spread_bps=half_spread_bps, instruments=tape.instruments)
 
 
 class _Api:
