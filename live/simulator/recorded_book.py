@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -311,25 +312,24 @@ def _begins(
     symbol: str, known: Differences, snapshots: Sequence[Snapshot], grid: Grid
 ) -> tuple[Begin, ...]:
     """Return where the book begins anew: at first, after each hole, and with the first snapshot after either."""
+    n = len(known.time_us)
     holes = np.flatnonzero(known.previous_id[1:] != known.last_id[:-1]) + 1
-    starts = [0, *holes.tolist()] if len(known.time_us) else []
-    stops = [*starts[1:], len(known.time_us)]
     placed = [(_first_kept(symbol, known, each), each) for each in snapshots]
     found: list[Begin] = []
-    for start, stop in zip(starts, stops, strict=True):
-        spanning = next(((first, each) for first, each in placed if start <= first < stop), None)
-        if spanning is None and start > 0:
+    for start, stop in pairwise([0, *holes.tolist(), n] if n else []):
+        if start > 0 and all(first < start for first, _ in placed):
             raise DataGap(
-                f"{symbol}: depth differences must chain, or a snapshot begin anew, pu was "
+                f"{symbol}: depth differences must chain, or a later snapshot begin anew, pu was "
                 f"{known.previous_id[start]} after u {known.last_id[start - 1]}"
             )
+        spanning = next(((first, each) for first, each in placed if start <= first < stop), None)
         if spanning is None or spanning[1].time_us > known.time_us[start]:
             found.append(Begin(int(known.time_us[start]), start, -1, _NO_SIDES))
         if spanning is not None:
             found.append(_begin(spanning[1], spanning[0], grid))
-    behind = next((each for first, each in placed if first == len(known.time_us)), None)
+    behind = next((each for first, each in placed if first == n), None)
     if behind is not None and not (found and found[-1].whole):
-        found.append(_begin(behind, len(known.time_us), grid))
+        found.append(_begin(behind, n, grid))
     return tuple(found)
 
 
