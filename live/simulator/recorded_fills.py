@@ -40,7 +40,8 @@ def meet_prints(venue: Engine, to_us: int, pass_to: Callable[[int], None]) -> No
     to_us : int
         Microseconds since 1970.
     pass_to : callable
-        Moves the venue's clock and all that follows it: to the time of each print that fills something.
+        Moves the venue's clock and all that follows it: to just before each print that fills something, for a price
+        passes what rests above a trigger before it comes to the trigger.
     """
     waiting = {order.terms.s for a in venue.accounts.values() for order in a.open_orders()}
     for account in venue.accounts.values():
@@ -104,12 +105,12 @@ def _meet(venue: Engine, s: int, trade: Trade, pass_to: Callable[[int], None]) -
         lots = _given(venue, account, order, trade, left)
         if lots == 0:
             continue
-        if trade.time_us > venue.now_us:
-            pass_to(trade.time_us)
+        if trade.time_us - 1 > venue.now_us:
+            pass_to(trade.time_us - 1)
         if not order.is_open:  # what happened on the way ended it
             continue
         done = order.done
-        _fill(venue, account, order, lots)
+        _fill(venue, account, order, lots, trade.time_us)
         left -= order.done - done
 
 
@@ -141,12 +142,15 @@ def _given(venue: Engine, account: VenueAccount, order: Order, trade: Trade, lef
     return min(max(left - ahead, 0), terms.lots - order.done)
 
 
-def _fill(venue: Engine, account: VenueAccount, order: Order, lots: int) -> None:
+def _fill(venue: Engine, account: VenueAccount, order: Order, lots: int, time_us: int) -> None:
+    """Fill a limit at the time of a print, before what else the print does at that time."""
+    before_us, venue.now_us = venue.now_us, time_us
     try:
         venue.fill(account, None, order, lots, _price(order), Liquidity.MAKER)
     except Refused:  # an isolated position's margin: the order ends, and its owner is told
         account.orders[order.order_id] = order
-        venue.tell(account, user_events.order_update(order, "EXPIRED", venue.now_us))
+        venue.tell(account, user_events.order_update(order, "EXPIRED", time_us))
+    venue.now_us = before_us
 
 
 def _price(order: Order) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -16,6 +16,9 @@ from quantcore.types import BoolArray, FloatArray
 
 DIGITS_MAX = 8
 """Decimals that the exchange writes at most."""
+_PRICES = {"aggTrade": "p", "trade": "p", "bookTicker": "ba"}
+_SIZES = {"aggTrade": "q", "trade": "q", "bookTicker": "BA"}
+"""Where prints and touches have their prices and quantities."""
 _OFF_MAX = 1e-6
 _ROUNDING = 1e-15
 """How far from whole a number of steps may be, absolutely and by the rounding of a large one."""
@@ -25,8 +28,8 @@ def recorded_instrument(symbol: str, recording: SymbolRecording, price: float) -
     """Return a symbol's rules.
 
     They are the committed ones, else defaults for the price. A tick, or step, that is not known or that a recorded
-    price, or quantity, is no multiple of is the power of ten that all of them are multiples of. Prices count as
-    far as orders may lie from `price`: deep in a book stand some of the time before the tick was changed.
+    price, or quantity, is no multiple of is the power of ten that all of them are multiples of. Levels of
+    the book count as far as orders may lie from what traded: deep in it stand some of the time before a change.
 
     Raises
     ------
@@ -34,11 +37,15 @@ def recorded_instrument(symbol: str, recording: SymbolRecording, price: float) -
         If a price or quantity has more than eight decimals, or is not finite and >= 0.
     """
     rules = load_instruments([symbol], prices={symbol: price})[0]
-    prices, sizes = _prices(recording), _sizes(recording)
-    _check(symbol, prices)
-    _check(symbol, sizes)
-    prices = [each[np.abs(each / price - 1.0) <= PERCENT_PRICE] for each in prices]
-    tick = _step(symbol, prices, rules.tick_size, rules.defaulted)
+    traded, levels = _values(recording, _PRICES, "price")
+    sizes, level_sizes = _values(recording, _SIZES, "qty")
+    sizes += level_sizes
+    for values in (traded, levels, sizes):
+        _check(symbol, values)
+    lowest = (1.0 - PERCENT_PRICE) * min(float(each.min()) for each in traded)
+    highest = (1.0 + PERCENT_PRICE) * max(float(each.max()) for each in traded)
+    near = [each[(each >= lowest) & (each <= highest)] for each in levels]
+    tick = _step(symbol, [*traded, *near], rules.tick_size, rules.defaulted)
     step = _step(symbol, sizes, rules.step_size, rules.defaulted)
     if (tick, step) == (rules.tick_size, rules.step_size):
         return rules
@@ -55,22 +62,17 @@ def recorded_instrument(symbol: str, recording: SymbolRecording, price: float) -
     )
 
 
-def _prices(recording: SymbolRecording) -> list[FloatArray]:
-    found = [side[:, 0] for each in recording.snapshots for side in (each.bids, each.asks)]
+def _values(
+    recording: SymbolRecording, letters: Mapping[str, str], name: str
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Return the prices, or the quantities, of prints and touches, and those of the levels of the book."""
+    place = ("price", "qty").index(name)
+    levels = [side[:, place] for each in recording.snapshots for side in (each.bids, each.asks)]
+    traded = []
     for kind, events in recording.events.items():
-        letters = {"bookTicker": "ba"}.get(kind, "" if kind == "markPriceUpdate" else "p")
-        found += [events.columns[name] for name in letters if name in events.columns]
-        found += [levels.price for levels in events.levels.values()]
-    return found
-
-
-def _sizes(recording: SymbolRecording) -> list[FloatArray]:
-    found = [side[:, 1] for each in recording.snapshots for side in (each.bids, each.asks)]
-    for kind, events in recording.events.items():
-        letters = {"bookTicker": "BA"}.get(kind, "q")
-        found += [events.columns[name] for name in letters if name in events.columns]
-        found += [levels.qty for levels in events.levels.values()]
-    return found
+        levels += [getattr(side, name) for side in events.levels.values()]
+        traded += [events.columns[letter] for letter in letters.get(kind, "")]
+    return traded, levels
 
 
 def _check(symbol: str, values: Sequence[FloatArray]) -> None:
