@@ -29,10 +29,8 @@ def minute_bars(tape: RecordedTape) -> Bars:
         tape.history_us // MINUTE_US * MINUTE_US, tape.last_us + 1, MINUTE_US, dtype=np.int64
     )
     shape = (len(opens), len(tape.symbols))
-    names = (*PRICE_FIELDS, *FLOW_FIELDS)
     marked = any(len(each.marks.time_us) for each in tape.known)
-    if marked:
-        names = (*names, *MARK_FIELDS)
+    names = [*PRICE_FIELDS, *FLOW_FIELDS, *(MARK_FIELDS if marked else ())]
     fields: dict[str, FloatArray] = {name: np.full(shape, np.nan) for name in names}
     for s in range(shape[1]):
         whole = _whole(tape, s, opens)

@@ -206,8 +206,8 @@ def test_the_book_moves_in_steps_and_streams_chain_from_a_snapshot_of_any_time(
     for k in range(1, 60):
         bid = f"{99.9 - 0.1 * rng.integers(6):.1f}"
         ask = f"{100.1 + 0.1 * rng.integers(6):.1f}"
-        size = lambda: str(rng.integers(3) / 2)  # noqa: E731
-        lines.depth(37 * k, [(bid, size())], [(ask, size())])
+        sizes = [str(lots / 2) for lots in rng.integers(3, size=2)]
+        lines.depth(37 * k, [(bid, sizes[0])], [(ask, sizes[1])])
     tape = tape_of(tmp_path, lines.trade(3_000, "100.0", "1"))
     assert tape.book(0, us(199), 9) == tape.book(0, us(100), 9)
     for taken_ms in (130, 700, 1_477):
