@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numba import njit
 
 from live.simulator.market import Stretches
+from live.simulator.path import Extent, Prices
+from live.simulator.trades import Flow
 from live.simulator.wire import digits_of
+from quantcore.data.instruments import Instrument
+from quantcore.frames import Bars
 from quantcore.kernels.compiled import inner
 from quantcore.types import FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from live.simulator.bar_tape import BarTape
 
 _QUOTE_DIGITS = 8
 _FLOW_FIELDS = ("volume", "quote_volume", "trades", "taker_buy_volume")
@@ -22,8 +23,51 @@ _NOT_KNOWN = np.empty((0, 0))
 _NOT_KNOWN.flags.writeable = False
 
 
+class Barred(Protocol):
+    """What is asked of a market of bars; `BarTape` says more of each."""
+
+    @property
+    def bars(self) -> Bars:
+        """The bars."""
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """The rules of each symbol."""
+
+    @property
+    def prices(self) -> Prices:
+        """The bars' prices."""
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """What is known of each symbol's volumes."""
+
+    @property
+    def history_us(self) -> int:
+        """Open of the first bar."""
+
+    @property
+    def bar_us(self) -> int:
+        """Length of a bar."""
+
+    @property
+    def n_seconds(self) -> int:
+        """Seconds in a bar."""
+
+    def extents(
+        self, columns: IntArray, from_us: IntArray, to_us: IntArray, *, mark: bool
+    ) -> Extent:
+        """Return the extent of the path of some symbols over some stretches of time."""
+
+    def traded(self, s: int, times_us: IntArray) -> IntArray:
+        """Return what their bars have traded up to some times."""
+
+    def trade_id(self, row: int, slot: int) -> int:
+        """Return the id of the print in a slot of a bar."""
+
+
 def stretches(
-    tape: BarTape, s: int, start_us: IntArray, stop_us: IntArray, *, mark: bool
+    tape: Barred, s: int, start_us: IntArray, stop_us: IntArray, *, mark: bool
 ) -> Stretches:
     """Return what a symbol did over ``[start_us, stop_us]``, as `Tape.stretches`."""
     extent = tape.extents(np.array([s]), start_us, stop_us, mark=mark)
@@ -32,7 +76,7 @@ def stretches(
     return Stretches(table, _ids(tape, s, start_us, stop_us))
 
 
-def _flows(tape: BarTape, s: int, start: IntArray, stop: IntArray) -> FloatArray:
+def _flows(tape: Barred, s: int, start: IntArray, stop: IntArray) -> FloatArray:
     """Return volume, quote volume, trades, and both volumes of takers between some times, shape ``(n, 5)``."""
     first, begun = _share(tape, s, start - 1)
     opening = (start - tape.history_us) // tape.bar_us
@@ -56,7 +100,7 @@ def _flows(tape: BarTape, s: int, start: IntArray, stop: IntArray) -> FloatArray
     return total
 
 
-def _share(tape: BarTape, s: int, times_us: IntArray) -> tuple[IntArray, FloatArray]:
+def _share(tape: Barred, s: int, times_us: IntArray) -> tuple[IntArray, FloatArray]:
     """Return the bars of some times and the shares of their volumes that have traded."""
     row, lots, slots = tape.traded(s, times_us)
     total = tape.flows[s].lots[row]
@@ -105,7 +149,7 @@ def _known(values: FloatArray, row: int, s: int, otherwise: float) -> float:
     return float(values[row, s])
 
 
-def _ids(tape: BarTape, s: int, start: IntArray, stop: IntArray) -> IntArray:
+def _ids(tape: Barred, s: int, start: IntArray, stop: IntArray) -> IntArray:
     """Return the ids of the first and last place for a print between some times, shape ``(n, 2)``."""
     row, _, slots = tape.traded(s, start - 1)
     first = [tape.trade_id(r, k) for r, k in zip(row.tolist(), slots.tolist(), strict=True)]

@@ -27,7 +27,7 @@ from live.simulator.accounts import (
 )
 from live.simulator.kernels import cancel, close_by_force, execute, rest, send
 from live.simulator.orders import AlgoOrder, Order, Terms, qty_of
-from live.simulator.recorded_fills import meet_prints, out_of_reach
+from live.simulator.resting import out_of_reach
 from live.simulator.wire import Refused
 from quantcore.account_plane import AccountSettings, account_plane, market_arrays
 from quantcore.account_step import scan
@@ -232,10 +232,8 @@ class Engine:
         to_us = min(to_us, self.tape.end_us - 1)
         if to_us <= self.now_us:
             return
-        if self.tape.fills_by_prints:
-            meet_prints(self, to_us, self._pass_to)
-        if to_us > self.now_us:
-            self._pass_to(to_us)
+        self.meet_prints(to_us)
+        self.pass_to(to_us)
 
     @property
     def ended(self) -> bool:
@@ -244,7 +242,7 @@ class Engine:
             return self._row + 1 >= self.tape.bars.n_bars
         return self.now_us >= self.tape.end_us - 1
 
-    def _pass_to(self, to_us: int) -> None:
+    def pass_to(self, to_us: int) -> None:
         """Let all accounts meet the path from now to a time."""
         moment = self._swept(self.now_us, to_us)
         whole, number = self._settled(self.now_us, to_us)
@@ -262,6 +260,10 @@ class Engine:
         for account in self.accounts.values():
             self._scan(account, self._market, self._row, self._paid[0], self._paid[1])
         self.look_after()
+
+    def meet_prints(self, to_us: int) -> None:
+        """Let what rests meet the market's prints up to a time, where it fills by them."""
+        raise NotImplementedError
 
     def look_after(self) -> None:
         """Do what is due after a step of the clock."""

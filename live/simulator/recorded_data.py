@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from live.simulator.recorded_bars import whole_bars
@@ -46,5 +46,5 @@ class RecordedData:
             As `read_recording`, `recorded_tape` and `whole_bars`.
         """
         recording = self.recording()
-        bars = whole_bars(recorded_tape(recording))
-        return replace(bars, notes=(*recording.notes, *bars.notes))
+        tape = recorded_tape(recording)
+        return whole_bars(tape.bars, (*recording.notes, *tape.notes))

@@ -9,8 +9,6 @@ not seen, so an order waits rather too long than too short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,19 +17,22 @@ from live.simulator import user_events
 from live.simulator.accounts import VenueAccount
 from live.simulator.book import LEVELS_MAX
 from live.simulator.orders import Order
+from live.simulator.resting import tickets
 from live.simulator.trades import Trade
 from live.simulator.wire import Refused
 from quantcore.data.instruments import decimal_fraction
 from quantcore.kernels import layout as at
-from quantcore.kernels.layout import Market
-from quantcore.types import IntArray, Liquidity, OrderType
+from quantcore.types import Liquidity, OrderType
 
 if TYPE_CHECKING:
     from live.simulator.engine import Engine
 
 
-def meet_prints(venue: Engine, to_us: int, pass_to: Callable[[int], None]) -> None:
+def meet_prints(venue: Engine, to_us: int) -> None:
     """Let what rests meet the prints after now, up to a time.
+
+    The clock goes to just before each print that fills something, for a price passes what rests above a trigger before
+    it comes to the trigger.
 
     Parameters
     ----------
@@ -39,9 +40,6 @@ def meet_prints(venue: Engine, to_us: int, pass_to: Callable[[int], None]) -> No
         Whose tape has prints of its own.
     to_us : int
         Microseconds since 1970.
-    pass_to : callable
-        Moves the venue's clock and all that follows it: to just before each print that fills something, for a price
-        passes what rests above a trigger before it comes to the trigger.
     """
     waiting = {order.terms.s for a in venue.accounts.values() for order in a.open_orders()}
     for account in venue.accounts.values():
@@ -52,38 +50,12 @@ def meet_prints(venue: Engine, to_us: int, pass_to: Callable[[int], None]) -> No
         for trade in venue.tape.trades(s, venue.now_us, to_us)
     ]
     for _, s, trade in sorted(prints, key=lambda each: each[:2]):
-        _meet(venue, s, trade, pass_to)
-
-
-@contextmanager
-def out_of_reach(account: VenueAccount, market: Market) -> Iterator[None]:
-    """Keep an account's limits where the path over one row of the market does not trade through them."""
-    table, prices = _tickets(account), account.held["order"]
-    kept: dict[int, float] = {}
-    for k in np.flatnonzero(table[:, at.TYPE] == OrderType.LIMIT).tolist():
-        s, limit = table[k, at.SYMBOL], float(prices[k, at.LIMIT_PRICE])
-        kept[int(table[k, at.ORDER_ID])] = limit
-        edge = (
-            np.fmin(limit, market.low[0, s])
-            if table[k, at.SIDE] > 0
-            else np.fmax(limit, market.high[0, s])
-        )
-        prices[k, at.LIMIT_PRICE] = edge
-    yield
-    for k, number in enumerate(_tickets(account)[:, at.ORDER_ID].tolist()):
-        if number in kept:
-            prices[k, at.LIMIT_PRICE] = kept[number]
-
-
-def _tickets(account: VenueAccount) -> IntArray:
-    """Return the whole numbers of an account's open orders."""
-    table: IntArray = account.held["ticket"][: account.held["counter"][at.OPEN_ORDERS]]
-    return table
+        _meet(venue, s, trade)
 
 
 def _queue_up(venue: Engine, account: VenueAccount) -> None:
     """Let limits that are new in the book stand behind the recorded size of their level."""
-    table = _tickets(account)
+    table = tickets(account)
     for k in np.flatnonzero(table[:, at.TYPE] == OrderType.LIMIT).tolist():
         if table[k, at.ACTIVE_TS] == at.NEVER:  # its place is counted already
             continue
@@ -96,7 +68,7 @@ def _queue_up(venue: Engine, account: VenueAccount) -> None:
         account.held["order"][k, at.QUEUE] = lots * _step(venue, s)
 
 
-def _meet(venue: Engine, s: int, trade: Trade, pass_to: Callable[[int], None]) -> None:
+def _meet(venue: Engine, s: int, trade: Trade) -> None:
     """Give a print to the limits that it reaches."""
     left = trade.lots
     for account, order in _resting(venue, s):
@@ -106,7 +78,7 @@ def _meet(venue: Engine, s: int, trade: Trade, pass_to: Callable[[int], None]) -
         if lots == 0:
             continue
         if trade.time_us - 1 > venue.now_us:
-            pass_to(trade.time_us - 1)
+            venue.pass_to(trade.time_us - 1)
         if not order.is_open:  # what happened on the way ended it
             continue
         done = order.done
@@ -127,7 +99,7 @@ def _resting(venue: Engine, s: int) -> list[tuple[VenueAccount, Order]]:
 
 def _given(venue: Engine, account: VenueAccount, order: Order, trade: Trade, left: int) -> int:
     """Return what a print gives to a limit, of `left` lots that better ones have left; its queue gets shorter."""
-    terms, table = order.terms, _tickets(account)
+    terms, table = order.terms, tickets(account)
     places = np.flatnonzero(table[:, at.ORDER_ID] == order.step_id)
     if len(places) == 0 or trade.time_us <= table[places[0], at.DECISION_TS]:
         return 0

@@ -18,10 +18,8 @@ from live.simulator.market import FUNDING_RATE, Ohlc, Stretches, settled
 from live.simulator.noise import seed_of
 from live.simulator.path import STEP_US
 from live.simulator.recorded_bars import minute_bars
-from live.simulator.recorded_book import Grid, RecordedBook, recorded_book
-from live.simulator.recorded_prints import Marks, Prints, marks_of, prints_of
-from live.simulator.recorded_rules import recorded_instrument
-from live.simulator.recordings import Recording, SymbolRecording
+from live.simulator.recorded_symbol import RecordedSymbol, first_price, recorded_symbol
+from live.simulator.recordings import Recording
 from live.simulator.trades import Trade
 from quantcore.data.instruments import Instrument, decimal_fraction
 from quantcore.errors import ConfigError, DataGap
@@ -30,42 +28,6 @@ from quantcore.timegrid import HOUR_US, MINUTE_US, to_index
 from quantcore.types import FloatArray, IntArray
 
 _MILLISECOND_US = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedSymbol:
-    """One symbol's recording, ready to be asked.
-
-    Parameters
-    ----------
-    instrument : Instrument
-        Its rules.
-    prints : Prints
-        What traded.
-    marks : Marks
-        Mark prices with the funding that they announce; none where none were recorded.
-    book : RecordedBook
-        What stood in the book.
-    first_price : float
-        The price before the first print: the middle of the first touch, else that print's own.
-    """
-
-    instrument: Instrument
-    prints: Prints
-    marks: Marks
-    book: RecordedBook
-    first_price: float
-
-    def last(self, time_us: int) -> float:
-        """Return the last price, USDT per coin."""
-        row = self.prints.row(time_us)
-        return float(self.prints.price[row]) if row >= 0 else self.first_price
-
-    def mark(self, time_us: int) -> float:
-        """Return the mark price, USDT per coin: before the first one that one, and without any the last price."""
-        if len(self.marks.time_us) == 0:
-            return self.last(time_us)
-        return float(self.marks.price[max(self.marks.row(time_us), 0)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +102,7 @@ class RecordedTape:
     @cached_property
     def bars(self) -> Bars:
         """Bars of the minutes that the recording touches; NaN in those of which it lacks a part."""
-        return minute_bars(self)
+        return minute_bars(self.known, self.history_us, self.last_us)
 
     def row(self, now_us: int) -> int:
         """Return the row of the minute that contains a time; the first or last one outside."""
@@ -179,14 +141,7 @@ class RecordedTape:
 
         A stretch without prints stands at the last one before it; its last id is one below its first.
         """
-        each = self.known[s]
-        if not mark:
-            return each.prints.stretches(start_us, stop_us)
-        moving = each.marks if len(each.marks.time_us) else each.prints
-        table, ids = np.zeros((len(start_us), 9)), np.zeros((len(start_us), 2), dtype=np.int64)
-        for k, (start, stop) in enumerate(zip(start_us.tolist(), stop_us.tolist(), strict=True)):
-            table[k, :4] = moving.extent(start, stop, moving.at(start))
-        return Stretches(table, ids)
+        return self.known[s].stretches(start_us, stop_us, mark=mark)
 
     def settlements(self, from_us: int, to_us: int) -> list[tuple[int, int, float, float]]:
         """Return the funding settlements in ``(from_us, to_us]``: time, symbol, rate, mark price.
@@ -296,11 +251,11 @@ def recorded_tape(
     notes, without = [], []
     known = []
     for symbol, recorded in recording.symbols.items():
-        price = _first_price(recorded)
+        price = first_price(recorded)
         if price is None:
             without.append(symbol)
             continue
-        known.append(_recorded_symbol(symbol, recorded, price))
+        known.append(recorded_symbol(symbol, recorded, price))
         lost = known[-1].prints.n_lost
         if lost:
             notes.append(f"{symbol}: {lost} prints are missing by their ids")
@@ -315,27 +270,4 @@ def recorded_tape(
         first_us=recording.start_us if start_us is None else start_us,
         half_spread_bps=half_spread_bps,
         notes=tuple(notes),
-    )
-
-
-def _first_price(recorded: SymbolRecording) -> float | None:
-    touches = recorded.events.get("bookTicker")
-    if touches is not None:
-        return float((touches.columns["b"][0] + touches.columns["a"][0]) / 2.0)
-    for kind in ("aggTrade", "trade"):
-        if kind in recorded.events:
-            return float(recorded.events[kind].columns["p"][0])
-    return None
-
-
-def _recorded_symbol(symbol: str, recorded: SymbolRecording, price: float) -> RecordedSymbol:
-    rules = recorded_instrument(symbol, recorded, price)
-    grid = Grid(decimal_fraction(rules.tick_size), decimal_fraction(rules.step_size))
-    numerator, denominator = grid.tick
-    return RecordedSymbol(
-        instrument=rules,
-        prints=prints_of(recorded, grid),
-        marks=marks_of(recorded),
-        book=recorded_book(symbol, recorded, grid),
-        first_price=int(grid.ticks(np.array([price]))[0]) * numerator / denominator,
     )

@@ -251,7 +251,7 @@ def market_of(
         _LOG.info("%s", note)
     if not settings.lock_step:
         return tape
-    bars = started(whole_bars(tape), settings.start)
+    bars = started(whole_bars(tape.bars, tape.notes), settings.start)
     return replay(bars, half_spread_bps=half_spread_bps, instruments=tape.instruments)
 
 

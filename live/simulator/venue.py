@@ -11,6 +11,7 @@ from live.simulator.desk import REQUESTS
 from live.simulator.engine import Engine
 from live.simulator.faults import VenueFault
 from live.simulator.mishaps import suffer
+from live.simulator.recorded_fills import meet_prints
 from live.simulator.watch import look_after
 from live.simulator.wire import Refused, milliseconds
 
@@ -31,6 +32,11 @@ class Venue(Engine):
             method, _, path = name.partition(" ")
             raise Refused(-5000, f"Path {path}, Method {method} is invalid", 404)
         return request(self, account, params)
+
+    def meet_prints(self, to_us: int) -> None:
+        """Let what rests meet the market's prints up to a time, where it fills by them."""
+        if self.tape.fills_by_prints:
+            meet_prints(self, to_us)
 
     def look_after(self) -> None:
         """Let orders end, triggers be watched and warnings be sent after a step of the clock."""

@@ -138,7 +138,7 @@ def test_candles_are_made_of_prints_from_the_first_whole_minute_on(tmp_path: Pat
 
 def test_bars_are_of_whole_minutes_and_lack_those_with_missing_prints(tmp_path: Path) -> None:
     tape = tape_of(tmp_path, traded())
-    data = whole_bars(tape)
+    data = whole_bars(tape.bars, tape.notes)
     assert data.bars.ts_us.tolist() == [us(60_000), us(120_000)]
     assert {n: data.bars.array(n)[:, 0].tolist() for n in ("open", "high", "low", "close", "volume", "trades")} == {
         "open": [100.0, 99.0], "high": [101.0, 99.0], "low": [98.5, 99.0], "close": [99.0, 99.0],
@@ -152,9 +152,9 @@ def test_bars_are_of_whole_minutes_and_lack_those_with_missing_prints(tmp_path: 
     torn = tape_of(tmp_path, lines)
     assert torn.notes == ("NEWUSDT: 3 prints are missing by their ids",)
     with pytest.raises(
-        DataGap, match=r"must hold a whole minute to be replayed by bars, held 145.000 s"
+        DataGap, match=r"must hold a whole minute to be replayed by bars, held only parts of 4"
     ):
-        whole_bars(torn)  # they are missing after the first minute's last print
+        whole_bars(torn.bars, torn.notes)  # they are missing after the first minute's last print
     assert RecordedData(path=str(tmp_path / "a.jsonl")).recording().notes == ()
 
 
@@ -185,7 +185,7 @@ def test_funding_is_what_the_marks_announce(tmp_path: Path) -> None:
     assert tape.last_mark(0, us(59_001)) == 100.5
     (mark,) = messages(tape, "newusdt@markPrice@1s", us(58_000), us(59_999))
     assert (mark["p"], mark["r"], mark["T"]) == ("100.50000000", "0.00030000", due_ms)
-    bars = whole_bars(tape).bars
+    bars = whole_bars(tape.bars, tape.notes).bars
     assert bars.array("mark_open")[:, 0].tolist() == [100.25, 100.5]
     assert bars.array("mark_price")[:, 0].tolist() == [100.5, 99.5]
     assert bars.settlements.rate.tolist() == [0.0003]
