@@ -197,6 +197,37 @@ def test_going_to_and_fro_gives_the_same_books(
             assert found[1].tolist() == told(asks[:until], ASK)
 
 
+def test_going_back_takes_up_the_last_book_that_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT", 2)
+    monkeypatch.setattr(module, "_RECENT", 1)
+    bids = [[(k, 1)] for k in range(1, 9)]
+    ids = np.arange(8, dtype=np.int64)
+    none = Touches(*(np.empty(0, dtype=np.int64) for _ in Touches._fields))
+    empty: Sides = (np.empty((0, 2), dtype=np.int64), np.empty((0, 2), dtype=np.int64))
+    book = RecordedBook(
+        differences=Differences(ids, ids, ids + 1, wide(bids), wide([[]] * 8)),
+        touches=none,
+        begins=(module.Begin(0, 0, 0, empty),),
+    )
+    steps: list[tuple[int, int]] = []
+    applied = RecordedBook._changed
+
+    def counted(self: RecordedBook, sides: Sides, start: int, stop: int) -> Sides:
+        steps.append((start, stop))
+        return applied(self, sides, start, stop)
+
+    monkeypatch.setattr(RecordedBook, "_changed", counted)
+    for until, taken in (
+        (7, [(0, 2), (2, 4), (4, 6), (6, 7)]),
+        (5, [(4, 5)]),
+        (6, []),
+        (8, [(6, 8)]),
+    ):
+        steps.clear()
+        assert book.after(0, until)[0].tolist() == told(bids[:until], BID)
+        assert steps == taken
+
+
 @given(before=SIDE, after=SIDE, side=st.sampled_from([BID, ASK]))
 def test_the_compiled_change_is_the_interpreted_one(
     before: list[tuple[int, int]], after: list[tuple[int, int]], side: int
