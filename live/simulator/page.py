@@ -229,7 +229,7 @@ def _who(several: bool, account: Mapping[str, Any]) -> list[str]:
 
 def _key(account: Mapping[str, Any]) -> str:
     key = str(account["key"])
-    return f'<span title="{escape(key)}">{escape(_shortened(key))}</span>'
+    return f'<span title="{escape(key)}">{escape(key if len(key) <= 10 else f"{key[:8]}…")}</span>'
 
 
 def _shortened(text: str) -> str:
