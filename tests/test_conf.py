@@ -19,7 +19,7 @@ COMMANDS = [
     p for p in PRIMARIES if "- strategy:" in (CONF / f"{p}.yaml").read_text(encoding="utf-8")
 ]
 """The commands that run a strategy and so take experiments."""
-NEEDED = {"data.root": "somewhere"}
+NEEDED = {"data.root": "somewhere", "data.path": "somewhere"}
 """Values that have no default: only a user can know them."""
 
 

@@ -358,3 +358,14 @@ def test_an_uncached_or_loose_kernel_is_seen(mark: str) -> None:
 
 def test_a_cached_kernel_passes() -> None:
     assert uncached_kernels("@njit(cache=True)\ndef step(x):\n    return x\n") == []
+
+
+def test_no_file_is_left_in_the_middle_of_a_merge() -> None:
+    root = Path(__file__).resolve().parents[1]
+    texts = [*root.glob("*.md")]
+    texts += [path for name in ("docs", "conf", "notebooks") for path in (root / name).rglob("*")]
+    kinds = (".md", ".yaml", ".py")
+    found = [
+        path.name for path in texts if path.suffix in kinds and "\n<<<<<<< " in path.read_text()
+    ]
+    assert found == []

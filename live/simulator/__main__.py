@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
     from dataclasses import fields
     from functools import partial
 
+    from live.simulator.recorded_data import RecordedData
     from live.simulator.server import ServerSettings, compose, serve
     from quantcore.config import build, plain_settings
     from quantcore.settings import build_settings
@@ -29,7 +30,9 @@ def main(cfg: DictConfig) -> None:
     settings: ServerSettings = build_settings(
         {f.name: plain[f.name] for f in fields(ServerSettings)}, kind=ServerSettings
     )
-    data = build(cfg.data).load(reviewed=bool(cfg.universe))
+    source = build(cfg.data)
+    recorded = isinstance(source, RecordedData)
+    data = source.recording() if recorded else source.load(reviewed=bool(cfg.universe))
     for note in data.notes:
         logging.getLogger("live.simulator").info("%s", note)
     parts = (settings, data, build(cfg.execution), build(cfg.faults))

@@ -121,6 +121,61 @@ def ladder(
     return result
 
 
+class Surroundings(NamedTuple):
+    """What a symbol's book is made of where none is known.
+
+    Attributes
+    ----------
+    seed : int
+        The symbol's key (`noise.seed_of`).
+    bar_lots : int64 array, shape (n_bars,)
+        Volumes in whole steps of quantity.
+    first_step : int
+        Open of the first bar, in steps since 1970.
+    bar_steps : int
+        Steps of a bar.
+    tick : tuple of int
+        Numerator and denominator (`decimal_fraction`).
+    step_size : float
+        Coins.
+    """
+
+    seed: int
+    bar_lots: IntArray
+    first_step: int
+    bar_steps: int
+    tick: tuple[int, int]
+    step_size: float
+
+
+def around(
+    known: Surroundings, price: float, half_spread_bps: float, step: int, levels: int
+) -> tuple[IntArray, IntArray]:
+    """Return bids and asks around a price at a step since 1970, at most `levels` a side, as `ladder` has them."""
+    numerator, denominator = known.tick
+    in_ticks = price * denominator / numerator
+    bid, ask = touch(in_ticks, half_spread_bps)
+    rest = (
+        level_gap(in_ticks),
+        min(levels, LEVELS_MAX),
+        step,
+        known.first_step,
+        known.bar_steps,
+        known.bar_lots,
+        numerator / denominator * known.step_size,
+    )
+    return ladder(known.seed, BID, bid, *rest), ladder(known.seed, ASK, ask, *rest)
+
+
+def book_of(bids: IntArray, asks: IntArray, now_us: int) -> Book:
+    """Return the book of two sides at a time."""
+    return Book(_pairs(bids), _pairs(asks), update_id(now_us))
+
+
+def _pairs(levels: IntArray) -> tuple[tuple[int, int], ...]:
+    return tuple((price, lots) for price, lots in levels.tolist())
+
+
 @njit(cache=True)
 def difference(before: IntArray, after: IntArray, side: int) -> IntArray:
     """Return the levels of a side that are new or have another size, and with size 0 those that are gone.

@@ -232,6 +232,11 @@ def _key(account: Mapping[str, Any]) -> str:
     return f'<span title="{escape(key)}">{escape(key if len(key) <= 10 else f"{key[:8]}…")}</span>'
 
 
+def _shortened(text: str) -> str:
+    """Return a text with its words that are as long as a key cut short."""
+    return " ".join(word if len(word) <= 40 else f"{word[:8]}…" for word in text.split(" "))
+
+
 def _position(p: Mapping[str, Any]) -> list[str]:
     margin = "isolated" if p["isolated"] else "cross"
     return [
@@ -278,7 +283,8 @@ def _account(a: Mapping[str, Any]) -> list[str]:
 
 def _faults(view: View) -> str:
     log = (
-        [_stamp(r.time_us), _kind(r.kind), escape(r.target), escape(r.done)] for r in view.records
+        [_stamp(r.time_us), _kind(r.kind), escape(_shortened(r.target)), escape(r.done)]
+        for r in view.records
     )
     rules = ([_kind(rule.kind), _when(rule), f"{happened:,}"] for rule, happened in view.rules)
     latest = f"The latest {len(view.records)} of {view.injected:,}, newest first." if view.records else ""  # fmt: skip

@@ -6,6 +6,7 @@ In lock-step accounts meet whole bars, by the account step of the backtest; else
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from live.simulator import booking
 from live.simulator.accounts import VenueAccount
 from live.simulator.moment import Moment, one_row
+from live.simulator.recorded_fills import meet_prints
+from live.simulator.resting import out_of_reach
 from live.simulator.watch import look_after
 from quantcore.account_step import scan
 from quantcore.kernels import layout as at
@@ -37,6 +40,13 @@ def advance(venue: Engine, to_us: int) -> None:
     to_us = min(to_us, venue.tape.end_us - 1)
     if to_us <= venue.now_us:
         return
+    if venue.tape.fills_by_prints:
+        meet_prints(venue, to_us, _pass_to)
+    _pass_to(venue, to_us)
+
+
+def _pass_to(venue: Engine, to_us: int) -> None:
+    """Let all accounts meet the path from now to a time."""
     venue.now_us = to_us
     if venue.closed:
         return
@@ -59,8 +69,10 @@ def _advance_bar(venue: Engine) -> None:
 
 def _meet_market(venue: Engine, moment: Moment, whole: IntArray, number: FloatArray) -> None:
     """Let all accounts meet a row of the market with its settlements, and do what is due at its end."""
+    by_prints = venue.tape.fills_by_prints and not venue.lock_step
     for account in venue.accounts.values():
-        _scan(venue, account, moment.market, moment.row, whole, number)
+        with out_of_reach(account, moment.market) if by_prints else nullcontext():
+            _scan(venue, account, moment.market, moment.row, whole, number)
     for account in venue.accounts.values():
         look_after(venue, account)
 

@@ -38,6 +38,7 @@ from quantcore.timegrid import interval_us, to_us
 
 if TYPE_CHECKING:
     from live.simulator.market import Tape
+    from live.simulator.recordings import Recording
     from live.simulator.scenario import Scenario
     from live.simulator.ws_api import Call
 
@@ -137,7 +138,7 @@ class Composition:
 
 def compose(
     settings: ServerSettings,
-    data: MarketData,
+    data: MarketData | Recording,
     execution: ExecutionSettings,
     scenario: Scenario,
     wall: Callable[[], float],
@@ -154,13 +155,12 @@ def compose(
     from live.simulator.engine import VenueSettings
     from live.simulator.faults import Faults
     from live.simulator.listen_keys import ListenKeys
-    from live.simulator.market import replay
     from live.simulator.mishaps import suffer
     from live.simulator.streams import Api, Streams
     from live.simulator.ticker_streams import opened
     from live.simulator.venue import Venue
 
-    tape = replay(started(data, settings.start), half_spread_bps=execution.half_spread_bps)
+    tape = market_of(data, settings, execution.half_spread_bps)
     venue = Venue(
         tape,
         VenueSettings(
@@ -228,6 +228,34 @@ def compose(
     return Composition(
         exchange=exchange, app=app, control=control, identity=identity_of(tape, settings)
     )
+
+
+def market_of(
+    data: MarketData | Recording, settings: ServerSettings, half_spread_bps: float
+) -> Tape:
+    """Return the market that is replayed: of bars, or of a recording, in lock-step by the bars of its prints.
+
+    Raises
+    ------
+    ConfigError
+        If the start lies outside the data.
+    DataGap
+        If a recording cannot be replayed.
+    """
+    from live.simulator.bar_tape import replay
+    from live.simulator.recorded_bars import whole_bars
+    from live.simulator.recorded_tape import recorded_tape
+
+    if isinstance(data, MarketData):
+        return replay(started(data, settings.start), half_spread_bps=half_spread_bps)
+    start_us = None if settings.start is None or settings.lock_step else to_us(settings.start)
+    tape = recorded_tape(data, start_us=start_us, half_spread_bps=half_spread_bps)
+    for note in tape.notes:
+        _LOG.info("%s", note)
+    if not settings.lock_step:
+        return tape
+    bars = started(whole_bars(tape.bars, tape.notes), settings.start)
+    return replay(bars, half_spread_bps=half_spread_bps, instruments=tape.instruments)
 
 
 class _Api:

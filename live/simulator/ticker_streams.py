@@ -20,6 +20,7 @@ from live.simulator.candles import INTERVALS, candles, opens, rolling
 from live.simulator.market import Tape
 from live.simulator.path import STEP_US
 from live.simulator.quotes import MARK_DIGITS, RATE_DIGITS, Quotes, quotes
+from live.simulator.trades import Trade
 from live.simulator.wire import exact_text, milliseconds
 from quantcore.timegrid import DAY_US
 from quantcore.types import IntArray
@@ -176,46 +177,38 @@ def _trades(
     told: Quotes, payload: Callable[..., Payload], from_us: int, to_us: int
 ) -> Iterator[Payload]:
     for trade in told.tape.trades(told.s, from_us, to_us):
-        time_ms = milliseconds(trade.time_us)
-        yield payload(
-            told.symbol,
-            trade.id,
-            told.price(trade.price),
-            told.lots(trade.lots),
-            time_ms,
-            trade.buyer_is_maker,
-        )
+        yield payload(told.symbol, trade, told.price(trade.price), told.lots(trade.lots))
 
 
-def _aggregate_trade(
-    symbol: str, number: int, price: str, qty: str, time_ms: int, sold: bool
-) -> Payload:
+def _aggregate_trade(symbol: str, trade: Trade, price: str, qty: str) -> Payload:
+    time_ms = milliseconds(trade.time_us)
     return {
         "e": "aggTrade",
         "E": time_ms,
-        "a": number,
+        "a": trade.id,
         "s": symbol,
         "p": price,
         "q": qty,
-        "f": number,
-        "l": number,
+        "f": trade.first_id,
+        "l": trade.last_id,
         "T": time_ms,
-        "m": sold,
+        "m": trade.buyer_is_maker,
         "st": _USDT_MARGINED,
     }
 
 
-def _trade(symbol: str, number: int, price: str, qty: str, time_ms: int, sold: bool) -> Payload:
+def _trade(symbol: str, trade: Trade, price: str, qty: str) -> Payload:
+    time_ms = milliseconds(trade.time_us)
     return {
         "e": "trade",
         "E": time_ms,
         "T": time_ms,
         "s": symbol,
-        "t": number,
+        "t": trade.id,
         "p": price,
         "q": qty,
         "X": "MARKET",
-        "m": sold,
+        "m": trade.buyer_is_maker,
         "st": _USDT_MARGINED,
     }
 

@@ -35,6 +35,8 @@ class Trade(NamedTuple):
         Whole steps of the symbol, > 0.
     buyer_is_maker : bool
         Whether the taker sold.
+    first_id, last_id : int
+        Of the trades that it adds up.
     """
 
     id: int
@@ -42,6 +44,8 @@ class Trade(NamedTuple):
     price: float
     lots: int
     buyer_is_maker: bool
+    first_id: int
+    last_id: int
 
 
 class Flow(NamedTuple):

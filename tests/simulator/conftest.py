@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from live.simulator.market import Tape
+from live.simulator.bar_tape import BarTape
 from quantcore.data.instruments import load_instruments
 from quantcore.frames import MARK_FIELDS, PRICE_FIELDS, Bars, Settlements
 from quantcore.timegrid import HOUR_US, MINUTE_US, interval_us
@@ -54,11 +54,11 @@ def make_bars(*, n_bars: int = 240, interval: str = "1m", seed: int = 1, late: i
     )
 
 
-def make_tape(bars: Bars, **changes: float) -> Tape:
+def make_tape(bars: Bars, **changes: float) -> BarTape:
     """Return the tape of some bars with the committed facts of their symbols."""
     half_spread_bps = changes.pop("half_spread_bps", 1.0)
     first_us = int(changes.pop("first_us", -1))
-    return Tape(
+    return BarTape(
         bars=bars,
         instruments=load_instruments(bars.symbols),
         half_spread_bps=half_spread_bps,
@@ -73,7 +73,7 @@ def bars() -> Bars:
 
 
 @pytest.fixture(scope="session")
-def tape(bars: Bars) -> Tape:
+def tape(bars: Bars) -> BarTape:
     """Their tape, replayed from the hour on."""
     return make_tape(bars, first_us=FIRST_US + 60 * MINUTE_US)
 
@@ -85,6 +85,6 @@ def bars_of() -> Callable[..., Bars]:
 
 
 @pytest.fixture(scope="session")
-def tape_of() -> Callable[..., Tape]:
+def tape_of() -> Callable[..., BarTape]:
     """The maker of tapes."""
     return make_tape

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from live.simulator.bar_tape import BarTape
 from live.simulator.control import Controls
 from live.simulator.faults import Faults
-from live.simulator.market import Tape
 from live.simulator.scenario import Scenario
 from quantcore.data.instruments import load_instruments
 from quantcore.frames import Bars
@@ -19,7 +19,7 @@ BAR_US = 3_600_000_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
 
-def tape(n_bars: int = 240, replayed_from: int = 120) -> Tape:
+def tape(n_bars: int = 240, replayed_from: int = 120) -> BarTape:
     """Return a market of hourly bars that wander about 60,000 and 2,600 USDT; ETHUSDT has no price at the end."""
     rng = np.random.default_rng(7)
     closes = np.array([60_000.0, 2_600.0]) * np.exp(
@@ -43,7 +43,7 @@ def tape(n_bars: int = 240, replayed_from: int = 120) -> Tape:
         fields=fields,
     )
     first_us = START_US + BAR_US * replayed_from
-    return Tape(bars=bars, instruments=load_instruments(SYMBOLS), first_us=first_us)
+    return BarTape(bars=bars, instruments=load_instruments(SYMBOLS), first_us=first_us)
 
 
 def account(key: str, **changes: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def account(key: str, **changes: Any) -> dict[str, Any]:
 class StandIn:
     """A venue that knows its time and is told its books."""
 
-    def __init__(self, market: Tape, accounts: list[dict[str, Any]]) -> None:
+    def __init__(self, market: BarTape, accounts: list[dict[str, Any]]) -> None:
         self.now_us = market.first_us
         self.accounts = accounts
 

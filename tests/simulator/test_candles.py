@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from live.simulator.bar_tape import BarTape
 from live.simulator.candles import INTERVALS, Candle, candles, opens, rolling
-from live.simulator.market import Tape
 from quantcore.frames import Bars, resample_bars
 from quantcore.timegrid import DAY_US, HOUR_US, MINUTE_US, to_us
 
 FIRST_US = 1_704_067_200_000_000
-Make = Callable[..., Tape]
+Make = Callable[..., BarTape]
 MakeBars = Callable[..., Bars]
 
 
-def test_closed_candles_of_the_bars_own_interval_are_the_bars(tape: Tape) -> None:
+def test_closed_candles_of_the_bars_own_interval_are_the_bars(tape: BarTape) -> None:
     now = FIRST_US + 100 * MINUTE_US
     found = candles(tape, 0, opens("1m", FIRST_US, now - 1), now)
     assert len(found) == 100
@@ -55,7 +55,7 @@ def test_known_flows_are_those_of_the_bars(bars: Bars, tape_of: Make) -> None:
 
 @pytest.mark.parametrize("interval", ["5m", "15m", "1h"])
 def test_closed_candles_of_coarser_intervals_are_the_resampled_bars(
-    tape: Tape, interval: str
+    tape: BarTape, interval: str
 ) -> None:
     resampled = resample_bars(tape.bars, interval)
     now = tape.end_us
@@ -89,7 +89,7 @@ def test_finer_candles_split_a_bar_along_its_path(bars_of: MakeBars, tape_of: Ma
 
 @given(st.integers(FIRST_US, FIRST_US + 239 * MINUTE_US), st.sampled_from(["1m", "3m", "1h"]))
 def test_the_forming_candle_holds_what_has_happened_so_far(
-    tape: Tape, now_us: int, interval: str
+    tape: BarTape, now_us: int, interval: str
 ) -> None:
     bounds = opens(interval, now_us, now_us)
     (candle,) = candles(tape, 0, bounds, now_us)
@@ -103,7 +103,7 @@ def test_the_forming_candle_holds_what_has_happened_so_far(
 
 
 @given(st.integers(FIRST_US, FIRST_US + 239 * MINUTE_US), st.sampled_from(INTERVALS))
-def test_no_candle_knows_what_comes_after_now(tape: Tape, now_us: int, interval: str) -> None:
+def test_no_candle_knows_what_comes_after_now(tape: BarTape, now_us: int, interval: str) -> None:
     rng = np.random.default_rng(5)
     row = tape.row(now_us)
     factor = np.ones((tape.bars.n_bars, 2))
@@ -119,7 +119,7 @@ def test_no_candle_knows_what_comes_after_now(tape: Tape, now_us: int, interval:
         assert ours[-1].open_us <= now_us
 
 
-def test_candles_without_a_price_are_left_out(tape: Tape) -> None:
+def test_candles_without_a_price_are_left_out(tape: BarTape) -> None:
     now = tape.end_us
     found = candles(tape, 1, opens("1m", FIRST_US, now - 1), now)
     rows = [(c.open_us - FIRST_US) // MINUTE_US for c in found]
@@ -146,7 +146,7 @@ def test_intervals_open_where_the_exchange_has_them() -> None:
     assert opens("3d", 0, 0).tolist() == [0, 3 * DAY_US]
 
 
-def test_marks_have_candles_without_volume(tape: Tape) -> None:
+def test_marks_have_candles_without_volume(tape: BarTape) -> None:
     now = FIRST_US + 10 * MINUTE_US + 30_500_000
     found = candles(tape, 0, opens("1m", FIRST_US, now), now, mark=True)
     assert [found[3].open, found[3].close] == [
@@ -157,7 +157,7 @@ def test_marks_have_candles_without_volume(tape: Tape) -> None:
     assert [found[3].trades, found[-1].trades] == [60, 31]
 
 
-def test_the_last_day_is_one_candle_up_to_now(tape: Tape) -> None:
+def test_the_last_day_is_one_candle_up_to_now(tape: BarTape) -> None:
     now = FIRST_US + 200 * MINUTE_US + 5_000_000
     day = rolling(tape, 0, now, 2 * HOUR_US)
     assert isinstance(day, Candle)

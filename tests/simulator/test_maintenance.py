@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from live.simulator.bar_tape import BarTape
 from live.simulator.engine import VenueSettings
-from live.simulator.market import Tape
 from live.simulator.venue import Venue
 from live.simulator.wire import Refused, digits_of, text
 from quantcore.kernels import layout as at
@@ -163,7 +163,7 @@ def test_in_lock_step_bars_that_open_in_it_are_not_met() -> None:
     bars = case_bars(case)
 
     def venue() -> Venue:
-        tape = Tape(bars=bars, instruments=case_instruments(case))
+        tape = BarTape(bars=bars, instruments=case_instruments(case))
         made = Venue(tape, VenueSettings(lock_step=True))
         account = made.open_account("key", "secret", case.capital)
         order = {"symbol": bars.symbols[0], "side": "BUY", "type": "MARKET", "quantity": "2"}

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.simulator.market import Ohlc, Tape, replay
+from live.simulator.bar_tape import BarTape, replay
+from live.simulator.market import Ohlc
 from live.simulator.path import STEP_US
 from quantcore.data.instruments import load_instruments
 from quantcore.data.sources import MarketData
@@ -21,11 +22,11 @@ from quantcore.timegrid import HOUR_US, MINUTE_US
 FIRST_US = 1_704_067_200_000_000
 SPAN_US = 240 * MINUTE_US
 TIMES = st.integers(FIRST_US - MINUTE_US, FIRST_US + SPAN_US + MINUTE_US)
-Make = Callable[..., Tape]
+Make = Callable[..., BarTape]
 MakeBars = Callable[..., Bars]
 
 
-def walked(tape: Tape, row: int) -> np.ndarray:
+def walked(tape: BarTape, row: int) -> np.ndarray:
     opens = tape.history_us + row * tape.bar_us
     return np.array([tape.price(opens + k * STEP_US) for k in range(tape.n_steps)])
 
@@ -49,7 +50,7 @@ def changed(bars: Bars, from_row: int) -> Bars:
 
 
 @pytest.mark.parametrize("row", [0, 7, 30, 130, 239])
-def test_the_path_stays_inside_its_bar_and_hits_all_four_prices(tape: Tape, row: int) -> None:
+def test_the_path_stays_inside_its_bar_and_hits_all_four_prices(tape: BarTape, row: int) -> None:
     path = walked(tape, row)
     four = np.array([tape.bars.array(n)[row] for n in ("open", "high", "low", "close")])
     for s in range(2):
@@ -71,7 +72,7 @@ def test_a_bar_that_closes_where_it_opened_sees_its_low_first(bars: Bars, tape_o
     assert np.argmin(path) < np.argmax(path)
 
 
-def test_the_path_runs_straight_over_three_equal_thirds(tape: Tape) -> None:
+def test_the_path_runs_straight_over_three_equal_thirds(tape: BarTape) -> None:
     path = walked(tape, 5)[:, 0]
     third = tape.n_steps // 3
     middle = (path[0] + path[third]) / 2
@@ -80,7 +81,7 @@ def test_the_path_runs_straight_over_three_equal_thirds(tape: Tape) -> None:
 
 
 @given(TIMES)
-def test_a_bar_holds_its_open_and_not_its_close(tape: Tape, time_us: int) -> None:
+def test_a_bar_holds_its_open_and_not_its_close(tape: BarTape, time_us: int) -> None:
     row = tape.row(time_us)
     if tape.history_us <= time_us < tape.end_us:
         assert tape.bars.ts_us[row] - tape.bar_us <= time_us < tape.bars.ts_us[row]
@@ -90,7 +91,7 @@ def test_a_bar_holds_its_open_and_not_its_close(tape: Tape, time_us: int) -> Non
 
 @given(TIMES, st.lists(st.integers(0, 10 * MINUTE_US), min_size=2, max_size=5))
 def test_what_was_swept_in_parts_was_swept_at_once(
-    tape: Tape, start_us: int, parts: list[int]
+    tape: BarTape, start_us: int, parts: list[int]
 ) -> None:
     cuts = start_us + np.cumsum([0, *parts])
     whole = tape.swept(int(cuts[0]), int(cuts[-1]))
@@ -111,7 +112,7 @@ def test_what_was_swept_in_parts_was_swept_at_once(
 
 @given(st.integers(FIRST_US, FIRST_US + 20 * MINUTE_US), st.integers(0, 3 * MINUTE_US))
 def test_what_was_swept_is_what_prices_went_through(
-    tape: Tape, from_us: int, length_us: int
+    tape: BarTape, from_us: int, length_us: int
 ) -> None:
     to_us = from_us + length_us
     steps = range(from_us // STEP_US * STEP_US, to_us + 1, STEP_US)
@@ -123,7 +124,7 @@ def test_what_was_swept_is_what_prices_went_through(
     assert (swept.mark_high[0], swept.mark_low[0]) == (marks.max(), marks.min())
 
 
-def test_several_bars_crossed_at_once_give_their_extremes(tape: Tape) -> None:
+def test_several_bars_crossed_at_once_give_their_extremes(tape: BarTape) -> None:
     swept = tape.swept(tape.history_us, tape.end_us)
     for name in ("high", "low"):
         extreme = np.fmax if name == "high" else np.fmin
@@ -151,7 +152,7 @@ def test_last_prices_stand_in_for_missing_marks(bars: Bars, tape_of: Make) -> No
 
 
 @given(st.integers(FIRST_US, FIRST_US + SPAN_US - 1))
-def test_nothing_after_now_is_visible(tape: Tape, now_us: int) -> None:
+def test_nothing_after_now_is_visible(tape: BarTape, now_us: int) -> None:
     other = replace(tape, bars=changed(tape.bars, tape.row(now_us) + 1))
     start = now_us - 3 * MINUTE_US
     np.testing.assert_array_equal(tape.price(now_us), other.price(now_us))
@@ -176,7 +177,7 @@ def test_the_book_knows_no_volume_of_a_bar_that_is_open(bars: Bars, tape_of: Mak
 
 @given(TIMES, st.sampled_from([0.0, 1.0, 25.0]))
 def test_the_book_never_crosses_and_holds_the_last_price(
-    tape: Tape, time_us: int, half_bps: float
+    tape: BarTape, time_us: int, half_bps: float
 ) -> None:
     tape = replace(tape, half_spread_bps=half_bps)
     for s in range(2):
@@ -198,7 +199,7 @@ def test_the_book_never_crosses_and_holds_the_last_price(
         assert len(bids) == len(asks) == 1000
 
 
-def test_a_shorter_book_is_the_top_of_a_longer_one(tape: Tape) -> None:
+def test_a_shorter_book_is_the_top_of_a_longer_one(tape: BarTape) -> None:
     now = FIRST_US + 100 * MINUTE_US + 12_345_678
     short, long = tape.book(0, now, 5), tape.book(0, now, 1000)
     assert (short.bids, short.asks) == (long.bids[:5], long.asks[:5])
@@ -206,7 +207,7 @@ def test_a_shorter_book_is_the_top_of_a_longer_one(tape: Tape) -> None:
     assert tape.book(0, now, 5000) == long
 
 
-def test_a_step_changes_a_few_levels_only(tape: Tape) -> None:
+def test_a_step_changes_a_few_levels_only(tape: BarTape) -> None:
     now = FIRST_US + 100 * MINUTE_US
     before, after = (dict(tape.book(0, t, 1000).bids) for t in (now, now + STEP_US))
     touched = {p for p in before.keys() | after.keys() if before.get(p) != after.get(p)}
@@ -215,7 +216,7 @@ def test_a_step_changes_a_few_levels_only(tape: Tape) -> None:
 
 
 @pytest.mark.parametrize("row", [0, 59, 60, 200])
-def test_prints_add_up_to_the_bar_and_reach_its_four_prices(tape: Tape, row: int) -> None:
+def test_prints_add_up_to_the_bar_and_reach_its_four_prices(tape: BarTape, row: int) -> None:
     opens = tape.history_us + row * tape.bar_us
     for s in range(2):
         found = tape.trades(s, opens - 1, opens + tape.bar_us - 1)
@@ -239,7 +240,7 @@ def test_prints_add_up_to_the_bar_and_reach_its_four_prices(tape: Tape, row: int
 
 
 @given(st.lists(TIMES, min_size=3, max_size=3))
-def test_prints_of_parts_are_the_prints_of_the_whole(tape: Tape, cuts: list[int]) -> None:
+def test_prints_of_parts_are_the_prints_of_the_whole(tape: BarTape, cuts: list[int]) -> None:
     first, middle, last = sorted(cuts)
     last = min(last, first + 10 * MINUTE_US)
     middle = min(middle, last)
@@ -248,13 +249,13 @@ def test_prints_of_parts_are_the_prints_of_the_whole(tape: Tape, cuts: list[int]
 
 
 @given(TIMES)
-def test_lots_until_now_are_the_prints_until_now(tape: Tape, now_us: int) -> None:
+def test_lots_until_now_are_the_prints_until_now(tape: BarTape, now_us: int) -> None:
     row, lots, _ = tape.traded(0, np.array([now_us]))
     opens = tape.history_us + int(row[0]) * tape.bar_us
     assert int(lots[0]) == sum(t.lots for t in tape.trades(0, opens - 1, now_us))
 
 
-def test_prints_are_found_by_their_ids_and_from_the_end(tape: Tape) -> None:
+def test_prints_are_found_by_their_ids_and_from_the_end(tape: BarTape) -> None:
     now = FIRST_US + 90 * MINUTE_US + 17_300_000
     every = tape.trades(0, FIRST_US, now)
     assert tape.last_trades(0, now, 70, back_us=HOUR_US) == every[-70:]
@@ -274,7 +275,7 @@ def test_a_bar_of_a_few_lots_keeps_its_volume(bars: Bars, tape_of: Make) -> None
         assert sum(t.lots for t in tape.trades(0, opens - 1, opens + MINUTE_US - 1)) == row
 
 
-def test_settlements_are_those_after_from_and_up_to_to(tape: Tape) -> None:
+def test_settlements_are_those_after_from_and_up_to_to(tape: BarTape) -> None:
     known = tape.bars.settlements
     at = int(known.time_us[0])
     assert [s[:3] for s in tape.settlements(at - 1, at)] == [
@@ -303,7 +304,7 @@ def test_a_tape_refuses_what_it_cannot_replay(bars: Bars, tape_of: Make) -> None
     with pytest.raises(ConfigError, match="bars must be at least one"):
         tape_of(bars.rows(0, 0))
     with pytest.raises(ConfigError, match="instruments must be those of"):
-        Tape(bars=bars, instruments=load_instruments(["ETHUSDT", "BTCUSDT"]))
+        BarTape(bars=bars, instruments=load_instruments(["ETHUSDT", "BTCUSDT"]))
 
 
 def test_the_replay_of_a_source_starts_with_its_traded_span(bars: Bars) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from live.simulator.market import Tape
+from live.simulator.bar_tape import BarTape
 from live.simulator.public import answer
 from quantcore.timegrid import HOUR_US
 from tests.simulator.messages_due import messages
@@ -115,7 +115,7 @@ def quoted(path: Path, lines: int) -> Any:
 
 @pytest.mark.parametrize(("file", "quote", "route", "params"), ANSWERS)
 def test_answers_have_the_form_of_the_stored_ones(
-    tape: Tape, shared: Path, file: str, quote: str, route: str, params: dict[str, str]
+    tape: BarTape, shared: Path, file: str, quote: str, route: str, params: dict[str, str]
 ) -> None:
     api = shared / "data" / "binance_api"
     ours = answer(f"GET /fapi/v1/{route}", tape, NOW_US, params)
@@ -131,7 +131,7 @@ def test_answers_have_the_form_of_the_stored_ones(
 
 @pytest.mark.parametrize(("file", "quote", "stream"), STREAMS)
 def test_messages_have_the_form_of_the_stored_ones(
-    tape: Tape, shared: Path, file: str, quote: str, stream: str
+    tape: BarTape, shared: Path, file: str, quote: str, stream: str
 ) -> None:
     api = shared / "data" / "binance_api"
     sent = messages(tape, stream, NOW_US - 4_000_000, NOW_US + 2_000_000 - 17)
@@ -146,7 +146,7 @@ def test_messages_have_the_form_of_the_stored_ones(
         assert list(differences(ours, theirs, extra=NEWER)) == []
 
 
-def test_messages_have_the_form_of_the_recorded_ones(tape: Tape, shared: Path) -> None:
+def test_messages_have_the_form_of_the_recorded_ones(tape: BarTape, shared: Path) -> None:
     recorded = shared / "data" / "binance_api" / "ws_recorded"
     seen: set[str] = set()
     lines = (recorded / "futures_combined_stream_2021-07-22.jsonl").read_text().split("\n")
@@ -162,7 +162,7 @@ def test_messages_have_the_form_of_the_recorded_ones(tape: Tape, shared: Path) -
     assert len(seen) >= 3
 
 
-def test_a_recorded_snapshot_has_the_form_of_ours(tape: Tape, shared: Path) -> None:
+def test_a_recorded_snapshot_has_the_form_of_ours(tape: BarTape, shared: Path) -> None:
     folder = shared / "data" / "binance_api" / "ws_recorded"
     theirs = json.loads((folder / "depth_snapshot_SUSHIUSDT_2021-07-22.json").read_text())
     ours = answer("GET /fapi/v1/depth", tape, NOW_US, {"symbol": "BTCUSDT"})
@@ -171,7 +171,7 @@ def test_a_recorded_snapshot_has_the_form_of_ours(tape: Tape, shared: Path) -> N
 
 @pytest.mark.parametrize("stored", ["recorded", "nautilus"])
 def test_exchange_info_has_the_form_of_the_stored_ones(
-    tape: Tape, shared: Path, stored: str
+    tape: BarTape, shared: Path, stored: str
 ) -> None:
     api = shared / "data" / "binance_api"
     path = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.simulator.market import Tape
+from live.simulator.bar_tape import BarTape
 from live.simulator.public import PUBLIC, answer
 from live.simulator.wire import Refused
 from quantcore.frames import Bars, Settlements
@@ -18,7 +18,7 @@ from quantcore.timegrid import DAY_US, HOUR_US, MINUTE_US
 
 FIRST_US = 1_704_067_200_000_000
 NOW_US = FIRST_US + 150 * MINUTE_US + 17_345_000
-Make = Callable[..., Tape]
+Make = Callable[..., BarTape]
 EVERYTHING = {
     "symbol": "BTCUSDT",
     "pair": "BTCUSDT",
@@ -28,18 +28,18 @@ EVERYTHING = {
 }
 
 
-def ask(tape: Tape, route: str, now_us: int = NOW_US, /, **params: str) -> Any:
+def ask(tape: BarTape, route: str, now_us: int = NOW_US, /, **params: str) -> Any:
     return answer(f"GET /fapi/v1/{route}", tape, now_us, params)
 
 
-def refusal(tape: Tape, route: str, **params: str) -> int:
+def refusal(tape: BarTape, route: str, **params: str) -> int:
     with pytest.raises(Refused) as caught:
         ask(tape, route, **params)
     return caught.value.code
 
 
 @given(st.integers(FIRST_US, FIRST_US + 239 * MINUTE_US))
-def test_no_answer_knows_what_comes_after_now(tape: Tape, now_us: int) -> None:
+def test_no_answer_knows_what_comes_after_now(tape: BarTape, now_us: int) -> None:
     rng = np.random.default_rng(9)
     row = tape.row(now_us)
     factor = np.ones((tape.bars.n_bars, 2))
@@ -56,7 +56,7 @@ def test_no_answer_knows_what_comes_after_now(tape: Tape, now_us: int) -> None:
         assert answer(name, tape, now_us, EVERYTHING) == answer(name, other, now_us, EVERYTHING)
 
 
-def test_klines_read_back_are_the_bars_bit_for_bit(tape: Tape) -> None:
+def test_klines_read_back_are_the_bars_bit_for_bit(tape: BarTape) -> None:
     rows = ask(tape, "klines", symbol="BTCUSDT", interval="1m", limit="1500")
     names = ("open", "high", "low", "close", "volume")
     for k, row in enumerate(rows[:-1]):
@@ -78,7 +78,7 @@ def test_prices_off_the_tick_are_written_in_full(bars: Bars, tape_of: Make) -> N
     assert row[5] == "0.00001"
 
 
-def test_klines_are_chosen_by_start_end_and_limit(tape: Tape) -> None:
+def test_klines_are_chosen_by_start_end_and_limit(tape: BarTape) -> None:
     def opened(**params: str) -> list[int]:
         rows = ask(tape, "klines", symbol="BTCUSDT", interval="1m", **params)
         return [(row[0] * 1000 - FIRST_US) // MINUTE_US for row in rows]
@@ -95,7 +95,7 @@ def test_klines_are_chosen_by_start_end_and_limit(tape: Tape) -> None:
     assert opened(endTime="0") == []
 
 
-def test_depth_is_the_book(tape: Tape) -> None:
+def test_depth_is_the_book(tape: BarTape) -> None:
     book = tape.book(0, NOW_US, 1000)
     for limit in (5, 500, 1000):
         told = ask(tape, "depth", symbol="BTCUSDT", limit=str(limit))
@@ -108,7 +108,7 @@ def test_depth_is_the_book(tape: Tape) -> None:
     assert told["T"] == NOW_US // 100_000 * 100
 
 
-def test_tickers_agree_with_each_other(tape: Tape) -> None:
+def test_tickers_agree_with_each_other(tape: BarTape) -> None:
     price = ask(tape, "ticker/price", symbol="BTCUSDT")
     touch = ask(tape, "ticker/bookTicker", symbol="BTCUSDT")
     day = ask(tape, "ticker/24hr", symbol="BTCUSDT")
@@ -127,14 +127,14 @@ def test_tickers_agree_with_each_other(tape: Tape) -> None:
     assert day["lastQty"] == last["qty"]
 
 
-def test_without_a_symbol_all_that_have_a_price_answer(tape: Tape) -> None:
+def test_without_a_symbol_all_that_have_a_price_answer(tape: BarTape) -> None:
     early = FIRST_US + 5 * MINUTE_US
     for route in ("ticker/price", "ticker/bookTicker", "ticker/24hr", "premiumIndex"):
         assert [t["symbol"] for t in ask(tape, route)] == ["BTCUSDT", "ETHUSDT"]
         assert [t["symbol"] for t in ask(tape, route, early)] == ["BTCUSDT"]
 
 
-def test_trades_are_listed_by_end_id_and_time(tape: Tape) -> None:
+def test_trades_are_listed_by_end_id_and_time(tape: BarTape) -> None:
     last = ask(tape, "trades", symbol="BTCUSDT", limit="10")
     assert [t["id"] for t in last] == [t.id for t in tape.trades(0, FIRST_US, NOW_US)][-10:]
     first = str(last[4]["id"])
@@ -182,7 +182,7 @@ def test_open_interest_is_that_of_the_last_closed_bar(bars: Bars, tape_of: Make)
     assert ask(tape_of(bars), "openInterest", symbol="BTCUSDT")["openInterest"] == "0.000"
 
 
-def test_premiums_are_of_last_prices_over_marks(tape: Tape) -> None:
+def test_premiums_are_of_last_prices_over_marks(tape: BarTape) -> None:
     rows = ask(tape, "premiumIndexKlines", symbol="BTCUSDT", interval="1m", limit="2")
     assert float(rows[0][1]) == pytest.approx(1 / 1.0001 - 1.0, abs=2e-6)
     assert float(rows[0][3]) <= float(rows[0][1]) <= float(rows[0][2])
@@ -247,7 +247,7 @@ def test_a_delisting_is_told_a_week_before(bars: Bars, tape_of: Make) -> None:
     ],
 )
 def test_what_the_exchange_does_not_take_is_refused(
-    tape: Tape, route: str, params: dict[str, str], code: int
+    tape: BarTape, route: str, params: dict[str, str], code: int
 ) -> None:
     assert refusal(tape, route, **params) == code
 
@@ -279,7 +279,7 @@ WORDS = st.one_of(
     st.integers(-(10**16), 10**16),
 )
 def test_whatever_is_asked_is_answered_in_full_or_refused_by_a_code(
-    tape: Tape, name: str, params: dict[str, str], shift_us: int
+    tape: BarTape, name: str, params: dict[str, str], shift_us: int
 ) -> None:
     for now_us in (NOW_US, max(NOW_US + shift_us, 0)):
         told = outcome(name, tape, now_us, EVERYTHING | params)
@@ -291,7 +291,7 @@ def test_whatever_is_asked_is_answered_in_full_or_refused_by_a_code(
         assert all(stamp <= now_us // 1000 for stamp in happened_ms(name, told))
 
 
-def outcome(name: str, tape: Tape, now_us: int, params: dict[str, str]) -> Any:
+def outcome(name: str, tape: BarTape, now_us: int, params: dict[str, str]) -> Any:
     """Return an answer or a refusal."""
     try:
         return answer(name, tape, now_us, params)

@@ -154,10 +154,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    return [
-        sys.executable, "-m", "live.simulator", f"data.root={folder}/market", "data.days=30", "data.n_symbols=2",
-        "data.late_listings=0", f"state_file={folder}/state.json", *overrides,
-    ]  # fmt: skip
+    made = [
+        f"data.root={folder}/market",
+        "data.days=30",
+        "data.n_symbols=2",
+        "data.late_listings=0",
+    ]
+    data = [] if "data=recorded" in overrides else made
+    state = f"state_file={folder}/state.json"
+    return [sys.executable, "-m", "live.simulator", *data, state, *overrides]
 
 
 @contextmanager

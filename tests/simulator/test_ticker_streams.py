@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from live.simulator.market import Tape
+from live.simulator.bar_tape import BarTape
 from live.simulator.public import answer
 from live.simulator.ticker_streams import opened
 from quantcore.frames import Bars
@@ -19,7 +19,7 @@ from tests.simulator.messages_due import messages
 
 FIRST_US = 1_704_067_200_000_000
 START_US = FIRST_US + 100 * MINUTE_US
-Make = Callable[..., Tape]
+Make = Callable[..., BarTape]
 STREAMS = (
     "btcusdt@kline_1m",
     "btcusdt@kline_1h",
@@ -52,7 +52,7 @@ def event_ms(payload: Any) -> int:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_every_stream_of_the_market_is_known_and_speaks(tape: Tape, stream: str) -> None:
+def test_every_stream_of_the_market_is_known_and_speaks(tape: BarTape, stream: str) -> None:
     assert opened(tape, stream) is not None
     sent = messages(tape, stream, START_US, START_US + 5_000_000)
     assert sent
@@ -71,7 +71,7 @@ def test_every_stream_of_the_market_is_known_and_speaks(tape: Tape, stream: str)
         "btcusdt@forceOrder", "btcusdt_perpetual@kline_1m", "btcusdt@continuousKline_1m", "btcusdt@aggTrade ",
     ],
 )  # fmt: skip
-def test_other_names_are_not_known_and_silent(tape: Tape, stream: str) -> None:
+def test_other_names_are_not_known_and_silent(tape: BarTape, stream: str) -> None:
     assert opened(tape, stream) is None
 
 
@@ -81,7 +81,7 @@ def test_other_names_are_not_known_and_silent(tape: Tape, stream: str) -> None:
     st.lists(st.integers(0, 2_000_000), min_size=1, max_size=2),
 )
 def test_messages_of_parts_are_those_of_the_whole(
-    tape: Tape, stream: str, start_us: int, parts: list[int]
+    tape: BarTape, stream: str, start_us: int, parts: list[int]
 ) -> None:
     cuts = [start_us, *(start_us + np.cumsum(parts)).tolist()]
     joined = [
@@ -91,7 +91,7 @@ def test_messages_of_parts_are_those_of_the_whole(
 
 
 @given(st.sampled_from(STREAMS), TIMES)
-def test_no_message_knows_what_comes_after_it(tape: Tape, stream: str, now_us: int) -> None:
+def test_no_message_knows_what_comes_after_it(tape: BarTape, stream: str, now_us: int) -> None:
     rng = np.random.default_rng(9)
     factor = np.ones((tape.bars.n_bars, 2))
     later = tape.row(now_us) + 1
@@ -119,7 +119,7 @@ def applied(side: dict[str, str], changes: list[list[str]]) -> None:
 @example(FIRST_US + 41 * MINUTE_US + 4_300_000, "", [1])
 @example(FIRST_US + 41 * MINUTE_US + 4_310_000, "", [20_000_000])
 def test_differences_turn_a_snapshot_into_the_next(
-    tape: Tape, start_us: int, speed: str, parts: list[int]
+    tape: BarTape, start_us: int, speed: str, parts: list[int]
 ) -> None:
     """As the exchange tells its clients to keep a book, whatever the stretches in which it is sent."""
     snapshot = answer("GET /fapi/v1/depth", tape, start_us, {"symbol": "BTCUSDT", "limit": "1000"})
@@ -148,7 +148,7 @@ def test_differences_turn_a_snapshot_into_the_next(
 
 @given(TIMES, st.sampled_from(["", "@100ms", "@500ms"]))
 def test_the_first_difference_after_a_snapshot_joins_it(
-    tape: Tape, now_us: int, speed: str
+    tape: BarTape, now_us: int, speed: str
 ) -> None:
     told = answer("GET /fapi/v1/depth", tape, now_us, {"symbol": "BTCUSDT", "limit": "5"})
     sent = messages(tape, f"btcusdt@depth{speed}", now_us, now_us + 1_000_000)
@@ -156,7 +156,7 @@ def test_the_first_difference_after_a_snapshot_joins_it(
     assert first["U"] <= told["lastUpdateId"]
 
 
-def test_a_late_listing_sends_its_whole_book(tape: Tape) -> None:
+def test_a_late_listing_sends_its_whole_book(tape: BarTape) -> None:
     listed = FIRST_US + 30 * MINUTE_US
     assert messages(tape, "ethusdt@depth@100ms", listed - 1_000_000, listed - 1) == []
     (first,) = messages(tape, "ethusdt@depth@100ms", listed - 1, listed)
@@ -172,14 +172,14 @@ def test_a_late_listing_sends_its_whole_book(tape: Tape) -> None:
     assert [[p["s"] for p in sent] for sent in before] == [["BTCUSDT"]]
 
 
-def test_partial_books_are_the_top_of_the_snapshot(tape: Tape) -> None:
+def test_partial_books_are_the_top_of_the_snapshot(tape: BarTape) -> None:
     for sent in messages(tape, "btcusdt@depth5@100ms", START_US, START_US + 1_000_000):
         now_us = sent["E"] * 1000
         told = answer("GET /fapi/v1/depth", tape, now_us, {"symbol": "BTCUSDT", "limit": "5"})
         assert (sent["b"], sent["a"]) == (told["bids"], told["asks"])
 
 
-def test_a_candle_closes_once_and_as_the_bar(tape: Tape) -> None:
+def test_a_candle_closes_once_and_as_the_bar(tape: BarTape) -> None:
     sent = messages(tape, "btcusdt@kline_1m", START_US, START_US + 3 * MINUTE_US)
     closed = [m for m in sent if m["k"]["x"]]
     assert [m["E"] for m in closed] == [(START_US + k * MINUTE_US) // 1000 for k in (1, 2, 3)]
@@ -191,7 +191,7 @@ def test_a_candle_closes_once_and_as_the_bar(tape: Tape) -> None:
         assert candle["T"] - candle["t"] == MINUTE_US // 1000 - 1
 
 
-def test_open_candles_are_those_that_can_be_asked_for(tape: Tape) -> None:
+def test_open_candles_are_those_that_can_be_asked_for(tape: BarTape) -> None:
     for message in messages(tape, "btcusdt@kline_5m", START_US + 1, START_US + 2_000_000):
         assert not message["k"]["x"]
         query = {"symbol": "BTCUSDT", "interval": "5m", "limit": "1"}
@@ -202,7 +202,7 @@ def test_open_candles_are_those_that_can_be_asked_for(tape: Tape) -> None:
         ] + ["0"]
 
 
-def test_a_jump_sends_every_close_and_trade_but_repeats_nothing(tape: Tape) -> None:
+def test_a_jump_sends_every_close_and_trade_but_repeats_nothing(tape: BarTape) -> None:
     end = START_US + HOUR_US
     candles = messages(tape, "btcusdt@kline_1m", START_US, end)
     assert [m["k"]["x"] for m in candles] == [True] * 60
@@ -220,7 +220,7 @@ def test_a_jump_sends_every_close_and_trade_but_repeats_nothing(tape: Tape) -> N
         assert event_ms(last) == end // 1000
 
 
-def test_streams_repeat_themselves_at_their_own_pace(tape: Tape) -> None:
+def test_streams_repeat_themselves_at_their_own_pace(tape: BarTape) -> None:
     end = START_US + 5_000_000
     counts = {
         "btcusdt@markPrice": 1, "btcusdt@markPrice@1s": 5, "btcusdt@depth": 20, "btcusdt@depth@100ms": 50,
@@ -242,7 +242,7 @@ def test_the_touch_is_sent_when_it_changes(bars: Bars, tape_of: Make) -> None:
     assert len(quiet) <= 2
 
 
-def test_the_mark_stream_tells_what_the_premium_index_tells(tape: Tape) -> None:
+def test_the_mark_stream_tells_what_the_premium_index_tells(tape: BarTape) -> None:
     (sent,) = messages(tape, "btcusdt@markPrice@1s", START_US, START_US + 1_000_000)
     told = answer("GET /fapi/v1/premiumIndex", tape, START_US + 1_000_000, {"symbol": "BTCUSDT"})
     assert (sent["p"], sent["i"], sent["r"], sent["T"]) == (
@@ -253,7 +253,7 @@ def test_the_mark_stream_tells_what_the_premium_index_tells(tape: Tape) -> None:
     )
 
 
-def test_after_its_end_the_market_stands_still(tape: Tape) -> None:
+def test_after_its_end_the_market_stands_still(tape: BarTape) -> None:
     end = tape.end_us
     assert messages(tape, "btcusdt@aggTrade", end, end + MINUTE_US) == []
     assert messages(tape, "btcusdt@kline_1m", end, end + 4_000_000) == []

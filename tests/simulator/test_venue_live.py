@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from live.simulator.bar_tape import BarTape
 from live.simulator.engine import VenueSettings
-from live.simulator.market import Tape
 from live.simulator.orders import AlgoOrder, Order
 from live.simulator.venue import Venue
 from live.simulator.wire import Refused, digits_of, lots_text, text
@@ -26,7 +26,7 @@ class Trader:
 
     def __init__(self, case: Case) -> None:
         bars = case_bars(case)
-        tape = Tape(bars=bars, instruments=case_instruments(case))
+        tape = BarTape(bars=bars, instruments=case_instruments(case))
         self.venue = Venue(tape, VenueSettings())
         self.account = self.venue.open_account("key", "secret", case.capital)
         self.symbol = bars.symbols[0]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from live.simulator.bar_tape import BarTape
 from live.simulator.engine import VenueSettings
 from live.simulator.filters import whole_steps
-from live.simulator.market import Tape
 from live.simulator.venue import Venue
 from live.simulator.wire import Refused, digits_of, lots_text, text
 from quantcore.account_plane import account_plane
@@ -87,7 +87,7 @@ class Driver:
         self.instruments = case_instruments(case)
         _, execution = case_settings(case)
         self.venue = Venue(
-            Tape(bars=self.bars, instruments=self.instruments),
+            BarTape(bars=self.bars, instruments=self.instruments),
             VenueSettings(
                 lock_step=True,
                 half_spread_bps=execution.half_spread_bps,
