@@ -161,6 +161,14 @@ class BarTape:
         return Prices(*last, *marks)
 
     @cached_property
+    def _marked(self) -> IntArray | None:
+        """Count of bars with a mark before a row, shape ``(n_bars + 1, n_symbols)``; None where the market has none."""
+        if not all(self.bars.has(name) for name in MARK_FIELDS):
+            return None
+        known = ~np.isnan(self.bars.array("mark_price"))
+        return np.concatenate([np.zeros((1, len(self.symbols)), np.int64), known.cumsum(axis=0)])
+
+    @cached_property
     def _columns(self) -> IntArray:
         return np.arange(self.bars.n_symbols, dtype=np.int64)
 
@@ -234,6 +242,13 @@ class BarTape:
     def stretches(self, s: int, start_us: IntArray, stop_us: IntArray, *, mark: bool) -> Stretches:
         """Return what one symbol did over ``[start_us, stop_us]``, arrays of shape ``(n,)``."""
         return stretches(self, s, start_us, stop_us, mark=mark)
+
+    def is_marked(self, s: int, from_us: int, to_us: int) -> bool:
+        """Return whether a bar in ``[from_us, to_us)`` has a mark of its own, or the market has none at all."""
+        if self._marked is None:
+            return True
+        begin, end = self.row(from_us), self.row(to_us - 1) + 1
+        return bool(self._marked[end, s] > self._marked[begin, s])
 
     def settlements(self, from_us: int, to_us: int) -> list[tuple[int, int, float, float]]:
         """Return the funding settlements in ``(from_us, to_us]``: time, symbol, rate, mark price or NaN."""

@@ -110,6 +110,9 @@ class Tape(Protocol):
     def stretches(self, s: int, start_us: IntArray, stop_us: IntArray, *, mark: bool) -> Stretches:
         """Return what one symbol did over ``[start_us, stop_us]``, arrays of shape ``(n,)``."""
 
+    def is_marked(self, s: int, from_us: int, to_us: int) -> bool:
+        """Return whether a symbol has marks of its own in ``[from_us, to_us)``, or the market has none at all."""
+
     def settlements(self, from_us: int, to_us: int) -> list[tuple[int, int, float, float]]:
         """Return the funding settlements in ``(from_us, to_us]``: time, symbol, rate, mark price or NaN."""
 

@@ -317,17 +317,26 @@ def _candles(tape: Tape, s: int, now_us: int, params: Params, *, mark: bool) -> 
     limit = _limit(params, 500, 1500)
     start, end = _span(params, now_us)
     bounds = opens(interval, tape.history_us, min(now_us, tape.end_us - 1))
-    chosen = _chosen(bounds, start, end, limit)
-    return candles(tape, s, chosen, now_us, mark=mark)
-
-
-def _chosen(bounds: IntArray, start: int | None, end: int, limit: int) -> IntArray:
-    """Return the bounds of at most `limit` candles that open in ``[start, end]``: the first ones, or else the last."""
     first = 0 if start is None else int(np.searchsorted(bounds, start))
     stop = min(int(np.searchsorted(bounds, end, side="right")), len(bounds) - 1)
-    if start is None:
-        first = max(first, stop - limit)
-    return bounds[first : min(stop, first + limit) + 1]
+    found: list[Candle] = []
+    window = limit
+    while len(found) < limit and first < stop:  # where a symbol has no price there is no candle
+        begin, until = max(first, stop - window), min(stop, first + window)
+        if start is None:
+            found = _priced(tape, s, bounds[begin : stop + 1], now_us, mark) + found
+            stop = begin
+        else:
+            found += _priced(tape, s, bounds[first : until + 1], now_us, mark)
+            first = until
+        window *= 2
+    return found[-limit:] if start is None else found[:limit]
+
+
+def _priced(tape: Tape, s: int, bounds: IntArray, now_us: int, mark: bool) -> list[Candle]:
+    """Return the candles that have a price of their own: where last prices stand in for marks they have none."""
+    found = candles(tape, s, bounds, now_us, mark=mark)
+    return [c for c in found if tape.is_marked(s, c.open_us, c.end_us)] if mark else found
 
 
 def _one_or_all(

@@ -143,6 +143,10 @@ class RecordedTape:
         """
         return self.known[s].stretches(start_us, stop_us, mark=mark)
 
+    def is_marked(self, s: int, from_us: int, to_us: int) -> bool:
+        """Return whether marks are known in ``[from_us, to_us)``: where none was recorded, prints stand in for them."""
+        return True
+
     def settlements(self, from_us: int, to_us: int) -> list[tuple[int, int, float, float]]:
         """Return the funding settlements in ``(from_us, to_us]``: time, symbol, rate, mark price.
 
