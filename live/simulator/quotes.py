@@ -22,7 +22,7 @@ _INSIDE_STEP = 5
 Levels = list[list[str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quotes:
     """One symbol of a market, in the exchange's texts."""
 

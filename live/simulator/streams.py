@@ -61,7 +61,7 @@ class Exchange(Protocol):
 
 
 Due = Callable[[int, int], Iterable[Any]]
-"""Takes two times in microseconds, and gives the payloads of one stream that are due in (from, to]."""
+"""Takes two times in microseconds, gives the payloads of one stream that are due in (from, to]; None is not sent."""
 
 
 class Api(NamedTuple):
@@ -190,8 +190,10 @@ class Streams:
     async def _deliver_market(self, from_us: int, to_us: int) -> None:
         due = []
         for stream, send in self._heard().items():
-            due += [Message(stream, payload) for payload in send(from_us, to_us)]
-            await self._let_others_in()
+            for payload in send(from_us, to_us):
+                if payload is not None:
+                    due.append(Message(stream, payload))
+                await self._let_others_in()
         self._send_late(to_us)
         for count, message in enumerate(in_order(due), start=1):
             self._spread(*message, to_us)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,12 +29,13 @@ JUMP_US = 5_000_000
 """Beyond so long a stretch a stream that repeats itself sends its last message only."""
 
 Payload = Any
-Sender = Callable[[int, int], Iterator[Payload]]
-"""Yields the payloads that are due in ``(from_us, to_us]``, in the order of their times."""
+Sender = Callable[[int, int], Iterator[Payload | None]]
+"""Yields the payloads that are due in ``(from_us, to_us]``, in the order of their times; None while it is at work."""
 
 _USDT_MARGINED = 1
 _SECOND_US = 1_000_000
 _KLINE_US = 250_000
+_TICKERS_KEPT = 256
 _DEPTH_US = 250_000
 
 _CHANNEL = re.compile(
@@ -76,7 +77,8 @@ def opened(tape: Tape, stream: str) -> Sender | None:
     -------
     callable or None
         Takes two times, microseconds since 1970, and yields the payloads that are due in ``(from_us, to_us]``: objects,
-        of the streams ``…@arr`` lists of them, each with its event time ``E`` in milliseconds.
+        of the streams ``…@arr`` lists of them, each with its event time ``E`` in milliseconds. Between the symbols of a
+        list it yields None, so that others need not wait for the whole of it.
     """
     if stream.startswith("!"):
         return _of_all(stream, [quotes(tape, s) for s in range(len(tape.symbols))])
@@ -131,7 +133,7 @@ def _of_all(stream: str, every: list[Quotes]) -> Sender | None:
     """Return the sender of a stream of all symbols at once."""
     if stream == "!bookTicker":
         return partial(_one_by_one, 5 * _SECOND_US, every)
-    arrays = {
+    arrays: dict[str, tuple[int, Callable[[Quotes, int], Payload | None]]] = {
         "!markPrice@arr": (3 * _SECOND_US, _mark_price),
         "!markPrice@arr@1s": (_SECOND_US, _mark_price),
         "!ticker@arr": (_SECOND_US, _ticker),
@@ -140,7 +142,7 @@ def _of_all(stream: str, every: list[Quotes]) -> Sender | None:
     if stream not in arrays:
         return None
     period_us, payload = arrays[stream]
-    return partial(_repeated, period_us, partial(_everything, payload, every))
+    return partial(_everything, period_us, payload, every)
 
 
 def _due(period_us: int, from_us: int, to_us: int) -> range:
@@ -161,16 +163,30 @@ def _repeated(
 
 
 def _everything(
-    payload: Callable[[Quotes, int], Payload], every: list[Quotes], time_us: int
-) -> list[Payload]:
-    """Return the payloads of all symbols that have a price."""
-    found = (payload(told, time_us) for told in every)
-    return [sent for sent in found if sent is not None]
-
-
-def _one_by_one(period_us: int, every: list[Quotes], from_us: int, to_us: int) -> Iterator[Payload]:
+    period_us: int,
+    payload: Callable[[Quotes, int], Payload | None],
+    every: list[Quotes],
+    from_us: int,
+    to_us: int,
+) -> Iterator[Payload | None]:
+    """Send lists of the payloads of all symbols that have a price."""
     for time_us in _due(period_us, from_us, to_us):
-        yield from _everything(_book_ticker, every, time_us)
+        found = []
+        for told in every:
+            sent = payload(told, time_us)
+            if sent is not None:
+                found.append(sent)
+            yield None
+        if found:
+            yield found
+
+
+def _one_by_one(
+    period_us: int, every: list[Quotes], from_us: int, to_us: int
+) -> Iterator[Payload | None]:
+    for time_us in _due(period_us, from_us, to_us):
+        for told in every:
+            yield _book_ticker(told, time_us)
 
 
 def _trades(
@@ -347,6 +363,7 @@ def _depth(
     }
 
 
+@lru_cache(maxsize=_TICKERS_KEPT)
 def _ticker(told: Quotes, time_us: int) -> Payload | None:
     day = rolling(told.tape, told.s, time_us, DAY_US)
     if day is None:

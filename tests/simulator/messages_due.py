@@ -12,4 +12,4 @@ def messages(tape: Tape, stream: str, from_us: int, to_us: int) -> list[Any]:
     """Return the payloads that are due in ``(from_us, to_us]``."""
     send = opened(tape, stream)
     assert send is not None, stream
-    return list(send(from_us, to_us))
+    return [payload for payload in send(from_us, to_us) if payload is not None]
