@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -178,7 +178,7 @@ async def test_a_socket_that_says_nothing_of_an_accepted_order_is_mute_and_repla
 async def test_a_socket_that_tells_of_the_order_even_before_its_answer_is_not_mute() -> None:
     async with both(mute_seconds=0.1) as (exchange, there):
 
-        async def early(params: dict[str, str]) -> dict[str, object]:
+        async def early(params: Mapping[str, str]) -> dict[str, object]:
             await exchange.tell(order_update(c=params["newClientOrderId"]))
             await asyncio.sleep(0.05)
             return order_answer(params)
