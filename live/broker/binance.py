@@ -11,7 +11,8 @@ import importlib
 import logging
 import warnings
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -231,27 +232,33 @@ class BinanceBroker:
         told = await self._found(**forms.cancel_params(cancel))
         if told is None:
             return None
-        if not cancel.conditional:
-            return self._report(told)
-        order = self._algo(told)
-        became = str(told.get("actualOrderId") or "")
+        with _legible(_QUERY.method):
+            if not cancel.conditional:
+                return self._report(told)
+            order = self._algo(told)
+            became = str(told.get("actualOrderId") or "")
         if not became.isdigit() or int(became) == 0:
             return order
         actual = await self._found(symbol=order.symbol, orderId=became)
         if actual is None:
             return order
-        ended = forms.order_report(actual)
+        with _legible(_QUERY.method):
+            ended = forms.order_report(actual)
         return replace(order, status=ended.status, filled=ended.filled)
 
     async def open_orders(self) -> list[OrderReport]:
         """Return every open order of both services, foreign ones too."""
         ordinary = await self._read(_OPEN_ORDERS)
         conditional = await self._read(_OPEN_ORDERS, conditional=True)
-        return [self._report(each) for each in ordinary] + [self._algo(e) for e in conditional]
+        with _legible(_OPEN_ORDERS.method):
+            found = [self._report(each) for each in forms.rows_of(ordinary)]
+            return found + [self._algo(each) for each in forms.rows_of(conditional)]
 
     async def positions(self) -> list[PositionReport]:
         """Return every position."""
-        return forms.position_reports(await self._read(_POSITIONS))
+        told = await self._read(_POSITIONS)
+        with _legible(_POSITIONS.method):
+            return forms.position_reports(told)
 
     async def account(self) -> AccountReport:
         """Return balances and switches; whether the key may withdraw is known where a host tells permissions."""
@@ -261,17 +268,20 @@ class BinanceBroker:
         burn = await self._read(_FEE_BURN)
         told_host = self.settings.permissions_url is not None
         permissions = await self._read(_PERMISSIONS) if told_host else None
-        return forms.account_report(
-            told,
-            hedge_mode=bool(mode["dualSidePosition"]),
-            multi_assets=bool(assets["multiAssetsMargin"]),
-            burns_bnb=bool(burn["feeBurn"]),
-            permissions=permissions,
-        )
+        with _legible(_ACCOUNT.method):
+            return forms.account_report(
+                told,
+                hedge_mode=bool(mode["dualSidePosition"]),
+                multi_assets=bool(assets["multiAssetsMargin"]),
+                burns_bnb=bool(burn["feeBurn"]),
+                permissions=permissions,
+            )
 
     async def symbol_settings(self) -> dict[str, SymbolSettings]:
         """Return leverage and margin type of every symbol."""
-        return forms.symbol_settings(await self._read(_SYMBOL_CONFIG))
+        told = await self._read(_SYMBOL_CONFIG)
+        with _legible(_SYMBOL_CONFIG.method):
+            return forms.symbol_settings(told)
 
     async def fills_since(self, symbol: str, time_us: int) -> list[Fill]:
         """Return the account's trades of a symbol from a time on, oldest first.
@@ -286,17 +296,19 @@ class BinanceBroker:
         ask = partial(self._read, _TRADES, symbol=symbol, limit=PAGE)
 
         async def between(first_ms: int, last_ms: int) -> list[Row]:
-            return list(await ask(startTime=first_ms, endTime=last_ms))
+            return forms.rows_of(await ask(startTime=first_ms, endTime=last_ms))
 
         async def after(row: Row) -> list[Row]:
-            return list(await ask(fromId=int(row["id"]) + 1))
+            return forms.rows_of(await ask(fromId=int(row["id"]) + 1))
 
         pages = Pages(
             name=f"trades of {symbol}", between=between, after=after, identity=lambda row: row["id"]
         )
-        rows = await rows_since(pages, -(-time_us // 1000), await self._now_ms())
-        rows.sort(key=lambda row: (int(row["time"]), int(row["id"])))
-        fills = [forms.fill_of(row) for row in rows]
+        now_ms = await self._now_ms()
+        with _legible(_TRADES.method):
+            rows = await rows_since(pages, -(-time_us // 1000), now_ms)
+            fills = [forms.fill_of(row) for row in rows]
+        fills.sort(key=lambda fill: (fill.time_us, fill.trade_id))
         return [replace(fill, client_id=await self._name_of(fill)) for fill in fills]
 
     async def incomes_since(self, time_us: int) -> list[Income]:
@@ -309,7 +321,8 @@ class BinanceBroker:
         """
 
         async def between(first_ms: int, last_ms: int) -> list[Row]:
-            return list(await self._read(_INCOME, startTime=first_ms, endTime=last_ms, limit=PAGE))
+            told = await self._read(_INCOME, startTime=first_ms, endTime=last_ms, limit=PAGE)
+            return forms.rows_of(told)
 
         pages = Pages(
             name="incomes",
@@ -317,8 +330,10 @@ class BinanceBroker:
             after=None,
             identity=lambda row: (row["incomeType"], row["tranId"], row["symbol"]),
         )
-        rows = await rows_since(pages, -(-time_us // 1000), await self._now_ms())
-        return [income for row in rows if (income := forms.income_of(row)) is not None]
+        now_ms = await self._now_ms()
+        with _legible(_INCOME.method):
+            rows = await rows_since(pages, -(-time_us // 1000), now_ms)
+            return [income for row in rows if (income := forms.income_of(row)) is not None]
 
     async def instruments(self, symbols: Sequence[str]) -> tuple[Instrument, ...]:
         """Return the rules of symbols as this host has them.
@@ -331,29 +346,31 @@ class BinanceBroker:
             If it does not describe a symbol, or contradicts itself.
         """
         info = await self._read(_INFO)
-        self.budget.publish(info["rateLimits"])
         brackets = await self._read(_BRACKETS)
-        hours = {
-            str(each["symbol"]): int(each["fundingIntervalHours"])
-            for each in await self._read(_FUNDING_INFO)
-        }
+        funding = await self._read(_FUNDING_INFO)
         host = self.settings.rest_url.partition("://")[2]
-        described = instruments_from_exchange(
-            info,
-            brackets,
-            symbols=symbols,
-            funding_hours=hours,
-            origin=f"exchangeInfo, leverageBracket and commissionRate of {host}",
-        )
-        fees = [await self._read(_FEES, symbol=each.symbol) for each in described]
-        return tuple(
-            replace(
-                each,
-                maker_fee=float(fee["makerCommissionRate"]),
-                taker_fee=float(fee["takerCommissionRate"]),
+        with _legible(_INFO.method):
+            self.budget.publish(info["rateLimits"])
+            described = instruments_from_exchange(
+                info,
+                brackets,
+                symbols=symbols,
+                funding_hours={
+                    str(each["symbol"]): int(each["fundingIntervalHours"])
+                    for each in forms.rows_of(funding)
+                },
+                origin=f"exchangeInfo, leverageBracket and commissionRate of {host}",
             )
-            for each, fee in zip(described, fees, strict=True)
-        )
+        fees = [await self._read(_FEES, symbol=each.symbol) for each in described]
+        with _legible(_FEES.method):
+            return tuple(
+                replace(
+                    each,
+                    maker_fee=float(fee["makerCommissionRate"]),
+                    taker_fee=float(fee["takerCommissionRate"]),
+                )
+                for each, fee in zip(described, fees, strict=True)
+            )
 
     async def set_leverage(self, symbol: str, leverage: int) -> Answer:
         """Set a symbol's leverage."""
@@ -381,23 +398,27 @@ class BinanceBroker:
 
     def _with_order(self, answer: Answer, told: Any, read: Any) -> Answer:
         """Return an answer with its order; success of a form that is not understood is an unknown outcome."""
-        if answer.outcome is not Outcome.ACCEPTED or told is None:
+        if answer.outcome is not Outcome.ACCEPTED:
             return answer
         try:
-            order = read(told)
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            text = f"answered with success, not understood ({type(error).__name__})"
-            return Answer(outcome=Outcome.UNKNOWN, message=text)
+            with _legible("success"):
+                order = read(told)
+        except VenueError as error:
+            return Answer(outcome=Outcome.UNKNOWN, message=str(error))
         if not order.conditional:
             self._remember(order.symbol, order.exchange_id, order.client_id)
         return replace(answer, order=order)
 
     async def _found(self, **params: Any) -> Any:
-        """Return an order's JSON, None if the exchange does not know it."""
+        """Return an order's JSON, None if the exchange says that it does not know it."""
         try:
-            return await self._requests.read_or_fail(_QUERY, **params)
+            told = await self._requests.read_or_fail(_QUERY, **params)
         except RequestFailed as error:
             failure = error.failure
+        else:
+            if told is None:
+                raise VenueError(f"{_QUERY.method}: answered with nothing")
+            return told
         if failure.code == NO_SUCH_ORDER:
             return None
         raise VenueError(f"{_QUERY.method}: {failure}")
@@ -504,6 +525,18 @@ class BinanceBroker:
             self.budget.limited(failure.status, failure.retry_after_s)
         hidden = replace(failure, message=self._credentials.scrub(failure.message))
         raise RequestFailed(hidden)
+
+
+@contextmanager
+def _legible(what: str) -> Iterator[None]:
+    """Turn what an answer of another form makes of its reader into one line, which shows nothing of the answer."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        kind = type(error).__name__
+    else:
+        return
+    raise VenueError(f"{what}: answered in a form not understood ({kind})")
 
 
 def _client_of(

@@ -49,6 +49,19 @@ _BY_TRADES: Final = frozenset({"COMMISSION", "REALIZED_PNL"})
 TRIGGERING: Final = "TRIGGERING"
 
 
+def rows_of(told: Any) -> list[Json]:
+    """Return an answer that must be a list; nothing else is an empty one.
+
+    Raises
+    ------
+    TypeError
+        If it is none: an empty answer must not pass for "no position".
+    """
+    if not isinstance(told, list):
+        raise TypeError(f"an answer must be a list, was {type(told).__name__}")
+    return told
+
+
 def order_params(order: Order) -> dict[str, str]:
     """Return an order as request parameters, all of them text (dangers 1 to 3).
 
@@ -164,7 +177,7 @@ def price_of(text: Any) -> str | None:
     return None if text in (None, "") or Decimal(str(text)) == 0 else str(text)
 
 
-def position_reports(told: list[Json]) -> list[PositionReport]:
+def position_reports(told: Any) -> list[PositionReport]:
     """Return what ``positionRisk`` lists, without flat positions."""
     return [
         PositionReport(
@@ -175,7 +188,7 @@ def position_reports(told: list[Json]) -> list[PositionReport]:
             liquidation_price=str(each.get("liquidationPrice") or "0"),
             isolated_wallet=str(each.get("isolatedWallet") or "0"),
         )
-        for each in told
+        for each in rows_of(told)
         if Decimal(str(each["positionAmt"])) != 0
     ]
 
@@ -210,13 +223,13 @@ def account_report(
     )
 
 
-def symbol_settings(told: list[Json]) -> dict[str, SymbolSettings]:
+def symbol_settings(told: Any) -> dict[str, SymbolSettings]:
     """Return what ``symbolConfig`` lists."""
     return {
         str(each["symbol"]): SymbolSettings(
             leverage=int(each["leverage"]), isolated=each["marginType"] == "ISOLATED"
         )
-        for each in told
+        for each in rows_of(told)
     }
 
 

@@ -13,6 +13,8 @@ from quantcore.errors import ConfigError
 
 MASK = "***"
 _RECV_WINDOW_MAX_MS = 60_000
+_LONG = re.compile(r"[A-Za-z0-9]{60,}")
+"""Keys, signatures and listen keys have 64 letters and digits."""
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 """Names of variables: capitals, so that a key given in place of its name is refused before anything shows it."""
 
@@ -45,10 +47,10 @@ class Credentials:
         raise TypeError("credentials must not be pickled")
 
     def scrub(self, text: str) -> str:
-        """Return a text without key and secret."""
+        """Return a text without key and secret, nor anything as long as a signature or a listen key."""
         for hidden in filter(None, (self.api_secret, self.api_key)):
             text = text.replace(hidden, MASK)
-        return text
+        return _LONG.sub(MASK, text)
 
 
 @dataclass(frozen=True, kw_only=True)
