@@ -65,10 +65,11 @@ def request_json(request: Order | Cancel) -> str:
 
 def request_of(text: str) -> Order | Cancel:
     """Return the request that `request_json` wrote."""
-    plain = json.loads(text)
+    plain: dict[str, Any] = json.loads(text)
     if "side" not in plain:
         return Cancel(**plain)
-    return Order(**{k: _CODES[k][v] if k in _CODES else v for k, v in plain.items()})
+    codes: dict[str, Any] = {name: code[plain[name]] for name, code in _CODES.items()}
+    return Order(**plain | codes)
 
 
 def finite(value: float) -> float | None:

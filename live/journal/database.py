@@ -135,14 +135,11 @@ class Database:
 
         May run in another thread while the loop writes: commits then need not do it.
         """
-        if self.path is None:
-            return
-        engine = sqlalchemy.create_engine(f"sqlite:///{self.path}", poolclass=sqlalchemy.NullPool)
-        try:
-            with engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-        except exc.SQLAlchemyError as error:
-            raise self._refused(error) from error
+        self._aside("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def compact(self) -> None:
+        """Give SQLite's free pages back to the disk; PostgreSQL sees to that by itself."""
+        self._aside("VACUUM")
 
     def close(self) -> None:
         """Leave the database, and let another process write it."""
@@ -156,6 +153,16 @@ class Database:
             os.close(self._lock)
             self._lock = None
 
+    def _aside(self, statement: str) -> None:
+        if self.path is None:
+            return
+        engine = sqlalchemy.create_engine(f"sqlite:///{self.path}", poolclass=sqlalchemy.NullPool)
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(statement)
+        except exc.DBAPIError as error:
+            raise self._refused(error) from error
+
     def _open(self, url: str) -> Engine:
         if url.startswith("sqlite"):
             engine = sqlalchemy.create_engine(
@@ -167,6 +174,13 @@ class Database:
             sqlalchemy.event.listen(engine, "connect", self._prepare)
             sqlalchemy.event.listen(engine, "begin", self._begin)
             return engine
+        if self._read_only:  # everything as of one instant, as SQLite has it anyway
+            return sqlalchemy.create_engine(
+                url,
+                poolclass=sqlalchemy.NullPool,
+                isolation_level="REPEATABLE READ",
+                execution_options={"postgresql_readonly": True},
+            )
         return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
 
     def _prepare(self, connection: Any, _: Any) -> None:

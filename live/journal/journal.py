@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select, update
 
-from live.broker.interface import Income, Outcome
+from live.broker.interface import Outcome
 from live.journal import reading, tables
 from live.journal.codec import (
     Redactor,
@@ -104,6 +105,7 @@ class Journal:
         self._redact = redact
         self._next: dict[str, int] | None = None
         self._session_id: int | None = None
+        self._signal_kept = False
 
     @property
     def place(self) -> str:
@@ -212,6 +214,8 @@ class Journal:
             }
             self._database.insert(connection, tables.steps, row)
             numbers = self._add_intents(connection, step)
+            if step.signal is not None and not self._signal_kept:
+                self._signal_kept = reading.snapshot(connection, "signal", upto=seq) is not None
             for table, rows in self._outcomes(step):
                 if rows:
                     self._database.insert(connection, table, *rows)
@@ -300,31 +304,36 @@ class Journal:
 
     def recover(self) -> Recovery:
         """Return all that a start needs: see `recovery.recover`."""
-        with self.reading() as connection:
+        with self.transaction() as connection:
             return recover(connection)
 
     def replay(
         self, advance: Advance, *, at_seq: int | None = None, at_us: int | None = None
     ) -> Replayed:
         """Return the states at a moment of the past: see `recovery.replay`."""
-        with self.reading() as connection:
+        with self.transaction() as connection:
             return replay(connection, advance, at_seq=at_seq, at_us=at_us)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Run the body in one transaction that reads, with the functions of `reading`.
+    def transaction(self) -> Iterator[Connection]:
+        """Run the body in one transaction, for the functions of `reading` and for those that change what is kept.
 
         Raises
         ------
         JournalError
-            If the database refuses or is gone.
+            If the database refuses or is gone; then nothing is changed.
         """
         with self._database.transaction() as connection:
+            self._next = None  # the body may add and remove rows
             yield connection
 
     def checkpoint(self) -> None:
         """Move what SQLite wrote ahead into its file; call it from another thread when there is time."""
         self._database.checkpoint()
+
+    def compact(self) -> None:
+        """Give space that is not needed any more back to the disk."""
+        self._database.compact()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -338,7 +347,7 @@ class Journal:
 
     def _counted(self) -> dict[str, int]:
         if self._next is None:
-            with self.reading() as connection:
+            with self._database.transaction() as connection:
                 self._next = _next_numbers(connection)
         return self._next
 
@@ -368,7 +377,7 @@ class Journal:
         return tuple(connection.scalars(numbers.order_by(tables.intents.c.intent_id)))
 
     def _add_intents(self, connection: Connection, step: Step) -> tuple[int, ...]:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "intent_id": self._take(tables.intents),
                 "seq": step.seq,
@@ -384,7 +393,7 @@ class Journal:
         ]
         if rows:
             self._database.insert(connection, tables.intents, *rows)
-        return tuple(int(row["intent_id"]) for row in rows)
+        return tuple(row["intent_id"] for row in rows)
 
     def _outcomes(self, step: Step) -> Iterator[tuple[Table, list[dict[str, Any]]]]:
         """Yield what else a step has to say, as rows of its tables."""
@@ -411,28 +420,22 @@ class Journal:
             row = vars(step.risk) | {"level": step.risk.level.name.lower()}
             yield tables.risk_states, [seq | _finite_row(row)]
         if step.snapshot:
-            states = {"account": step.account, "signal": step.signal}
-            yield (
-                tables.snapshots,
-                [
-                    seq | {"plane": plane, "state": state.to_bytes()}
-                    for plane, state in states.items()
-                    if state is not None
-                ],
-            )
+            yield tables.snapshots, [seq | {"plane": "account", "state": step.account.to_bytes()}]
+        if step.signal is not None and (step.snapshot or not self._signal_kept):
+            yield tables.snapshots, [seq | {"plane": "signal", "state": step.signal.to_bytes()}]
 
     def _hear(self, connection: Connection, event: Event, heard_us: int) -> Recorded:
         kind = kind_of(event)
         told = row_of(event)
         said = {k: self._redact(v) if isinstance(v, str) else v for k, v in told.items()}
-        identity = identity_of(event, said)
+        identity = self._redact(identity_of(event, said))
         held = connection.scalar(
             select(tables.events.c.event_id).where(tables.events.c.identity == identity)
         )
         if held is not None:
             self._check_same(connection, kind, held, said, identity)
             return Recorded.KNOWN
-        if isinstance(event, Income) and _told_otherwise(connection, event, identity):
+        if kind == "income" and _told_otherwise(connection, event.time_us, said, identity):
             return Recorded.KNOWN
         number = self._take(tables.events)
         row = {
@@ -451,50 +454,48 @@ class Journal:
         self, connection: Connection, kind: str, event_id: int, said: dict[str, Any], identity: str
     ) -> None:
         table = DETAILS[kind]
-        held = connection.execute(select(table).where(table.c.event_id == event_id)).one()
-        name = contradiction(said, held._mapping)
+        row = connection.execute(select(table).where(table.c.event_id == event_id)).one()
+        held = row._asdict()
+        name = contradiction(said, held)
         if name is not None:
             raise JournalError(
-                f"{identity} must be told the same twice, {name} was {held._mapping[name]} and is {said[name]}"
+                f"{identity} must be told the same twice, {name} was {held[name]} and is {said[name]}"
             )
 
 
 def _next_numbers(connection: Connection) -> dict[str, int]:
-    return {
-        column.table.name: (connection.scalar(select(func.max(column))) or 0) + 1
-        for column in _NUMBERED
-    }
+    highest = {c.table.name: connection.scalar(select(func.max(c))) or 0 for c in _NUMBERED}
+    # The newest events may have been pruned: their numbers are not given again.
+    known = connection.scalar(select(func.max(tables.steps.c.last_event))) or 0
+    highest[tables.events.name] = max(highest[tables.events.name], known)
+    return {name: number + 1 for name, number in highest.items()}
 
 
 def _finite_row(row: dict[str, Any]) -> dict[str, Any]:
     return {k: finite(v) if isinstance(v, float) else v for k, v in row.items()}
 
 
-def _told_otherwise(connection: Connection, income: Income, identity: str) -> bool:
+def _told_otherwise(
+    connection: Connection, time_us: int, income: dict[str, Any], identity: str
+) -> bool:
     """Return whether stream and list told one income, the one without and the other with its id; keep the id."""
     events, incomes = tables.events, tables.incomes
+    income_id = income["income_id"]
+    near = (time_us - SAME_INCOME_US, time_us + SAME_INCOME_US)
     found = connection.execute(
         select(events.c.event_id, incomes.c.amount)
         .join(incomes)
         .where(
-            incomes.c.kind == income.kind,
-            incomes.c.symbol.is_not_distinct_from(income.symbol),
-            (incomes.c.income_id == "") == bool(income.income_id),
-            events.c.time_us.between(
-                income.time_us - SAME_INCOME_US, income.time_us + SAME_INCOME_US
-            ),
+            incomes.c.kind == income["kind"],
+            incomes.c.symbol.is_not_distinct_from(income["symbol"]),
+            (incomes.c.income_id == "") if income_id else (incomes.c.income_id != ""),
+            events.c.time_us.between(*near),
         )
         .order_by(events.c.event_id)
     )
-    for event_id, amount in found:
-        if float(amount) == float(income.amount):
-            if income.income_id:
-                mine = events.c.event_id == event_id
-                connection.execute(update(events).where(mine).values(identity=identity))
-                connection.execute(
-                    update(incomes)
-                    .where(incomes.c.event_id == event_id)
-                    .values(income_id=income.income_id)
-                )
-            return True
-    return False
+    same = [event_id for event_id, held in found if Decimal(held) == Decimal(income["amount"])]
+    if same and income_id:
+        mine, detail = events.c.event_id == same[0], incomes.c.event_id == same[0]
+        connection.execute(update(events).where(mine).values(identity=identity))
+        connection.execute(update(incomes).where(detail).values(income_id=income_id))
+    return bool(same)

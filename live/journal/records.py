@@ -213,7 +213,7 @@ class Step:
     account : FoldState
         After the step; its hash is always kept, itself with `snapshot`.
     signal : FoldState or None
-        After the step, where the signal plane moved; kept likewise.
+        After the step, where the signal plane moved; kept likewise, and always the first time.
     decision : Decision or None
         Where there was one.
     intents : sequence of Intent

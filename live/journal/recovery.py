@@ -106,6 +106,16 @@ class Replaying:
         self.account = account.state
         self.signal = signal.state if signal and advance.signal else None
 
+    def switch(self, advance: Advance) -> None:
+        """Go on with the folds of another session."""
+        self._advance = advance
+
+    def set_to(self, step: KeptStep, account: FoldState, signal: FoldState | None) -> None:
+        """Take a step that set the states afresh."""
+        self.account, self.seq = account, step.seq
+        if signal is not None and self._advance.signal is not None:
+            self.signal = signal
+
     def take(self, step: KeptStep) -> None:
         """Take one step, in order.
 

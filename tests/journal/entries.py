@@ -23,6 +23,7 @@ from live.journal import (
     START,
     Advance,
     Answered,
+    AnsweredBy,
     Decision,
     Equity,
     Event,
@@ -236,7 +237,8 @@ def report(status: OrderStatus = OrderStatus.NEW, **changed: object) -> OrderRep
 
 
 def change(status: OrderStatus = OrderStatus.NEW, **changed: object) -> OrderChange:
-    return OrderChange(time_us=2 * HOUR_US, order=report(status, **changed), why="accepted")
+    time_us = changed.pop("time_us", 2 * HOUR_US)
+    return OrderChange(time_us=time_us, order=report(status, **changed), why="accepted")  # type: ignore[arg-type]  # likewise
 
 
 def balance(wallet: str, **changed: object) -> Balance:
@@ -276,3 +278,51 @@ def answered(intent_id: int, outcome: Outcome = Outcome.ACCEPTED, **changed: obj
         outcome=outcome, order=report() if outcome is Outcome.ACCEPTED else None, message="told"
     )
     return Answered(intent_id=intent_id, ts_us=HOUR_US, answer=answer, **changed)  # type: ignore[arg-type]  # likewise
+
+
+def whole_run(journal: Journal) -> Loop:
+    """Let a loop buy and sell, be refused and be paid: a journal in which everything fits."""
+    loop = Loop(journal)
+    journal.hear(
+        [balance("1000", time_us=1, kind="DEPOSIT", change="1000", positions=())], heard_us=1
+    )
+    loop.step()
+    bought, refused = loop.step([intent(1), intent(2)], extras=True)
+    journal.answer(answered(bought))
+    journal.answer(answered(refused, Outcome.REFUSED))
+    journal.hear([change(), balance("999.74999950"), fill()], heard_us=2)
+    journal.hear([change(OrderStatus.FILLED, time_us=3 * HOUR_US, filled="0.01")], heard_us=3)
+    loop.step()
+    (resting,) = loop.step([intent(3)], extras=True)
+    journal.answer(answered(resting, Outcome.UNKNOWN))
+    journal.answer(answered(resting, by=AnsweredBy.QUERY))
+    paid = {"time_us": 4 * HOUR_US, "positions": ()}
+    journal.hear(
+        [balance("999.69999950", change="-0.05", kind="FUNDING_FEE", **paid), income()], heard_us=4
+    )
+    (gone,) = loop.step([cancel(3)])
+    journal.answer(answered(gone))
+    ended = {"client_id": "qc-3", "exchange_id": 13, "filled": "0.004"}
+    journal.hear(
+        [
+            balance("999.59999950", time_us=5 * HOUR_US),
+            fill(
+                8,
+                time_us=5 * HOUR_US,
+                client_id="qc-3",
+                qty="0.004",
+                fee="0.1",
+                order_status=OrderStatus.PARTIALLY_FILLED,
+            ),
+            change(OrderStatus.CANCELED, time_us=6 * HOUR_US, **ended),
+            fill(9, client_id="web_x", time_us=6 * HOUR_US, symbol="ETHUSDT"),
+            Doubt(time_us=6 * HOUR_US, reason="a fill of an order that is not ours"),
+            income("10", time_us=6 * HOUR_US + 5, kind="TRANSFER", symbol=None, amount="5"),
+            # Nobody listened when the transfer came: the next wallet has it all the same.
+            balance("1004.34999900", time_us=7 * HOUR_US),
+        ],
+        heard_us=5,
+    )
+    for _ in range(3):
+        loop.step(extras=True)
+    return loop

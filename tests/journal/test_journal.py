@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +101,6 @@ def test_any_moment_of_the_past_is_rebuilt(tmp_path: Path) -> None:
 
 
 def test_a_fold_that_became_another_is_seen_at_its_first_step(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     with opened(tmp_path) as journal:
         loop = Loop(journal)
         for _ in range(7):
@@ -121,7 +120,7 @@ def test_what_was_told_comes_back_as_it_was(tmp_path: Path) -> None:
         loop.step()
         numbers = loop.step([intent(1), cancel(1)])
         assert journal.hear(told, heard_us=6) == (NEW,) * 5
-        with journal.reading() as connection:
+        with journal.transaction() as connection:
             assert [event for _, event in reading.events(connection)] == list(told)
             assert reading.intents(connection, seq=2) == list(
                 zip(numbers, [intent(1), cancel(1)], strict=True)
@@ -176,7 +175,7 @@ def test_an_income_of_the_stream_and_of_the_list_is_one(tmp_path: Path) -> None:
             NEW,
             NEW,
         )
-        with journal.reading() as connection:
+        with journal.transaction() as connection:
             assert reading.events(connection)[0][1] == income("9")
 
 
@@ -237,7 +236,7 @@ def test_notes_and_differences_are_kept(tmp_path: Path) -> None:
                 ts_us=2, subject="order", expected="open", found="gone", rule=Resolution.ADOPT
             )
         )
-        with journal.reading() as connection:
+        with journal.transaction() as connection:
             rows = connection.exec_driver_sql(
                 "SELECT kind, source, message FROM notes UNION ALL SELECT subject, found, rule FROM differences"
             ).all()
@@ -257,7 +256,7 @@ def test_a_session_ends_and_another_account_is_refused(tmp_path: Path) -> None:
                 journal.begin(session(**changed), now_us=1)
         assert journal.begin(session(), now_us=10) == 2
         last = journal.recover().session
-        with journal.reading() as connection:
+        with journal.transaction() as connection:
             first = reading.sessions(connection)[0]
     assert (first.ended_us, first.why_ended) == (9, "asked to")
     assert last is not None
@@ -282,14 +281,14 @@ def test_a_skipped_decision_says_why(tmp_path: Path) -> None:
         journal.commit_step(
             Step(seq=2, ts_us=2, kind="close", inputs={}, account=account(1, 1), decision=skipped)
         )
-        with journal.reading() as connection:
+        with journal.transaction() as connection:
             assert [step.decision for step in reading.steps(connection)] == [None, skipped]
 
 
 def test_the_order_of_statuses_is_told_in_words(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         journal.hear([change(status) for status in OrderStatus], heard_us=1)
-        with journal.reading() as connection:
+        with journal.transaction() as connection:
             told = [event for _, event in reading.events(connection)]
             words = connection.exec_driver_sql("SELECT status FROM order_changes").scalars().all()
     assert told == [change(status) for status in OrderStatus]

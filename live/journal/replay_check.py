@@ -1,0 +1,160 @@
+"""Replaying a whole journal: every hash again, the own wallet as the exchange has it, every position protected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import Connection, func, select
+
+from live.broker.interface import Balance
+from live.journal import reading, tables
+from live.journal.findings import Check
+from live.journal.records import START, KeptSession, KeptStep, Snapshot
+from live.journal.recovery import Advance, Replaying
+from quantcore.errors import JournalError, SchemaMismatch
+from quantcore.fold import FoldState
+
+EVENT_TOLERANCE = 1e-8
+"""USDT per event by which the own wallet may differ from the exchange's, whose numbers have eight digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayer:
+    """What replays a session and reads its states, given by whoever knows the folds.
+
+    Parameters
+    ----------
+    advance : Advance
+        The folds with the session's settings.
+    wallet : callable or None
+        Takes the account's state, returns its wallet in USDT, isolated margin included.
+    unprotected : callable or None
+        Takes the account's state after a step and the step, returns the symbols whose position has no protective stop
+        although the settings ask for one.
+    """
+
+    advance: Advance
+    wallet: Callable[[FoldState], float] | None = None
+    unprotected: Callable[[FoldState, KeptStep], Sequence[str]] | None = None
+
+
+ReplayerOf = Callable[[KeptSession], Replayer]
+"""Gives a session's replayer; the command finds it by its dotted name."""
+
+NAMES = ("replay", "own wallet", "protection")
+
+
+def replay_checks(connection: Connection, replayer_of: ReplayerOf | None) -> list[Check]:
+    """Return the three checks of `NAMES`; without a replayer, and where it cannot tell, they say so."""
+    if replayer_of is None:
+        return [
+            Check(name, skipped="needs a replayer: journal.replayer names none") for name in NAMES
+        ]
+    walk = _Walk(connection, replayer_of)
+    walk.run()
+    return [
+        Check("replay", walk.replayed, tuple(walk.broken)),
+        Check(
+            "own wallet", walk.wallets, tuple(walk.wrong_wallets), skipped=walk.without("wallet")
+        ),
+        Check("protection", walk.protected, tuple(walk.naked), skipped=walk.without("unprotected")),
+    ]
+
+
+class _Walk:
+    """One walk over all steps that can be replayed."""
+
+    def __init__(self, connection: Connection, replayer_of: ReplayerOf) -> None:
+        self._connection = connection
+        self._replayers = {s.session_id: replayer_of(s) for s in reading.sessions(connection)}
+        self._balances = [
+            (number, event)
+            for number, event in reading.events(connection)
+            if isinstance(event, Balance)
+        ]
+        self._balances_seen = 0
+        self.replayed = self.wallets = self.protected = 0
+        self.broken: list[str] = []
+        self.wrong_wallets: list[str] = []
+        self.naked: list[str] = []
+
+    def without(self, name: str) -> str:
+        """Return why a check was left out, empty if it was not."""
+        if any(getattr(r, name) is not None for r in self._replayers.values()):
+            return ""
+        return "the replayer does not tell"
+
+    def run(self) -> None:
+        """Replay; the first step that does not come out again ends it."""
+        first = _first_replayable(self._connection)
+        if first is None:
+            return
+        try:
+            for step, state in self._states(first):
+                self.replayed += 1
+                self._look(step, state)
+        except (JournalError, SchemaMismatch) as error:
+            self.broken.append(str(error))
+
+    def _states(self, first: Snapshot) -> Iterator[tuple[KeptStep, FoldState]]:
+        signal = reading.snapshot(self._connection, "signal", upto=first.seq)
+        replaying: Replaying | None = None
+        for step in reading.steps(self._connection, after=first.seq - 1):
+            advance = self._replayers[step.session_id].advance
+            if replaying is None:
+                # A signal state kept earlier moved on between; it begins at the next one kept.
+                at_once = signal if signal and signal.seq == first.seq else None
+                replaying = Replaying(advance, first, at_once)
+            replaying.switch(advance)
+            kept = _kept_at(self._connection, step.seq)
+            if step.kind == START:
+                replaying.set_to(step, kept["account"], kept.get("signal"))
+            else:
+                replaying.take(step)
+                if replaying.signal is None and "signal" in kept:
+                    replaying.set_to(step, replaying.account, kept["signal"])
+            yield step, replaying.account
+
+    def _look(self, step: KeptStep, state: FoldState) -> None:
+        replayer = self._replayers[step.session_id]
+        told = None
+        while (
+            self._balances_seen < len(self._balances)
+            and self._balances[self._balances_seen][0] <= step.last_event
+        ):
+            told = self._balances[self._balances_seen][1]
+            self._balances_seen += 1
+        if replayer.wallet is not None and told is not None:
+            self.wallets += 1
+            own, allowed = replayer.wallet(state), EVENT_TOLERANCE * self._balances_seen
+            if not abs(own - float(Decimal(told.wallet))) <= allowed:
+                self.wrong_wallets.append(
+                    f"step {step.seq} has a wallet of {own!r} USDT, the exchange said {told.wallet}"
+                )
+        if replayer.unprotected is not None:
+            self.protected += 1
+            self.naked += [
+                f"step {step.seq} leaves {symbol} without a protective stop"
+                for symbol in replayer.unprotected(state, step)
+            ]
+
+
+def _first_replayable(connection: Connection) -> Snapshot | None:
+    """Return the first account snapshot after which no inputs were pruned."""
+    pruned = connection.scalar(
+        select(func.max(tables.steps.c.seq)).where(tables.steps.c.inputs.is_(None))
+    )
+    table = tables.snapshots
+    seq = connection.scalar(
+        select(func.min(table.c.seq)).where(
+            table.c.plane == "account", table.c.seq >= (pruned or 0)
+        )
+    )
+    return None if seq is None else reading.snapshot(connection, "account", upto=seq)
+
+
+def _kept_at(connection: Connection, seq: int) -> dict[str, FoldState]:
+    rows = connection.execute(select(tables.snapshots).where(tables.snapshots.c.seq == seq))
+    return {row.plane: FoldState.from_bytes(row.state) for row in rows}
