@@ -367,7 +367,7 @@ class Assembler:
                 self.counts["doubts"] += 1
 
     def _take_samples(self, bar: PendingBar, traded: Sequence[str], now_us: int) -> None:
-        """Close the mark bars of symbols whose next sample has come, or is not waited for any longer."""
+        """Close the mark bars of symbols of which every second has come, or enough of them and the wait is over."""
         if self._settings.marks != STREAM:
             return
         over = now_us >= bar.close_us + self._us(self._settings.grace_s)
@@ -375,9 +375,10 @@ class Assembler:
             samples, newest = bar.samples.get(symbol), self._mark_seen.get(symbol)
             if symbol in bar.marks or samples is None:
                 continue
-            wanted = self._settings.coverage * (self._length // _SECOND_US)
+            wanted = self._length // _SECOND_US
             passed = newest is not None and newest.time_us >= bar.close_us
-            if (over or passed) and len(samples.seconds) >= wanted:
+            share = len(samples.seconds) / wanted
+            if (passed and share == 1.0) or (over and share >= self._settings.coverage):
                 bar.marks[symbol] = samples.bar(bar.open_us)
                 bar.notes.append(f"{symbol}: mark of {len(samples.seconds)} samples")
 
