@@ -182,7 +182,3 @@ def step_inputs(bar: Bars, heard: Heard) -> dict[str, Array]:
 def _told(plane: AccountPlane, inputs: Mapping[str, Array]) -> tuple[Bars, Heard]:
     bar = bars_of(inputs, symbols=plane.symbols, interval=plane.interval)
     return bar, Heard(whole=inputs["heard"], number=inputs["heard_value"])
-
-
-def _how(step: KeptStep) -> dict[str, bool]:
-    return {"closes": step.kind == CLOSE, "recorded": step.kind == CLOSE}
