@@ -159,9 +159,15 @@ def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Ad
 
     def account(state: FoldState, step: KeptStep) -> FoldState:
         assert step.inputs is not None
-        targets = None if step.decision is None else step.decision.targets
+        bar, heard = _told(plane, step.inputs)
         after, _ = follow_bar(
-            plane, state, *_told(plane, step.inputs), targets=targets, **_how(step)
+            plane,
+            state,
+            bar,
+            heard,
+            targets=None if step.decision is None else step.decision.targets,
+            recorded=step.kind == CLOSE,
+            closes=step.kind == CLOSE,
         )
         return after
 
