@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "signal_plane",
         "account_plane",
+        "account_follow",
         "account_glide",
         "account_hold",
         "account_solo",
@@ -62,6 +63,8 @@ EFFECTS = (
     "quantcore.research.sweep",
     "quantcore.backtest.report",
     "quantcore.backtest.__main__",
+    "live.parity.lockstep",
+    "live.parity.exchange",
     "live.run",
     "live.feed",
     "live.broker",
