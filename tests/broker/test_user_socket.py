@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from live.broker import user_socket
@@ -222,14 +223,26 @@ async def test_the_pauses_between_attempts_grow_and_do_not_end(
         await exchange.until(lambda: len(exchange.sockets) == 2)
 
 
-async def test_a_deaf_socket_delays_neither_its_successor_nor_the_end() -> None:
-    """Danger 12: leaving a socket whose farewell is not answered."""
+async def test_a_farewell_that_takes_ten_seconds_delays_neither_the_next_socket_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Danger 12."""
+    at_once = aiohttp.ClientWebSocketResponse.close
+
+    async def slowly(socket: aiohttp.ClientWebSocketResponse) -> bool:
+        try:
+            await asyncio.sleep(10.0)
+        finally:
+            await at_once(socket)
+        return True
+
+    monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "close", slowly)
     async with both(ping_seconds=0.1) as (exchange, there):
         exchange.deaf = True
         exchange.cut(exchange.sockets[0])
         await exchange.until(lambda: len(exchange.sockets) == 2)
         began = time.monotonic()
-        await exchange.until(lambda: len(exchange.sockets) >= 4)
+        await exchange.until(lambda: len(exchange.sockets) >= 5)
         assert time.monotonic() - began < 1.9, "replacing waited for a farewell"
         began = time.monotonic()
         await there.broker.close()
