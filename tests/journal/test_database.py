@@ -131,6 +131,16 @@ def test_a_locked_database_is_refused_and_taken_when_it_is_free(tmp_path: Path) 
         assert journal.hear([fill()], heard_us=1) == (Recorded.NEW,)
 
 
+def test_nobody_writes_between_the_reading_and_the_writing_of_one_transaction(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as journal, journal.transaction():
+        other = sqlite3.connect(file_of(tmp_path), isolation_level=None, timeout=0.0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+
+
 def test_a_database_that_goes_away_is_refused_in_one_line(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         with journal.transaction() as connection:
