@@ -58,8 +58,10 @@ class Database:
         self._connection: Connection | None = None
         self._inserts: dict[str, tuple[str, dict[str, None]]] = {}
         self.path = sqlite_path(url)
+        self._file: tuple[int, int] | None = None
         if self.path is not None:
             _keep_private(self.path, make=not read_only)
+            self._file = _file_at(self.path)
         try:
             self._engine = self._open(url)
             if not read_only:
@@ -85,6 +87,7 @@ class Database:
         JournalError
             If the database refuses or is gone; the next transaction tries again.
         """
+        self._check_there()
         try:
             connection = self._connection or self._connect()
             with connection.begin():
@@ -227,6 +230,13 @@ class Database:
             f"journal must have one writer, {self.place} is being written by another process"
         )
 
+    def _check_there(self) -> None:
+        # SQLite would go on writing into a file that has no name any more.
+        if self.path is not None and _file_at(self.path) != self._file:
+            raise JournalError(
+                f"journal must stay where it is, {self.path} was removed or replaced"
+            )
+
     def _drop_if_lost(self) -> None:
         connection = self._connection
         if connection is None or (connection.invalidated or connection.closed):
@@ -265,6 +275,14 @@ def sqlite_path(url: str) -> Path | None:
     if parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
     return Path(str(parsed.database))
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        held = path.stat()
+    except OSError:
+        return None
+    return held.st_dev, held.st_ino
 
 
 def _revision(connection: Connection) -> str | None:

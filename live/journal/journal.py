@@ -464,11 +464,7 @@ class Journal:
 
 
 def _next_numbers(connection: Connection) -> dict[str, int]:
-    highest = {c.table.name: connection.scalar(select(func.max(c))) or 0 for c in _NUMBERED}
-    # The newest events may have been pruned: their numbers are not given again.
-    known = connection.scalar(select(func.max(tables.steps.c.last_event))) or 0
-    highest[tables.events.name] = max(highest[tables.events.name], known)
-    return {name: number + 1 for name, number in highest.items()}
+    return {c.table.name: (connection.scalar(select(func.max(c))) or 0) + 1 for c in _NUMBERED}
 
 
 def _finite_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def prune(journal: Journal, *, before_us: int) -> Pruned:
         known = connection.scalar(select(steps.c.last_event).where(steps.c.seq == from_seq))
         n_events = 0
         for kind, details in _DROPPED_EVENTS.items():
+            # The last one stays: its number is not given again, and the wallet remains known.
             last = select(func.max(details.c.event_id)).where(details.c.event_id <= known)
             connection.execute(delete(details).where(details.c.event_id < last.scalar_subquery()))
             gone = and_(

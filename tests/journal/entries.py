@@ -125,7 +125,9 @@ class Loop:
         self.account = account(0.0, 0)
         self.signal = signal(0.0)
 
-    def step(self, intents: Sequence[Intent] = (), *, extras: bool = False) -> tuple[int, ...]:
+    def step(
+        self, intents: Sequence[Intent] = (), *, extras: bool = False, with_signal: bool = True
+    ) -> tuple[int, ...]:
         seq = self.journal.next_seq
         inputs = {"market": np.array([seq * 0.1, 2.0]), "heard": np.arange(3)}
         closes = {"closes": np.array([seq * 0.3, 1.0])}
@@ -155,7 +157,7 @@ class Loop:
                 kind=kind,
                 inputs=inputs,
                 account=self.account,
-                signal=self.signal if seq == 1 else moved,
+                signal=self.signal if seq == 1 and with_signal else moved,
                 decision=decision,
                 intents=intents,
                 snapshot=seq == 1 or seq % self.snapshot_every == 0,

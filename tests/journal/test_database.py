@@ -131,13 +131,39 @@ def test_a_locked_database_is_refused_and_taken_when_it_is_free(tmp_path: Path) 
         assert journal.hear([fill()], heard_us=1) == (Recorded.NEW,)
 
 
-def test_a_database_that_goes_away_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_nobody_writes_between_the_reading_and_the_writing_of_one_transaction(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as journal, journal.transaction():
+        other = sqlite3.connect(file_of(tmp_path), isolation_level=None, timeout=0.0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+
+
+def test_a_database_that_became_read_only_is_refused_in_one_line(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         with journal.transaction() as connection:
             connection.exec_driver_sql("PRAGMA query_only=ON")
         with pytest.raises(JournalError, match="attempt to write a readonly database") as refused:
             journal.hear([fill()], heard_us=1)
         one_line(refused)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_gone_is_not_written_to(tmp_path: Path, replaced: bool) -> None:
+    with opened(tmp_path) as journal:
+        loop = Loop(journal)
+        loop.step()
+        content = file_of(tmp_path).read_bytes()
+        kept = file_of(tmp_path).rename(tmp_path / "kept")
+        if replaced:
+            file_of(tmp_path).write_bytes(content)
+        for _ in range(2):
+            with pytest.raises(JournalError, match=r"journal\.sqlite was removed or replaced$"):
+                journal.hear([fill()], heard_us=1)
+        kept.replace(file_of(tmp_path))
+        assert journal.hear([fill()], heard_us=1) == (Recorded.NEW,)
 
 
 @pytest.mark.parametrize("at", [0, 5_000])

@@ -49,8 +49,9 @@ def test_a_start_finds_the_steps_after_the_snapshot_and_what_is_open(tmp_path: P
     with opened(tmp_path) as journal:
         loop = Loop(journal)
         loop.step()
-        first, second, third = loop.step([intent(1), intent(2), intent(3)])
+        first, second, third, fourth = loop.step([intent(number) for number in (1, 2, 3, 4)])
         journal.answer(answered(first))
+        journal.answer(answered(fourth, Outcome.REFUSED))
         journal.answer(answered(second, Outcome.UNKNOWN))
         for _ in range(4):
             loop.step()
@@ -293,3 +294,16 @@ def test_the_order_of_statuses_is_told_in_words(tmp_path: Path) -> None:
             words = connection.exec_driver_sql("SELECT status FROM order_changes").scalars().all()
     assert told == [change(status) for status in OrderStatus]
     assert list(words) == [status.name.lower() for status in OrderStatus]
+
+
+def test_the_first_state_of_a_signal_plane_is_always_kept(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        loop = Loop(journal, snapshot_every=100)
+        loop.step(with_signal=False)
+        for _ in range(3):
+            loop.step()
+        with journal.transaction() as connection:
+            kept = reading.snapshot(connection, "signal", upto=4)
+        assert kept is not None
+        assert kept.seq == 2
+        assert journal.replay(ADVANCE).signal == loop.signal
