@@ -102,6 +102,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: tuple[asyncio.Task[None], ...] = ()
+        self._broken: asyncio.Task[None] | None = None  # a request that failed as nobody expected
 
     async def start(self, after_us: int, closes: Mapping[str, float] | None = None) -> None:
         """Open the streams and put rows together from the one on that follows `after_us`.
@@ -162,8 +163,8 @@ class Feed:
         while True:
             while self._told:
                 yield self._told.popleft()
-            for task in self._running:
-                if task.done():
+            for task in (*self._running, self._broken):
+                if task is not None and task.done():
                     task.result()
             if not self._running:
                 return
@@ -219,7 +220,13 @@ class Feed:
             for ask in assembler.asks(now_us):
                 task = asyncio.create_task(self._fetch(assembler, ask))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._fetched)
+
+    def _fetched(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._broken = task
+            self._news.set()
 
     async def _fetch(self, assembler: Assembler, ask: Ask) -> None:
         asked_us = self._now_us()

@@ -339,6 +339,9 @@ class Line:
             return
         now_us = self._now_us()
         socket.lag_us = now_us - event.time_us
+        if socket.lag_us < -stream.limit_us:  # it would outlast every later event
+            self._counts["from the future"] += 1
+            return
         if event.time_us > stream.event_us:
             stream.event_us = event.time_us
             if socket.lag_us <= stream.limit_us:

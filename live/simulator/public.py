@@ -214,12 +214,15 @@ def _funding_rate(tape: Tape, now_us: int, params: Params) -> list[dict[str, Any
             "symbol": tape.symbols[s],
             "fundingTime": milliseconds(time_us),
             "fundingRate": exact_text(rate, RATE_DIGITS),
-            "markPrice": exact_text(
-                tape.last_mark(s, time_us) if math.isnan(mark) else mark, MARK_DIGITS
-            ),
+            "markPrice": _known_text(tape.last_mark(s, time_us) if math.isnan(mark) else mark),
         }
         for time_us, s, rate, mark in chosen
     ]
+
+
+def _known_text(mark: float) -> str:
+    """Return a mark price as text, empty where there is none, as in the exchange's old records."""
+    return "" if math.isnan(mark) else exact_text(mark, MARK_DIGITS)
 
 
 def _funding_info(tape: Tape, _now_us: int, _params: Params) -> list[dict[str, Any]]:

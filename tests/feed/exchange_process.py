@@ -67,26 +67,28 @@ class ExchangeProcess:
 
 @contextlib.asynccontextmanager
 async def exchange(
-    state: Path, overrides: list[str], *, clock: str, speed: float = 1.0
+    state: Path, data: list[str], words: list[str], *, clock: str, speed: float = 1.0
 ) -> AsyncIterator[ExchangeProcess]:
     """Give a simulator over some data; it has ended when the context has."""
     words = [
-        *overrides,
+        *data,
+        *words,
         f"clock={clock}",
         f"speed={speed}",
         f"state_file={state / 'state.json'}",
     ]
-    bars = build(configured("simulator", overrides).data).load().bars
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "live.simulator",
-        *words,
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=(state / "simulator.log").open("wb"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    bars = build(configured("simulator", data).data).load().bars
+    with (state / "simulator.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "live.simulator",
+            *words,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     assert process.stdout is not None
     try:
         line = await asyncio.wait_for(process.stdout.readline(), READY_SECONDS)

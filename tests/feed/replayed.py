@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from live.feed.assembler import Ask, Assembler
-from live.feed.messages import Event, read
+from live.feed.messages import Event, KlineEvent, MarkEvent, read
 from live.feed.rows import Row, Skipped
 from live.simulator.market import Tape
 from live.simulator.public import answer
@@ -89,9 +89,9 @@ class Played:
         return self.told
 
     def hear(self, arrival_us: int, event: Event) -> None:
-        if hasattr(event, "bar"):
+        if isinstance(event, KlineEvent):
             self.assembler.on_kline(event, arrival_us)
-        elif hasattr(event, "mark"):
+        elif isinstance(event, MarkEvent):
             self.assembler.on_mark(event)
 
     def step(self, now_us: int) -> None:

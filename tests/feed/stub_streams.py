@@ -96,6 +96,12 @@ async def babble(stub: StubStreams, socket: web.WebSocketResponse, names: list[s
     await speak(stub, socket, names)
 
 
+async def foretell(stub: StubStreams, socket: web.WebSocketResponse, names: list[str]) -> None:
+    for name in names:
+        await stub.say(socket, name, -3_600_000_000)
+    await asyncio.sleep(3600)
+
+
 async def burst(stub: StubStreams, socket: web.WebSocketResponse, names: list[str]) -> None:
     for _ in range(20_000):
         await stub.say(socket, names[0])

@@ -100,8 +100,9 @@ PRICES = st.floats(allow_nan=True, allow_infinity=True)
 
 
 @given(st.tuples(PRICES, PRICES, PRICES, PRICES, PRICES))
-def test_what_has_no_fault_makes_a_row(values: tuple[float, ...]) -> None:
-    bar = Candle(FIRST_US, *values, 0.0, 0.0, 0.0)
+def test_what_has_no_fault_makes_a_row(values: tuple[float, float, float, float, float]) -> None:
+    opened, high, low, close, volume = values
+    bar = Candle(FIRST_US, opened, high, low, close, volume, 0.0, 0.0, 0.0)
     parts = Parts({"AUSDT": [bar]}, {}, [], {})
     if fault_of(bar, HOUR_US) is None:
         row: Bars = bars_of(FORM, FIRST_US + HOUR_US, 1, parts)

@@ -21,6 +21,7 @@ from tests.feed.stub_streams import (
     babble,
     burst,
     die,
+    foretell,
     lag,
     mute,
     refuse,
@@ -168,6 +169,14 @@ async def test_messages_that_are_not_understood_are_counted_and_cost_nothing() -
         assert made.streams.counts["malformed"] == 2 * len(made.streams.lines)
         assert made.streams.counts["foreign"] == len(made.streams.lines)
         assert made.streams.counts["connections"] == len(made.streams.lines)
+
+
+async def test_an_event_of_the_future_does_not_hide_that_its_stream_is_mute() -> None:
+    async with running([foretell, foretell, speak]) as made:
+        await made.until(lambda: made.replaced("mute") >= 2)
+        await made.until(lambda: len(made.events) > 0)
+        assert made.streams.counts["from the future"] == 6
+        assert max(event.time_us for event in made.events) <= now_us()
 
 
 async def test_a_burst_of_messages_does_not_hold_up_the_loop() -> None:

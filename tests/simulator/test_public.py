@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from live.simulator.bar_tape import BarTape
 from live.simulator.public import PUBLIC, answer
 from live.simulator.wire import Refused
-from quantcore.frames import Bars, Settlements
+from quantcore.frames import MARK_FIELDS, Bars, Settlements
 from quantcore.timegrid import DAY_US, HOUR_US, MINUTE_US
 
 FIRST_US = 1_704_067_200_000_000
@@ -93,6 +93,38 @@ def test_klines_are_chosen_by_start_end_and_limit(tape: BarTape) -> None:
     assert opened(startTime=at[900]) == []
     assert len(opened()) == 151
     assert opened(endTime="0") == []
+
+
+def test_a_page_of_klines_is_full_where_there_are_enough(
+    bars_of: Callable[..., Bars], tape_of: Make
+) -> None:
+    """The second symbol is listed late and has a hole: neither takes places of a page."""
+    tape = tape_of(bars_of(n_bars=1200, late=700))
+    close = tape.bars.array("close")[:, 1]
+    known = np.flatnonzero(~np.isnan(close)).tolist()
+    asked = {"symbol": "ETHUSDT", "interval": "1m"}
+    for params, rows in (
+        ({"startTime": str(FIRST_US // 1000), "limit": "5"}, known[:5]),
+        ({"startTime": str(FIRST_US // 1000), "limit": "499"}, known[:499]),
+        ({"limit": "499"}, known[-499:]),
+        ({"limit": "1000"}, known),
+    ):
+        found = ask(tape, "klines", tape.end_us - 1, **asked, **params)
+        assert [(r[0] * 1000 - FIRST_US) // MINUTE_US for r in found] == rows
+        assert [float(r[4]) for r in found] == close[rows].tolist()
+
+
+def test_there_is_no_mark_kline_where_last_prices_stand_in(bars: Bars, tape_of: Make) -> None:
+    fields = {name: values.copy() for name, values in bars.fields.items()}
+    for name in MARK_FIELDS:
+        fields[name][10:13, 0] = np.nan
+    tape = tape_of(replace(bars, fields=fields))
+    asked = {"symbol": "BTCUSDT", "limit": "1500"}
+    rows = ask(tape, "markPriceKlines", tape.end_us - 1, interval="1m", **asked)
+    opens = [(r[0] * 1000 - FIRST_US) // MINUTE_US for r in rows]
+    assert opens == [k for k in range(bars.n_bars) if k not in (10, 11, 12)]
+    three = ask(tape, "markPriceKlines", tape.end_us - 1, interval="3m", **asked)
+    assert len(three) == bars.n_bars // 3
 
 
 def test_depth_is_the_book(tape: BarTape) -> None:
