@@ -11,16 +11,16 @@ import importlib
 import logging
 import warnings
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import aiohttp
 
-from live.broker import forms
+from live.broker import calls, forms
 from live.broker.budget import Budget, Priority
+from live.broker.calls import Call
 from live.broker.errors import (
     LIMITED,
     NO_LISTEN_KEY,
@@ -46,7 +46,7 @@ from live.broker.interface import (
     PositionReport,
     SymbolSettings,
 )
-from live.broker.requests import Call, RequestFailed, Requests
+from live.broker.requests import RequestFailed, Requests
 from live.broker.settings import BrokerSettings, Credentials
 from live.broker.user_socket import EventQueue, KeyRefused, ListenKeys, UserSocket
 from live.broker.user_stream import UserStream
@@ -60,30 +60,6 @@ _NO_JSON: Final = "Invalid JSON error message"
 """How python-binance begins the message of an answer that is no JSON."""
 _CLOCK_SAMPLES: Final = 5
 _NAMES_KEPT: Final = 20_000
-_TIME: Final = Call("futures_time", 1, signed=False)
-_INFO: Final = Call("futures_exchange_info", 1, signed=False)
-_FUNDING_INFO: Final = Call("futures_v1_get_funding_info", 0, signed=False)
-_MAKE_KEY: Final = Call("futures_stream_get_listen_key", 1, signed=False)
-_EXTEND_KEY: Final = Call("futures_stream_keepalive", 1, signed=False)
-_SEND: Final = Call("futures_create_order", 0, orders=1)
-_CANCEL: Final = Call("futures_cancel_order", 1)
-_QUERY: Final = Call("futures_get_order", 1)
-_OPEN_ORDERS: Final = Call("futures_get_open_orders", 40)
-_POSITIONS: Final = Call("futures_position_information", 5)
-_ACCOUNT: Final = Call("futures_account", 5)
-_POSITION_MODE: Final = Call("futures_get_position_mode", 30)
-_MULTI_ASSETS: Final = Call("futures_get_multi_assets_mode", 30)
-_FEE_BURN: Final = Call("futures_v1_get_fee_burn", 30)
-_PERMISSIONS: Final = Call("get_account_api_permissions", 0)
-_SYMBOL_CONFIG: Final = Call("futures_symbol_config", 5)
-_TRADES: Final = Call("futures_account_trades", 5)
-_INCOME: Final = Call("futures_income_history", 30)
-_BRACKETS: Final = Call("futures_leverage_bracket", 1)
-_FEES: Final = Call("futures_commission_rate", 20)
-_LEVERAGE: Final = Call("futures_change_leverage", 1)
-_MARGIN_TYPE: Final = Call("futures_change_margin_type", 1)
-_SET_MODE: Final = Call("futures_change_position_mode", 1)
-_COUNTDOWN: Final = Call("futures_countdown_cancel_all", 10)
 
 
 class BinanceBroker:
@@ -142,10 +118,10 @@ class BinanceBroker:
         self._client, self._refusals = _client_of(self.settings, self._credentials, self.budget)
         opened = False
         try:
-            await self._read(_TIME)
+            await self._read(calls.TIME)
             await self._measure_clock()
-            self.budget.publish((await self._read(_INFO))["rateLimits"])
-            await self._read(_MAKE_KEY)
+            self.budget.publish((await self._read(calls.INFO))["rateLimits"])
+            await self._read(calls.MAKE_KEY)
             await self._socket.open(self.settings.timeout_s)
             opened = True
         except TimeoutError:
@@ -207,7 +183,7 @@ class BinanceBroker:
         if not order.conditional:
             self._socket.sending(order.client_id)
         answer, told = await self._requests.change(
-            _SEND, priority=priority, exempt=exempt, **params
+            calls.SEND, priority=priority, exempt=exempt, **params
         )
         read = forms.algo_report if order.conditional else forms.order_report
         answer = self._with_order(answer, told, read)
@@ -218,7 +194,7 @@ class BinanceBroker:
     async def cancel(self, cancel: Cancel, *, urgent: bool = False) -> Answer:
         """Cancel an order; see `Broker.cancel`. Cancels go before what opens, urgent or not."""
         answer, told = await self._requests.change(
-            _CANCEL, priority=Priority.EXIT, exempt=True, **forms.cancel_params(cancel)
+            calls.CANCEL, priority=Priority.EXIT, exempt=True, **forms.cancel_params(cancel)
         )
         if cancel.conditional or answer.outcome is not Outcome.ACCEPTED:
             return answer  # the Algo Service does not send the order
@@ -232,7 +208,7 @@ class BinanceBroker:
         told = await self._found(**forms.cancel_params(cancel))
         if told is None:
             return None
-        with _legible(_QUERY.method):
+        with forms.legible(calls.QUERY.method):
             if not cancel.conditional:
                 return self._report(told)
             order = self._algo(told)
@@ -242,33 +218,33 @@ class BinanceBroker:
         actual = await self._found(symbol=order.symbol, orderId=became)
         if actual is None:
             return order
-        with _legible(_QUERY.method):
+        with forms.legible(calls.QUERY.method):
             ended = forms.order_report(actual)
         return replace(order, status=ended.status, filled=ended.filled)
 
     async def open_orders(self) -> list[OrderReport]:
         """Return every open order of both services, foreign ones too."""
-        ordinary = await self._read(_OPEN_ORDERS)
-        conditional = await self._read(_OPEN_ORDERS, conditional=True)
-        with _legible(_OPEN_ORDERS.method):
+        ordinary = await self._read(calls.OPEN_ORDERS)
+        conditional = await self._read(calls.OPEN_ORDERS, conditional=True)
+        with forms.legible(calls.OPEN_ORDERS.method):
             found = [self._report(each) for each in forms.rows_of(ordinary)]
             return found + [self._algo(each) for each in forms.rows_of(conditional)]
 
     async def positions(self) -> list[PositionReport]:
         """Return every position."""
-        told = await self._read(_POSITIONS)
-        with _legible(_POSITIONS.method):
+        told = await self._read(calls.POSITIONS)
+        with forms.legible(calls.POSITIONS.method):
             return forms.position_reports(told)
 
     async def account(self) -> AccountReport:
         """Return balances and switches; whether the key may withdraw is known where a host tells permissions."""
-        told = await self._read(_ACCOUNT)
-        mode = await self._read(_POSITION_MODE)
-        assets = await self._read(_MULTI_ASSETS)
-        burn = await self._read(_FEE_BURN)
+        told = await self._read(calls.ACCOUNT)
+        mode = await self._read(calls.POSITION_MODE)
+        assets = await self._read(calls.MULTI_ASSETS)
+        burn = await self._read(calls.FEE_BURN)
         told_host = self.settings.permissions_url is not None
-        permissions = await self._read(_PERMISSIONS) if told_host else None
-        with _legible(_ACCOUNT.method):
+        permissions = await self._read(calls.PERMISSIONS) if told_host else None
+        with forms.legible(calls.ACCOUNT.method):
             return forms.account_report(
                 told,
                 hedge_mode=bool(mode["dualSidePosition"]),
@@ -279,8 +255,8 @@ class BinanceBroker:
 
     async def symbol_settings(self) -> dict[str, SymbolSettings]:
         """Return leverage and margin type of every symbol."""
-        told = await self._read(_SYMBOL_CONFIG)
-        with _legible(_SYMBOL_CONFIG.method):
+        told = await self._read(calls.SYMBOL_CONFIG)
+        with forms.legible(calls.SYMBOL_CONFIG.method):
             return forms.symbol_settings(told)
 
     async def fills_since(self, symbol: str, time_us: int) -> list[Fill]:
@@ -293,7 +269,7 @@ class BinanceBroker:
         VenueError
             If the exchange does not keep them any more, or cannot be asked.
         """
-        ask = partial(self._read, _TRADES, symbol=symbol, limit=PAGE)
+        ask = partial(self._read, calls.TRADES, symbol=symbol, limit=PAGE)
 
         async def between(first_ms: int, last_ms: int) -> list[Row]:
             return forms.rows_of(await ask(startTime=first_ms, endTime=last_ms))
@@ -305,7 +281,7 @@ class BinanceBroker:
             name=f"trades of {symbol}", between=between, after=after, identity=lambda row: row["id"]
         )
         now_ms = await self._now_ms()
-        with _legible(_TRADES.method):
+        with forms.legible(calls.TRADES.method):
             rows = await rows_since(pages, -(-time_us // 1000), now_ms)
             fills = [forms.fill_of(row) for row in rows]
         fills.sort(key=lambda fill: (fill.time_us, fill.trade_id))
@@ -321,7 +297,7 @@ class BinanceBroker:
         """
 
         async def between(first_ms: int, last_ms: int) -> list[Row]:
-            told = await self._read(_INCOME, startTime=first_ms, endTime=last_ms, limit=PAGE)
+            told = await self._read(calls.INCOME, startTime=first_ms, endTime=last_ms, limit=PAGE)
             return forms.rows_of(told)
 
         pages = Pages(
@@ -331,7 +307,7 @@ class BinanceBroker:
             identity=lambda row: (row["incomeType"], row["tranId"], row["symbol"]),
         )
         now_ms = await self._now_ms()
-        with _legible(_INCOME.method):
+        with forms.legible(calls.INCOME.method):
             rows = await rows_since(pages, -(-time_us // 1000), now_ms)
             return [income for row in rows if (income := forms.income_of(row)) is not None]
 
@@ -345,11 +321,11 @@ class BinanceBroker:
         ConfigError
             If it does not describe a symbol, or contradicts itself.
         """
-        info = await self._read(_INFO)
-        brackets = await self._read(_BRACKETS)
-        funding = await self._read(_FUNDING_INFO)
+        info = await self._read(calls.INFO)
+        brackets = await self._read(calls.BRACKETS)
+        funding = await self._read(calls.FUNDING_INFO)
         host = self.settings.rest_url.partition("://")[2]
-        with _legible(_INFO.method):
+        with forms.legible(calls.INFO.method):
             self.budget.publish(info["rateLimits"])
             described = instruments_from_exchange(
                 info,
@@ -361,8 +337,8 @@ class BinanceBroker:
                 },
                 origin=f"exchangeInfo, leverageBracket and commissionRate of {host}",
             )
-        fees = [await self._read(_FEES, symbol=each.symbol) for each in described]
-        with _legible(_FEES.method):
+        fees = [await self._read(calls.FEES, symbol=each.symbol) for each in described]
+        with forms.legible(calls.FEES.method):
             return tuple(
                 replace(
                     each,
@@ -375,20 +351,20 @@ class BinanceBroker:
     async def set_leverage(self, symbol: str, leverage: int) -> Answer:
         """Set a symbol's leverage."""
         self._stream.expect_leverage(symbol, leverage)
-        return await self._set(_LEVERAGE, symbol=symbol, leverage=leverage)
+        return await self._set(calls.LEVERAGE, symbol=symbol, leverage=leverage)
 
     async def set_isolated(self, symbol: str, isolated: bool) -> Answer:
         """Set a symbol's margin type; already set is accepted."""
         kind = "ISOLATED" if isolated else "CROSSED"
-        return await self._set(_MARGIN_TYPE, symbol=symbol, marginType=kind)
+        return await self._set(calls.MARGIN_TYPE, symbol=symbol, marginType=kind)
 
     async def set_one_way(self) -> Answer:
         """Leave hedge mode; already left is accepted."""
-        return await self._set(_SET_MODE, dualSidePosition="false")
+        return await self._set(calls.SET_MODE, dualSidePosition="false")
 
     async def countdown(self, symbol: str, milliseconds: int) -> Answer:
         """Let the exchange cancel a symbol's ordinary orders unless this is called again in time."""
-        return await self._set(_COUNTDOWN, symbol=symbol, countdownTime=milliseconds)
+        return await self._set(calls.COUNTDOWN, symbol=symbol, countdownTime=milliseconds)
 
     async def _set(self, call: Call, **params: Any) -> Answer:
         answer, _ = await self._requests.change(
@@ -401,7 +377,7 @@ class BinanceBroker:
         if answer.outcome is not Outcome.ACCEPTED:
             return answer
         try:
-            with _legible("success"):
+            with forms.legible("success"):
                 order = read(told)
         except VenueError as error:
             return Answer(outcome=Outcome.UNKNOWN, message=str(error))
@@ -412,16 +388,16 @@ class BinanceBroker:
     async def _found(self, **params: Any) -> Any:
         """Return an order's JSON, None if the exchange says that it does not know it."""
         try:
-            told = await self._requests.read_or_fail(_QUERY, **params)
+            told = await self._requests.read_or_fail(calls.QUERY, **params)
         except RequestFailed as error:
             failure = error.failure
         else:
             if told is None:
-                raise VenueError(f"{_QUERY.method}: answered with nothing")
+                raise VenueError(f"{calls.QUERY.method}: answered with nothing")
             return told
         if failure.code == NO_SUCH_ORDER:
             return None
-        raise VenueError(f"{_QUERY.method}: {failure}")
+        raise VenueError(f"{calls.QUERY.method}: {failure}")
 
     def _report(self, told: Any) -> OrderReport:
         order = forms.order_report(told)
@@ -459,10 +435,10 @@ class BinanceBroker:
         return self.clock.now_us() // 1000
 
     async def _make_key(self) -> str:
-        return str(await self._key(_MAKE_KEY))
+        return str(await self._key(calls.MAKE_KEY))
 
     async def _extend_key(self, key: str) -> None:
-        await self._key(_EXTEND_KEY, listenKey=key)
+        await self._key(calls.EXTEND_KEY, listenKey=key)
 
     async def _key(self, call: Call, **params: Any) -> Any:
         """Ask about the listen key once; the socket has its own pauses."""
@@ -476,7 +452,9 @@ class BinanceBroker:
 
     async def _measure_clock(self) -> None:
         async def ask_ms() -> int:
-            return int((await self._requests.once(_TIME, priority=Priority.EXIT))["serverTime"])
+            return int(
+                (await self._requests.once(calls.TIME, priority=Priority.EXIT))["serverTime"]
+            )
 
         await self.clock.measure(ask_ms, samples=_CLOCK_SAMPLES if self.clock.runs else 1)
         self._check_clock()
@@ -525,18 +503,6 @@ class BinanceBroker:
             self.budget.limited(failure.status, failure.retry_after_s)
         hidden = replace(failure, message=self._credentials.scrub(failure.message))
         raise RequestFailed(hidden)
-
-
-@contextmanager
-def _legible(what: str) -> Iterator[None]:
-    """Turn what an answer of another form makes of its reader into one line, which shows nothing of the answer."""
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
-        kind = type(error).__name__
-    else:
-        return
-    raise VenueError(f"{what}: answered in a form not understood ({kind})")
 
 
 def _client_of(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from live.broker.interface import (
     PositionReport,
     SymbolSettings,
 )
+from quantcore.errors import VenueError
 from quantcore.types import OrderStatus, OrderType, Side
 
 Json = Mapping[str, Any]
@@ -263,3 +265,15 @@ def income_of(told: Json) -> Income | None:
         amount=str(told["income"]),
         income_id=str(told["tranId"]),
     )
+
+
+@contextmanager
+def legible(what: str) -> Iterator[None]:
+    """Turn what an answer of another form makes of its reader into one line, which shows nothing of the answer."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        kind = type(error).__name__
+    else:
+        return
+    raise VenueError(f"{what}: answered in a form not understood ({kind})")

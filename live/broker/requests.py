@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from live.broker.budget import Budget, OutOfPatience, Priority
+from live.broker.calls import Call
 from live.broker.errors import Failure, Remedy, never_sent
 from live.broker.interface import Answer, Outcome
 from quantcore.errors import VenueError
@@ -23,16 +23,6 @@ class RequestFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
-
-
-@dataclass(frozen=True)
-class Call:
-    """A kind of request: the client's method, weight, orders that it counts for, and whether it is signed."""
-
-    method: str
-    weight: int
-    orders: int = 0
-    signed: bool = True
 
 
 class Perform(Protocol):

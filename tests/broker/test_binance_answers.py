@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from live.broker.binance import BinanceBroker
-from live.broker.interface import Cancel, Doubt, Order, Outcome
+from live.broker.interface import Broker, Cancel, Doubt, Order, Outcome
 from live.broker.settings import BrokerSettings, Credentials
 from quantcore.errors import ConfigError, VenueError
 from quantcore.types import OrderStatus, OrderType, Side, WorkingType
@@ -72,6 +72,14 @@ def algo_answer(params: Mapping[str, str]) -> dict[str, Any]:
         "triggerPrice": params.get("triggerPrice", "0"), "price": "0", "closePosition": True, "reduceOnly": False,
         "createTime": 1, "updateTime": 1, "triggerTime": 0,
     }  # fmt: skip
+
+
+async def test_it_is_a_broker_for_the_loop() -> None:
+    async with hand_made() as exchange:
+        broker: Broker = BinanceBroker(exchange.settings())  # held by mypy
+        await broker.start()
+        assert broker.now_us() / 1e6 == pytest.approx(time.time(), abs=0.5)
+        await broker.close()
 
 
 # What goes over the wire.

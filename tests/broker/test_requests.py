@@ -10,9 +10,10 @@ import pytest
 
 from live.broker import requests
 from live.broker.budget import Budget, Priority
+from live.broker.calls import Call
 from live.broker.errors import Failure, classify, never_sent, unanswered
 from live.broker.interface import Outcome
-from live.broker.requests import Call, RequestFailed, Requests
+from live.broker.requests import RequestFailed, Requests
 from live.clock import ExchangeClock, Measurement
 from quantcore.errors import VenueError
 
