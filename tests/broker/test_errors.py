@@ -6,7 +6,7 @@ import pytest
 
 from live.broker.errors import Remedy, classify, never_sent, unanswered
 from live.broker.interface import Outcome
-from live.simulator.engine import REFUSALS
+from live.simulator.refusals import REFUSALS
 from live.simulator.replies import reply_of
 from quantcore.types import Rule
 
