@@ -118,7 +118,9 @@ def submit_watched(venue: Engine, account: VenueAccount, terms: Terms) -> AlgoOr
     )
     basis = (venue.marks if terms.working_type == "MARK_PRICE" else venue.prices)[terms.s]
     if terms.stop is not None:
-        beyond = (terms.stop - basis) * terms.side * (1.0 if terms.type.startswith("STOP") else -1.0)
+        beyond = (
+            (terms.stop - basis) * terms.side * (1.0 if terms.type.startswith("STOP") else -1.0)
+        )
         if not beyond > 0.0:
             raise refusal(venue.instruments[terms.s], Rule.WOULD_TRIGGER)
     account.algos[algo.algo_id] = algo
