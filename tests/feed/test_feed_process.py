@@ -178,6 +178,7 @@ async def play(feed: Feed, ex: ExchangeProcess, n_rows: int) -> tuple[list[Row],
     return rows, skipped
 
 
+@pytest.mark.slow
 async def test_an_hour_of_flaky_streams_gives_the_bars_of_the_source(tmp_path: Path) -> None:
     """Messages are lost, doubled, swapped and late, streams go mute, sockets are cut; REST works."""
     data = [f"data.root={tmp_path / 'data'}", *SYNTHETIC, "data.execution_interval=1m"]

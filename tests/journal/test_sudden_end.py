@@ -54,6 +54,7 @@ def held(journal: Journal) -> dict[str, Any]:
         }
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_loop_that_is_killed_loses_nothing_and_doubles_nothing(
     tmp_path: Path, root: Path
