@@ -60,6 +60,12 @@ class LiveRun:
     doubts: tuple[str, ...]
 
 
+def warm(case: Case) -> None:
+    """Compile what the loop's account needs, before an exchange waits for it."""
+    instruments = case.instruments()
+    Ledger(case.plane(instruments), instruments, ClientIds(PREFIX)).warm()
+
+
 async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], None]) -> LiveRun:
     """Trade a case's span on an exchange in lock-step that stands at its beginning.
 
@@ -81,7 +87,6 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
             clock_off_max_ms=None,
         )
     )
-    Ledger(case.plane(case.instruments()), case.instruments(), ClientIds(PREFIX)).warm()
     await broker.start()
     try:
         async with (
