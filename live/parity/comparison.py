@@ -144,7 +144,7 @@ def _matched(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.Dat
     numbered = []
     for table, row in ((left, BACKTEST_ROW), (right, LIVE_ROW)):
         own = table[keys].assign(**{row: np.arange(len(table))})
-        own["place"] = own.groupby(keys, sort=False).cumcount()
+        own["place"] = own.groupby(keys, sort=False, dropna=False).cumcount()
         numbered.append(own)
     both = numbered[0].merge(numbered[1], how="outer", on=[*keys, "place"], sort=False)
     rows = both[[BACKTEST_ROW, LIVE_ROW]].fillna(-1).astype(np.int64)
@@ -202,7 +202,7 @@ def _rows(
         if name == "status" and same_end is not None:
             other &= ~same_end
         differing[name] = other
-        kind[other & (kind == None)] = why  # noqa: E711 - an array of objects is compared
+        kind[other & pd.isna(kind)] = why
     parts = [
         _listed(subject, left, right, matched, np.flatnonzero(other & (l_row >= 0)), name, kind)
         for name, other in differing.items()

@@ -212,7 +212,7 @@ def context(found: Comparison, tables: Mapping[str, Tables]) -> pd.DataFrame:
         when = "decision_ts" if first["subject"] == "orders" else "ts"
         row = int(first[column])
         if row < 0:  # where it would be
-            row = int(np.searchsorted(table[when].to_numpy(), first["ts"].to_numpy()))
+            row = int(pd.DatetimeIndex(table[when]).searchsorted(first["ts"]))
         begin = max(row - AROUND, 0)
         part = table.iloc[begin : row + AROUND + 1].copy()
         part.insert(0, "row", np.arange(begin, begin + len(part)))
