@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> int:
                 table.to_parquet(folder / side / f"{name}.parquet", index=name == "targets")
         (folder / "parity.html").write_text(page(found), "utf-8")
 
-    print_folder(publish(runs, "parity", cfg.name, fill))
+    print_folder(publish(runs, "parity", found.summary["experiment"], fill))
     return int(not found.comparison.equal)
 
 
@@ -57,7 +57,6 @@ def _lock_step(cfg: DictConfig, asked: dict[str, int]) -> Study:
     from live.parity.case import case_of, narrowed
     from live.parity.study import against_exchange
     from quantcore.account_plane import AccountSettings
-    from quantcore.backtest.compiling import begin_compiling
     from quantcore.backtest.experiment import manifest, signal_settings
     from quantcore.config import build
     from quantcore.execution.settings import ExecutionSettings
@@ -66,10 +65,9 @@ def _lock_step(cfg: DictConfig, asked: dict[str, int]) -> Study:
     signal = signal_settings(cfg)
     account, execution = build(cfg.account, AccountSettings), build(cfg.execution, ExecutionSettings)
     risk = build(cfg.risk, RiskSettings) if cfg.risk else None
-    wait = begin_compiling()
     data = narrowed(build(cfg.data).load(reviewed=signal.universe is not None), **asked)
+    _tell_compiling()
     case = case_of(data, signal=signal, account=account, execution=execution, risk=risk)
-    wait()
     with _shown(case.bars.n_bars) as progress:
         return against_exchange(
             case,
@@ -87,6 +85,16 @@ def _recorded(cfg: DictConfig) -> Study:
 
     with open_journal(str(cfg.parity.journal), read_only=True) as journal:
         return against_record(recorded(journal), place=journal.place)
+
+
+def _tell_compiling() -> None:
+    import sys
+
+    from quantcore.account_follow import follow
+    from quantcore.kernels.cache import is_compiled
+
+    if not is_compiled(follow):
+        sys.stderr.write("compiling the kernels, once: a few minutes\n")
 
 
 @contextmanager
@@ -109,7 +117,7 @@ def _shown(n_bars: int) -> Iterator[Callable[[int], None]]:
         yield told
 
 
-def _quiet(done: int) -> Any:
+def _quiet(done: int) -> None:
     """Show nothing."""
 
 

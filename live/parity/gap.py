@@ -16,7 +16,8 @@ from live.parity.comparison import BACKTEST_ROW, LIVE_ROW, Comparison, Tables
 from live.parity.kinds import Kind
 
 PARTS = (
-    "price", "timing", "rounding", "missing", "extra", "fee", "funding", "liquidation", "flow", "unexplained",
+    "price", "timing", "rounding", "missing", "extra", "fee", "funding", "liquidation", "flow", "correction",
+    "unexplained",
 )  # fmt: skip
 """What the difference in equity is made of, in this order."""
 
@@ -24,7 +25,12 @@ _SIGNS = {"buy": 1.0, "sell": -1.0}
 
 
 def gap(
-    backtest: Tables, live: Tables, found: Comparison, marks: Mapping[str, float]
+    backtest: Tables,
+    live: Tables,
+    found: Comparison,
+    marks: Mapping[str, float],
+    *,
+    corrected: float = 0.0,
 ) -> dict[str, float]:
     """Return live equity less the backtest's at the last row of both, and its parts (`PARTS`), USDT.
 
@@ -36,6 +42,8 @@ def gap(
         Of them.
     marks : mapping of str to float
         The last mark of each symbol.
+    corrected : float
+        What the live side's wallet was corrected by, because the exchange reported another, USDT.
     """
     parts = dict.fromkeys(PARTS, 0.0)
     for pair in found.pairs.itertuples(index=False):
@@ -55,6 +63,7 @@ def gap(
         for sign, side in ((1.0, live), (-1.0, backtest))
     )
     parts["flow"] = _total(live, "cash_flows", "amount") - _total(backtest, "cash_flows", "amount")
+    parts["correction"] = corrected
     total = _last_equity(live) - _last_equity(backtest)
     parts["unexplained"] = total - sum(parts.values())
     return {"total": total, **parts}

@@ -23,6 +23,7 @@ from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import START, KeptSession, KeptStep
 from live.parity.comparison import Tables
+from quantcore import account_follow as said
 from quantcore.account_follow import Heard, follow_bar
 from quantcore.account_plane import AccountPlane, AccountSettings, Events, account_plane
 from quantcore.backtest.engine import decision_rows, traded_instruments
@@ -58,6 +59,8 @@ class Record:
         The execution bars that it saw, a row of NaN where it saw none.
     backtest, live : mapping of str to DataFrame
         Both sides' tables.
+    corrected : float
+        By how much the wallet was corrected, because the exchange reported another, USDT.
     doubts, notes : tuple of str
         What it did not understand, and what is to be known.
     versions : mapping of str to str
@@ -71,6 +74,7 @@ class Record:
     bars: Bars = field(repr=False)
     backtest: Tables = field(repr=False)
     live: Tables = field(repr=False)
+    corrected: float
     doubts: tuple[str, ...]
     notes: tuple[str, ...]
     versions: Mapping[str, str]
@@ -140,6 +144,7 @@ def recorded(journal: Journal) -> Record:
         bars=bars,
         backtest=model,
         live=run_tables(live, plane, bars, _decided(steps, symbols)),
+        corrected=_corrected(steps),
         doubts=tuple(event.reason for _, event in told if isinstance(event, Doubt)),
         notes=tuple(_notes(steps, missing, same)),
         versions=session.session.versions,
@@ -308,6 +313,15 @@ def _decided(steps: Iterable[KeptStep], symbols: tuple[str, ...]) -> pd.DataFram
         index=to_index(np.array(list(rows), dtype=np.int64)),
         columns=list(symbols),
     )
+
+
+def _corrected(steps: Iterable[KeptStep]) -> float:
+    total = 0.0
+    for step in steps:
+        if step.inputs is not None and "heard" in step.inputs:
+            rows = step.inputs["heard"][:, said.KIND] == said.CORRECTED
+            total += float(step.inputs["heard_value"][rows, said.PRICE].sum())
+    return total
 
 
 def _notes(

@@ -138,6 +138,7 @@ def against_record(record: Record, *, place: str) -> Study:
         },
         manifest={"command": "live.parity", "journal": place, **record.versions},
         config_yaml=record.config_yaml,
+        corrected=record.corrected,
     )
 
 
@@ -158,6 +159,7 @@ def studied(
     facts: Mapping[str, Any],
     manifest: Mapping[str, Any],
     config_yaml: str = "",
+    corrected: float = 0.0,
 ) -> Study:
     """Compare two sides' tables and put together what is said of them.
 
@@ -173,6 +175,8 @@ def studied(
         What else the results folder says.
     config_yaml : str
         See `Study`.
+    corrected : float
+        See `gap.gap`.
     """
     found = compare(backtest, live, capital=capital)
     marks = dict(zip(bars.symbols, known_marks(bars)[-1].tolist(), strict=True))
@@ -188,7 +192,7 @@ def studied(
             "max_equity_error": found.max_equity_error,
             "first_difference": _first(found),
             "by_kind": dict(found.by_kind),
-            "gap": gap(backtest, live, found, marks),
+            "gap": gap(backtest, live, found, marks, corrected=corrected),
         },
         manifest=manifest,
         config_yaml=config_yaml,

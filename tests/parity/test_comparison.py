@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from live.parity.comparison import EQUITY_TOLERANCE, compare
-from live.parity.gap import PARTS
+from live.parity.gap import PARTS, gap
 from live.parity.kinds import MEANINGS, Kind
 from live.parity.report import page
 from live.parity.study import AROUND
@@ -151,6 +151,16 @@ def test_gap_that_no_table_explains_is_left_over() -> None:
     live["equity"].loc[4, "equity"] += 3.0
     gap = study(side(), live).summary["gap"]
     assert gap["unexplained"] == pytest.approx(3.0, abs=1e-9)
+
+
+def test_correction_of_the_wallet_is_a_part_of_its_own() -> None:
+    live = side()
+    live["equity"].loc[4, "equity"] -= 2.0
+    found = compare(side(), live, capital=CAPITAL)
+    marks = {"BTCUSDT": 104.0, "ETHUSDT": 9.5}
+    parts = gap(side(), live, found, marks, corrected=-2.0)
+    assert parts["correction"] == -2.0
+    assert abs(parts["unexplained"]) < 1e-9
 
 
 def test_context_holds_the_rows_around_the_first_difference_on_both_sides() -> None:
