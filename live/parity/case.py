@@ -90,6 +90,8 @@ class Case:
 def narrowed(data: MarketData, *, days: int, symbols: int) -> MarketData:
     """Return the last days of some data, traded from their beginning, with the symbols that trade most in them.
 
+    A symbol may be listed within the days; one that has ended by their end is left out.
+
     Parameters
     ----------
     data : MarketData
@@ -110,13 +112,13 @@ def narrowed(data: MarketData, *, days: int, symbols: int) -> MarketData:
         held = (int(bars.ts_us[-1]) - int(bars.ts_us[0])) // DAY_US
         raise ConfigError(f"parity.days must be < {held}, which the data holds, was {days}")
     first = int(np.searchsorted(bars.ts_us, start_us))
-    whole = ~np.isnan(bars.array("close")[first:]).any(axis=0)
+    trades = ~np.isnan(bars.array("close")[-1])
     traded = np.zeros(bars.n_symbols)
     if bars.has("volume"):
         traded = np.nansum((bars.array("volume") * bars.array("close"))[first:], axis=0)
-    ranked = sorted(np.flatnonzero(whole).tolist(), key=lambda s: -traded[s])
+    ranked = sorted(np.flatnonzero(trades).tolist(), key=lambda s: -traded[s])
     if not ranked:
-        raise ConfigError("parity must have a symbol that trades throughout its days, had none")
+        raise ConfigError("parity must have a symbol that trades at the end of the data, had none")
     chosen = sorted(bars.symbols[s] for s in ranked[:symbols])
     return replace(data, bars=bars.select(chosen), start_us=start_us, ends_us={})
 

@@ -29,17 +29,16 @@ def case(
     root: Path,
     overrides: Sequence[str],
     *,
-    days: int | None,
+    days: int,
     symbols: int = 3,
     edit: Callable[[MarketData], MarketData] | None = None,
 ) -> Case:
-    """Return a comparison of the last days of a generated market; None: of all of it, as it is."""
+    """Return a comparison of the last days of a market."""
     cfg = compose("parity", [f"data.root={root}", *overrides])
     data = build(cfg.data).load(reviewed=bool(cfg.universe))
     if edit is not None:
         data = edit(data)
-    if days is not None:
-        data = narrowed(data, days=days, symbols=symbols)
+    data = narrowed(data, days=days, symbols=symbols)
     return case_of(
         data,
         signal=signal_settings(cfg),

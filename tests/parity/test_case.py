@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_narrowed_data_is_traded_in_its_last_days_by_the_symbols_that_trade_most
     most = {data.bars.symbols[s] for s in np.argsort(turnover)[-2:]}
     assert set(found.bars.symbols) == most
     assert found.bars.n_bars == data.bars.n_bars
+
+
+def test_symbol_that_has_ended_is_left_out_and_one_listed_late_is_not(data: MarketData) -> None:
+    fields = {name: values.copy() for name, values in data.bars.fields.items()}
+    for values in fields.values():
+        values[-3:, 0] = np.nan
+        values[:-30, 1] = np.nan
+    changed = replace(data, bars=replace(data.bars, fields=fields))
+    assert narrowed(changed, days=5, symbols=3).bars.symbols == data.bars.symbols[1:]
 
 
 def test_more_days_than_the_data_holds_are_refused(data: MarketData) -> None:
