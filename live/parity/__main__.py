@@ -63,7 +63,10 @@ def _lock_step(cfg: DictConfig, asked: dict[str, int]) -> Study:
     from quantcore.risk.limits import RiskSettings
 
     signal = signal_settings(cfg)
-    account, execution = build(cfg.account, AccountSettings), build(cfg.execution, ExecutionSettings)
+    account, execution = (
+        build(cfg.account, AccountSettings),
+        build(cfg.execution, ExecutionSettings),
+    )
     risk = build(cfg.risk, RiskSettings) if cfg.risk else None
     data = narrowed(build(cfg.data).load(reviewed=signal.universe is not None), **asked)
     _tell_compiling()

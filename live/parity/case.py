@@ -171,7 +171,8 @@ def _check_words(
     bar_ms = interval_us(interval) / 1000
     if execution.latency_ms > bar_ms:
         raise ConfigError(
-            f"execution.latency_ms must be <= {bar_ms:,.0f} under parity, one execution bar, was {execution.latency_ms:,.0f}"
+            f"execution.latency_ms must be <= {bar_ms:,.0f} under parity, one execution bar, "
+            f"was {execution.latency_ms:,.0f}"
         )
     if exits.trailing_stop is not None:
         percent = 100.0 * exits.trailing_stop

@@ -1,10 +1,9 @@
 """Two accounts of the same bars, row by row: what was wanted, sent, traded and paid, and what it came to.
 
 Both sides are tables of a results folder (DESIGN.md 6). Equity may differ by `EQUITY_TOLERANCE` of the capital,
-everything else must be the same to the last bit. The exchange ends an order whose position it has closed before anybody
-can cancel it: such an order is `expired` there and `canceled` in the backtest, and that pair of ends counts as the same.
-Order numbers are not compared: an order is known by when it was decided, its symbol, side and type, and its place among
-those.
+everything else must be the same to the last bit. The exchange ends an order with its position before anybody can cancel
+it: such an order is `expired` there and `canceled` in the backtest, and those two ends count as the same. Order
+numbers are not compared: an order is known by when it was decided, its symbol, side and type, and its place among them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from live.parity.kinds import Kind
-from quantcore.types import BoolArray, FloatArray
+from quantcore.types import Array, BoolArray, FloatArray
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -112,7 +111,7 @@ def compare(backtest: Tables, live: Tables, *, capital: float) -> Comparison:
     for name, fields in (("funding", _FUNDING_FIELDS), ("liquidations", _LIQUIDATION_FIELDS)):
         matched = _matched(backtest[name], live[name], ["ts", "symbol"])
         found[name] = _rows(name, backtest, live, matched, fields)
-    listed = pd.concat([each.listed.head(KEPT) for each in found.values()], ignore_index=True)
+    listed = pd.concat([each.listed for each in found.values()], ignore_index=True)
     listed["rank"] = listed["subject"].map(_RANKS)
     listed = listed.sort_values(["ts", "rank"], kind="stable", ignore_index=True)
     kinds: dict[str, int] = {}
@@ -203,18 +202,14 @@ def _rows(
             other &= ~same_end
         differing[name] = other
         kind[other & pd.isna(kind)] = why
-    parts = [
-        _listed(subject, left, right, matched, np.flatnonzero(other & (l_row >= 0)), name, kind)
-        for name, other in differing.items()
-    ]
-    for alone in (Kind.MISSING, Kind.EXTRA):
-        parts.append(
-            _listed(subject, left, right, matched, np.flatnonzero(kind == alone), "qty", kind)
-        )
-    listed = pd.concat(parts, ignore_index=True)
-    listed = listed.sort_values([BACKTEST_ROW, LIVE_ROW], kind="stable")
+    wrong = [(row, name) for name, other in differing.items() for row in np.flatnonzero(other)]
+    wrong += [(row, "qty") for row in np.flatnonzero((l_row < 0) | (r_row < 0))]
+    wrong.sort(key=lambda pair: pair[0])
     return _Found(
-        compared=len(matched), kinds=_counted(kind), listed=listed, kind_of=kind.tolist()
+        compared=len(matched),
+        kinds=_counted(kind),
+        listed=_listed(subject, left, right, matched, wrong[:KEPT], kind),
+        kind_of=kind.tolist(),
     )
 
 
@@ -223,32 +218,26 @@ def _listed(
     left: pd.DataFrame,
     right: pd.DataFrame,
     matched: pd.DataFrame,
-    rows: np.ndarray,
-    name: str,
-    kind: np.ndarray,
+    wrong: Sequence[tuple[int, str]],
+    kind: Array,
 ) -> pd.DataFrame:
-    """Return the differences of one field."""
+    """Return differences as rows; `wrong` are pairs of a matched row and a field."""
     when = "decision_ts" if subject == "orders" else "ts"
     found = []
-    for row in rows[:KEPT].tolist():
-        sides = []
-        for table, column in ((left, BACKTEST_ROW), (right, LIVE_ROW)):
-            at = int(matched[column].iat[row])
-            sides.append(None if at < 0 else table.iloc[at])
+    for row, name in wrong:
+        places = [int(matched[column].iat[row]) for column in (BACKTEST_ROW, LIVE_ROW)]
+        sides = [
+            None if at < 0 else table.iloc[at]
+            for table, at in zip((left, right), places, strict=True)
+        ]
         known = [side for side in sides if side is not None]
         values = [None if side is None else side[name] for side in sides]
         found.append(
             (
-                min(side[when] for side in known),
-                subject,
-                str(kind[row]),
-                known[0]["symbol"],
-                name,
-                *map(text, values),
-                _apart(*values),
-                *matched[[BACKTEST_ROW, LIVE_ROW]].iloc[row],
+                min(side[when] for side in known), subject, str(kind[row]), known[0]["symbol"], name,
+                *map(text, values), _apart(*values), *places,
             )
-        )
+        )  # fmt: skip
     return _table(found)
 
 
@@ -266,7 +255,9 @@ def _targets(left: pd.DataFrame, right: pd.DataFrame) -> _Found:
     differing = ~same.all(axis=1)
     found = []
     for row, column in np.argwhere(~same)[:KEPT].tolist():
-        values = [float(w[row, column]) if t[row] else None for w, t in zip(weights, there, strict=True)]
+        values = [
+            float(w[row, column]) if t[row] else None for w, t in zip(weights, there, strict=True)
+        ]
         found.append(
             (
                 index[row], "targets", str(Kind.SIGNAL), columns[column], "weight", *map(text, values),
@@ -283,8 +274,10 @@ def _targets(left: pd.DataFrame, right: pd.DataFrame) -> _Found:
 def _equity(left: pd.DataFrame, right: pd.DataFrame, capital: float) -> _Found:
     """Compare the equity at the rows of the backtest."""
     there = pd.Index(right["ts"]).get_indexer(left["ts"])
-    values = np.where(there >= 0, right["equity"].to_numpy()[there], np.nan) if len(right) else (
-        np.full(len(left), np.nan)
+    values = (
+        np.where(there >= 0, right["equity"].to_numpy()[there], np.nan)
+        if len(right)
+        else (np.full(len(left), np.nan))
     )
     own = left["equity"].to_numpy()
     differing = ~(np.abs(values - own) <= EQUITY_TOLERANCE * capital)
@@ -318,7 +311,7 @@ def _same_bits(left: FloatArray, right: FloatArray) -> BoolArray:
     return np.asarray(missing | (bits[0] == bits[1]))
 
 
-def _counted(kinds: np.ndarray) -> dict[str, int]:
+def _counted(kinds: Array) -> dict[str, int]:
     named = [str(kind) for kind in kinds.tolist() if kind is not None]
     return {kind: named.count(kind) for kind in dict.fromkeys(named)}
 

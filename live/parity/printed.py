@@ -36,7 +36,9 @@ def print_study(study: Study, *, console: Console | None = None) -> None:
         line = Text(f"  {name:<15}{summary[key]:>9,} compared {exactly}, ")
         line.append(f"{wrong:,} differ", style="bold yellow" if wrong else "green")
         screen.print(line, width=width)
-    screen.print(f"  largest difference in equity {summary['max_equity_error']:.2e} USDT", width=width)
+    screen.print(
+        f"  largest difference in equity {summary['max_equity_error']:.2e} USDT", width=width
+    )
     good = study.comparison.equal
     screen.print(Text(verdict(study), style="bold green" if good else "bold yellow"), width=width)
     if not good:

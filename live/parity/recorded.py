@@ -106,7 +106,9 @@ def recorded(journal: Journal) -> Record:
         if session is None:
             raise JournalError(f"journal must hold a session, {journal.place} holds none")
         settings = _settings(session, journal.place)
-        same = [s for s in reading.sessions(connection) if s.session.symbols == session.session.symbols]
+        same = [
+            s for s in reading.sessions(connection) if s.session.symbols == session.session.symbols
+        ]
         steps = [
             step
             for step in reading.steps(connection)
@@ -129,7 +131,9 @@ def recorded(journal: Journal) -> Record:
     begun = starts[steps[0].seq, "account"]
     assert begun is not None  # a step of kind START is kept with its state
     if begun.state["counter"][at.OPEN_ORDERS]:
-        raise JournalError(f"journal must begin without open orders, {journal.place} begins with some")
+        raise JournalError(
+            f"journal must begin without open orders, {journal.place} begins with some"
+        )
     states = {seq: kept.state for (seq, name), kept in starts.items() if kept and name == "account"}
     seen = starts[steps[0].seq, "signal"]
     live = _replayed(plane, steps, states, symbols, settings)
@@ -246,7 +250,8 @@ def _replayed(
         if step.kind == START:
             state = starts[step.seq]
             continue
-        assert state is not None and step.inputs is not None
+        assert state is not None
+        assert step.inputs is not None
         heard = Heard(whole=step.inputs["heard"], number=step.inputs["heard_value"])
         targets = None if step.decision is None else step.decision.targets
         closes = step.kind == CLOSE
@@ -291,7 +296,9 @@ def _modelled(
     decided = [
         told.get(ts_us, rows.rows(row, row + 1)) for row, ts_us in enumerate(rows.ts_us.tolist())
     ]
-    missing = [bar for ts_us, bar in sorted(told.items()) if not len(rows.ts_us) or ts_us < rows.ts_us[0]]
+    missing = [
+        bar for ts_us, bar in sorted(told.items()) if not len(rows.ts_us) or ts_us < rows.ts_us[0]
+    ]
     bar = joined([*missing, *decided])
     found = signals(bar, settings.signal, signal)
     _, events = plane.advance(
@@ -324,9 +331,7 @@ def _corrected(steps: Iterable[KeptStep]) -> float:
     return total
 
 
-def _notes(
-    steps: Iterable[KeptStep], missing: int, sessions: list[KeptSession]
-) -> Iterable[str]:
+def _notes(steps: Iterable[KeptStep], missing: int, sessions: list[KeptSession]) -> Iterable[str]:
     skipped = [s.decision.skipped for s in steps if s.decision is not None and s.decision.skipped]
     if skipped:
         yield f"{len(skipped)} decisions were skipped by the run, the last because {skipped[-1]}."

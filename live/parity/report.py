@@ -140,7 +140,7 @@ def _list_section(study: Study) -> Part:
 
 
 def _value(value: object) -> str:
-    return MISSING if value is None or value != value else str(value)  # noqa: PLR0124 - NaN
+    return str(value) if isinstance(value, str) else MISSING
 
 
 def _rows(rows: pd.DataFrame) -> str:
@@ -154,7 +154,7 @@ def _method(study: Study) -> list[str]:
         "Both sides begin with a fresh account and the same state of the signal plane, after save and load, and see "
         "the same execution bars."
         if summary["wallet_error"] is not None
-        else "Both sides begin with the states that the journal holds of the run's start, and see the bars that it saw.",
+        else "Both sides begin with the states that the journal holds of the start, and see the bars that the run saw.",
         "Target weights, orders, fills, fees and funding must be the same to the last bit, equity to 1e-9 of the "
         "capital. An order is known by when it was decided, its symbol, side and type, and its place among those.",
         "The first difference in time is the cause worth looking at: what follows it may follow from it.",

@@ -93,4 +93,6 @@ def with_funding(data: MarketData, factor: float) -> MarketData:
 
 def _settled(bars: Bars, settlements: object) -> Bars:
     changed = replace(bars, settlements=settlements)
-    return replace(changed, fields={**bars.fields, "funding_rate": funding_rows(changed, changed.settlements)})
+    return replace(
+        changed, fields={**bars.fields, "funding_rate": funding_rows(changed, changed.settlements)}
+    )

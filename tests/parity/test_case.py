@@ -77,9 +77,7 @@ def test_minutes_before_the_first_decision_belong_to_its_bar(root: Path) -> None
         ("strategy.exits.trailing_stop=0.2", r"was 20 %"),
     ],
 )  # fmt: skip
-def test_what_the_exchange_has_no_word_for_is_refused(
-    override: str, told: str, root: Path
-) -> None:
+def test_what_the_exchange_has_no_word_for_is_refused(override: str, told: str, root: Path) -> None:
     with pytest.raises(ConfigError, match=told):
         case(root, [*HOURLY, override], days=5)
 

@@ -54,7 +54,9 @@ MARKETS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [n for n in MARKETS if n != "every strategy, regime, universe, matrix and limits"])
+@pytest.mark.parametrize(
+    "name", [n for n in MARKETS if n != "every strategy, regime, universe, matrix and limits"]
+)
 def test_hourly_market_is_equal(name: str, generated: Path) -> None:
     overrides, days, reasons = MARKETS[name]
     check_equal(
@@ -71,7 +73,13 @@ def test_whole_signal_plane_under_limits_is_equal(generated: Path) -> None:
 
 
 def test_symbol_that_is_listed_within_the_days_is_equal(generated: Path) -> None:
-    overrides = ["data.days=24", "data.n_symbols=3", "data.late_listings=1", "strategy.slow=32", "strategy.fast=8"]
+    overrides = [
+        "data.days=24",
+        "data.n_symbols=3",
+        "data.late_listings=1",
+        "strategy.slow=32",
+        "strategy.fast=8",
+    ]
     case = markets.case(generated, overrides, days=20)
     found = markets.compared(case)
     check_equal(found)
@@ -100,7 +108,11 @@ def test_router_with_limits_and_slippage_control_on_minutes_is_equal(generated: 
 
 
 def test_router_with_exits_and_isolated_margin_on_minutes_is_equal(generated: Path) -> None:
-    exits = ("strategy.exits.stop_loss=0.004", "strategy.exits.take_profit=0.004", "account=isolated")
+    exits = (
+        "strategy.exits.stop_loss=0.004",
+        "strategy.exits.take_profit=0.004",
+        "account=isolated",
+    )
     found = markets.compared(markets.case(generated, (*ROUTED, *exits), days=1))
     check_equal(found)
     assert {"stop_loss", "take_profit"} & set(found.tables[LIVE]["fills"]["reason"])
@@ -181,4 +193,8 @@ def test_perturbed_signal_state_is_a_difference_of_signal(small: Case) -> None:
 
 def test_loop_with_another_band_is_a_difference_of_orders(small: Case) -> None:
     other = replace(small, account=replace(small.account, no_trade_band=0.05))
-    assert first_kind(markets.against_another(small, small, live=other)) in ("missing", "extra", "rounding")
+    assert first_kind(markets.against_another(small, small, live=other)) in (
+        "missing",
+        "extra",
+        "rounding",
+    )

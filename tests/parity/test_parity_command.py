@@ -177,5 +177,7 @@ def test_journal_with_other_settings_than_the_run_had_is_refused(journal: str) -
             recorded(opened)
         with opened.reading() as connection:
             connection.execute(update(table).values(config_yaml="mode: sim"))
-        with pytest.raises(JournalError, match="lacks data, strategy, portfolio, account, execution"):
+        with pytest.raises(
+            JournalError, match="lacks data, strategy, portfolio, account, execution"
+        ):
             recorded(opened)
