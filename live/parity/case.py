@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import numpy as np
 
@@ -12,12 +13,16 @@ from quantcore.data.instruments import Instrument
 from quantcore.data.sources import MarketData
 from quantcore.errors import ConfigError
 from quantcore.execution.settings import ExecutionSettings
-from quantcore.exits import exits_of
+from quantcore.exits import ExitSettings, exits_of
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
+from quantcore.kernels import layout as at
 from quantcore.risk.limits import RiskSettings
 from quantcore.signal_plane import SignalSettings, signals
 from quantcore.timegrid import DAY_US, interval_us
+
+CALLBACK_MIN, CALLBACK_MAX = 0.1, 10.0
+"""By how many per cent a trailing stop of the exchange may follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,11 @@ class Case:
         """Return the rules by which both sides trade."""
         return traded_instruments(self.data)
 
+    @staticmethod
+    def wallet(state: FoldState) -> float:
+        """Return the wallet balance of an account's state, isolated margin included, USDT."""
+        return float(state["cash"][at.WALLET] + state["position"][:, at.MARGIN].sum())
+
     def plane(self, instruments: tuple[Instrument, ...]) -> AccountPlane:
         """Return the account plane of the traded span."""
         return account_plane(
@@ -79,6 +89,8 @@ class Case:
 
 def narrowed(data: MarketData, *, days: int, symbols: int) -> MarketData:
     """Return the last days of some data, traded from their beginning, with the symbols that trade most in them.
+
+    A symbol may be listed within the days; one that has ended by their end is left out.
 
     Parameters
     ----------
@@ -100,13 +112,13 @@ def narrowed(data: MarketData, *, days: int, symbols: int) -> MarketData:
         held = (int(bars.ts_us[-1]) - int(bars.ts_us[0])) // DAY_US
         raise ConfigError(f"parity.days must be < {held}, which the data holds, was {days}")
     first = int(np.searchsorted(bars.ts_us, start_us))
-    whole = ~np.isnan(bars.array("close")[first:]).any(axis=0)
+    trades = ~np.isnan(bars.array("close")[-1])
     traded = np.zeros(bars.n_symbols)
     if bars.has("volume"):
         traded = np.nansum((bars.array("volume") * bars.array("close"))[first:], axis=0)
-    ranked = sorted(np.flatnonzero(whole).tolist(), key=lambda s: -traded[s])
+    ranked = sorted(np.flatnonzero(trades).tolist(), key=lambda s: -traded[s])
     if not ranked:
-        raise ConfigError("parity must have a symbol that trades throughout its days, had none")
+        raise ConfigError("parity must have a symbol that trades at the end of the data, had none")
     chosen = sorted(bars.symbols[s] for s in ranked[:symbols])
     return replace(data, bars=bars.select(chosen), start_us=start_us, ends_us={})
 
@@ -124,8 +136,9 @@ def case_of(
     Raises
     ------
     ConfigError
-        If no decision falls into the traded span.
+        If no decision falls into the traded span, or the exchange has no word for a setting.
     """
+    _check_words(data.bars.interval, account, execution, exits_of(signal.strategy))
     decision_bars = data.decision_bars()
     start_us = decision_bars.ts_us[0] if data.start_us is None else data.start_us
     first = int(np.searchsorted(decision_bars.ts_us, start_us))
@@ -145,3 +158,27 @@ def case_of(
         begin=begin,
         state=state,
     )
+
+
+def _check_words(
+    interval: str, account: AccountSettings, execution: ExecutionSettings, exits: ExitSettings
+) -> None:
+    """Refuse what a backtest can do and an exchange in lock-step cannot be told."""
+    if account.cash_flows:
+        raise ConfigError(
+            f"account.cash_flows must be empty under parity, for no request moves money, were {len(account.cash_flows)}"
+        )
+    bar_ms = interval_us(interval) / 1000
+    if execution.latency_ms > bar_ms:
+        raise ConfigError(
+            f"execution.latency_ms must be <= {bar_ms:,.0f} under parity, one execution bar, "
+            f"was {execution.latency_ms:,.0f}"
+        )
+    if exits.trailing_stop is not None:
+        percent = 100.0 * exits.trailing_stop
+        told = float(Decimal(f"{percent:.1f}") / 100)
+        if not (CALLBACK_MIN <= percent <= CALLBACK_MAX) or told != exits.trailing_stop:
+            raise ConfigError(
+                f"strategy.exits.trailing_stop must be {CALLBACK_MIN:g} to {CALLBACK_MAX:g} % in tenths, as the "
+                f"exchange takes it, was {percent:.12g} %"
+            )

@@ -55,9 +55,12 @@ def main(path: str) -> None:
         limits=LimitSettings(
             weight_1m=10**9, orders_10s=10**9, orders_1m=10**9, funding_5m=10**9, refusals_max=1
         ),
-        legacy="mute", state_file=state_file, snapshot_file=None, snapshot_seconds=60.0, idle_seconds=60.0,
+        legacy="mute", state_file=state_file, snapshot_file=None, snapshot_seconds=60.0, idle_seconds=600.0,
     )  # fmt: skip
-    build = partial(compose, settings, data, execution, Scenario(seed=0, faults=()))
+    build = partial(
+        compose, settings, data, execution, Scenario(seed=0, faults=()),
+        missing_funding_rate=account.missing_funding_rate,
+    )  # fmt: skip
     asyncio.run(serve(settings, build, _tell))
 
 

@@ -24,6 +24,7 @@ from live.journal.records import Session
 from live.ledger import ClientIds, Ledger
 from live.loop import Loop
 from live.parity.case import Case
+from live.parity.recorded import joined_events
 from quantcore.account_plane import Events
 from quantcore.errors import VenueError
 from quantcore.fold import FoldState
@@ -60,7 +61,20 @@ class LiveRun:
     doubts: tuple[str, ...]
 
 
-async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], None]) -> LiveRun:
+def warm(case: Case) -> None:
+    """Compile what the loop's account needs, before an exchange waits for it."""
+    instruments = case.instruments()
+    Ledger(case.plane(instruments), instruments, ClientIds(PREFIX)).warm()
+
+
+async def trade(
+    case: Case,
+    ready: dict[str, str],
+    *,
+    progress: Callable[[int], None],
+    config_yaml: str = "",
+    journal_url: str | None = None,
+) -> LiveRun:
     """Trade a case's span on an exchange in lock-step that stands at its beginning.
 
     Parameters
@@ -71,6 +85,10 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
         Where the exchange answers: its one line (DESIGN.md 6).
     progress : callable
         Told the number of bars done.
+    config_yaml : str
+        Settings that the journal is to hold.
+    journal_url : str or None
+        Where it is kept; None: nowhere when this ends.
     """
     broker = BinanceBroker(
         BrokerSettings(
@@ -81,7 +99,6 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
             clock_off_max_ms=None,
         )
     )
-    Ledger(case.plane(case.instruments()), case.instruments(), ClientIds(PREFIX)).warm()
     await broker.start()
     try:
         async with (
@@ -90,8 +107,12 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
         ):
             with (
                 tempfile.TemporaryDirectory() as place,
-                _journal(case, Path(place), broker) as journal,
+                open_journal(
+                    journal_url or f"sqlite:///{Path(place) / 'journal.sqlite'}",
+                    synchronous="normal",
+                ) as journal,
             ):
+                _begin(journal, case, config_yaml, broker.now_us())
                 loop = await _loop(case, broker, journal)
                 taken: list[Events] = []
                 decided_us, targets = [], []
@@ -110,7 +131,7 @@ async def trade(case: Case, ready: dict[str, str], *, progress: Callable[[int], 
                     progress(number)
                 account = await broker.account()
                 return LiveRun(
-                    events=_joined(taken),
+                    events=joined_events(taken),
                     decided_us=np.array(decided_us, dtype=np.int64),
                     targets=np.array(targets).reshape(len(decided_us), bars.n_symbols),
                     state=loop.ledger.state,
@@ -139,14 +160,12 @@ async def _feed(case: Case, ready: dict[str, str], broker: BinanceBroker) -> Asy
         yield feed
 
 
-def _journal(case: Case, place: Path, broker: BinanceBroker) -> Journal:
-    journal = open_journal(f"sqlite:///{place / 'journal.sqlite'}", synchronous="normal")
+def _begin(journal: Journal, case: Case, config_yaml: str, now_us: int) -> None:
     session = Session(
         mode="parity", account="parity", prefix=PREFIX, symbols=case.data.bars.symbols,
-        config_yaml="", versions={},
+        config_yaml=config_yaml, versions={},
     )  # fmt: skip
-    journal.begin(session, now_us=broker.now_us())
-    return journal
+    journal.begin(session, now_us=now_us)
 
 
 async def _loop(case: Case, broker: BinanceBroker, journal: Journal) -> Loop:
@@ -167,12 +186,3 @@ async def _loop(case: Case, broker: BinanceBroker, journal: Journal) -> Loop:
     loop = Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=True)
     loop.begin(broker.now_us())
     return loop
-
-
-def _joined(taken: list[Events]) -> Events:
-    return Events(
-        **{
-            name: np.concatenate([getattr(events, name) for events in taken])
-            for name in ("whole", "number", "curve_ts", "curve")
-        }
-    )

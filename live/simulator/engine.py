@@ -45,6 +45,8 @@ class VenueSettings:
         Fractions of notional for all symbols; None: the symbols' own.
     resting : RestingSettings or None
         What trades of a resting limit whose price a bar only touches, in lock-step; None: nothing.
+    missing_funding_rate : float
+        Charged to longs in lock-step where the market's funding history is missing, as a backtest does; 0: nothing.
     """
 
     lock_step: bool = False
@@ -53,6 +55,7 @@ class VenueSettings:
     maker_fee: float | None = None
     taker_fee: float | None = None
     resting: RestingSettings | None = None
+    missing_funding_rate: float = 0.0
 
 
 class Engine:
@@ -95,7 +98,7 @@ class Engine:
         self.forced: list[dict[str, Any]] = []
         self.mishaps: list[VenueFault] = []
         self.market = market_arrays(tape.bars)
-        self.paid = settlement_rows(tape.bars, missing_rate=0.0)
+        self.paid = settlement_rows(tape.bars, missing_rate=settings.missing_funding_rate)
         self.undecided = np.full(tape.bars.n_bars, -1, dtype=np.int64)
         self.row = tape.row(tape.first_us)
         self.now_us = int(tape.bars.ts_us[self.row]) if settings.lock_step else tape.first_us

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -352,8 +353,13 @@ def _script(number: int, terms: Terms) -> tuple[IntArray, FloatArray]:
         if number_or_none is not None:
             value[0, place] = number_or_none
     if terms.callback is not None:
-        value[0, 2] = terms.callback / 100.0
+        value[0, 2] = callback_fraction(terms.callback)
     return whole, value
+
+
+def callback_fraction(percent: float) -> float:
+    """Return per cent as a fraction: the float of its decimal text, which a division of floats need not give."""
+    return float(Decimal(str(percent)) / 100)
 
 
 def opening_lots(held: int, lots: int) -> int:

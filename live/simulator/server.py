@@ -142,8 +142,12 @@ def compose(
     execution: ExecutionSettings,
     scenario: Scenario,
     wall: Callable[[], float],
+    *,
+    missing_funding_rate: float = 0.0,
 ) -> Composition:
     """Put an exchange together, which opens one account; within a running event loop.
+
+    `missing_funding_rate` is what `VenueSettings` says of it.
 
     Raises
     ------
@@ -170,6 +174,7 @@ def compose(
             maker_fee=execution.maker_fee,
             taker_fee=execution.taker_fee,
             resting=execution.resting,
+            missing_funding_rate=missing_funding_rate,
         ),
     )
     venue.open_account(*settings.credentials(), settings.capital)
