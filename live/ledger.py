@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -66,12 +67,15 @@ class Wanted:
         Whether it makes a position smaller, or protects it.
     reason : FillReason or None
         Why it is sent; None for a cancel.
+    wanted_qty : float
+        Coins that the order's decision still wanted; NaN for a cancel.
     """
 
     number: int
     request: Order | Cancel
     urgent: bool
     reason: FillReason | None = None
+    wanted_qty: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +160,7 @@ class Ledger:
     def open_orders(self) -> dict[int, Cancel]:
         """Return what names each order that it takes for open, by number."""
         return {
-            int(ticket[at.ORDER_ID]): self._cancel(ticket).request  # type: ignore[misc]  # of a cancel it is one
-            for ticket in self._tickets(self.state)
+            int(ticket[at.ORDER_ID]): self._name(ticket) for ticket in self._tickets(self.state)
         }
 
     def hear(self, event: Fill | OrderChange | Income) -> list[Row] | None:
@@ -344,15 +347,13 @@ class Ledger:
                 yield self._cancel(ticket)
 
     def _cancel(self, ticket: np.ndarray) -> Wanted:
-        number = int(ticket[at.ORDER_ID])
-        return Wanted(
-            number=number,
-            urgent=True,
-            request=Cancel(
-                client_id=self.ids.of(number),
-                symbol=self.instruments[ticket[at.SYMBOL]].symbol,
-                conditional=bool(ticket[at.TYPE] > OrderType.LIMIT),
-            ),
+        return Wanted(number=int(ticket[at.ORDER_ID]), urgent=True, request=self._name(ticket))
+
+    def _name(self, ticket: np.ndarray) -> Cancel:
+        return Cancel(
+            client_id=self.ids.of(int(ticket[at.ORDER_ID])),
+            symbol=self.instruments[ticket[at.SYMBOL]].symbol,
+            conditional=bool(ticket[at.TYPE] > OrderType.LIMIT),
         )
 
     def _order(self, state: FoldState, whole: np.ndarray, value: FloatArray) -> Wanted:
@@ -385,6 +386,7 @@ class Ledger:
             request=order,
             urgent=flags != 0,
             reason=FillReason(whole[at.EVENT_REASON]),
+            wanted_qty=float(value[at.D]),
         )
 
     def _place(self, state: FoldState, number: int) -> int:

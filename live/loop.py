@@ -38,6 +38,7 @@ from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
 from quantcore.account_plane import Events
 from quantcore.frames import Bars
+from quantcore.kernels import layout as at
 from quantcore.types import BoolArray, FloatArray, OrderStatus, Rule
 
 SNAPSHOT_EVERY = 24
@@ -207,10 +208,15 @@ class Loop:
         return self._commit(moment, inputs, step, EVENT, None, "", since_us)
 
     def refused(self, wanted: Wanted, answer: Answer) -> Row:
-        """Return the refusal of an order as the account step hears it."""
-        rule = Rule.MARGIN if answer.rule is None else answer.rule
+        """Return the end of an order that was not carried out as the account step hears it.
+
+        What the exchange has refused is rejected by its rule; what never came to it has expired, and may follow anew.
+        """
+        status, rule = OrderStatus.EXPIRED, None
+        if answer.code is not None or answer.rule is not None:
+            status, rule = OrderStatus.REJECTED, answer.rule or Rule.MARGIN
         return self.ledger.ended(
-            wanted.number, wanted.request.symbol, OrderStatus.REJECTED, rule, self.broker.now_us()
+            wanted.number, wanted.request.symbol, status, rule, self.broker.now_us()
         )
 
     def _take_heard(self) -> list[Row]:
@@ -248,7 +254,9 @@ class Loop:
                 intents=[_intent(wanted) for wanted in step.wanted],
                 reasons=tuple(reasons(step.events, symbols)),
                 equity=equity(
-                    step.events, flow=0.0, regime=None if decided is None else decided.regime
+                    step.events,
+                    flow=_flow(step.events),
+                    regime=None if decided is None else decided.regime,
                 ),
                 positions=tuple(positions(state, symbols)) if kind == CLOSE else (),
                 risk=risk_state(state) if kind == CLOSE else None,
@@ -286,9 +294,19 @@ async def request(broker: Broker, wanted: Wanted) -> Answer:
     return await broker.send(wanted.request, urgent=wanted.urgent)
 
 
+def _flow(events: Events) -> float:
+    """Return what was deposited, less what was withdrawn, USDT."""
+    return float(events.of(at.EVENT_FLOW)[1][:, at.A].sum())
+
+
 def _intent(wanted: Wanted) -> Intent:
     reason = "" if wanted.reason is None else wanted.reason.name.lower()
-    return Intent(order_number=wanted.number, request=wanted.request, reason=reason)
+    return Intent(
+        order_number=wanted.number,
+        request=wanted.request,
+        reason=reason,
+        wanted_qty=wanted.wanted_qty,
+    )
 
 
 def _decision(decided: Decided, skipped: str) -> Decision:

@@ -15,17 +15,22 @@ def main(cfg: DictConfig) -> int:
     import logging
 
     from live.guard import preflight
-    from live.parts import parts_of
-    from live.session import run_session
     from live.settings import LiveSettings
     from quantcore.config import build
 
     logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s"
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
     )
     settings = build(cfg.conf, LiveSettings)
     preflight(settings, sys.argv[1:])
-    asyncio.run(run_session(cfg, settings, parts_of(cfg)))
+
+    from live.compiling import compile_folds
+    from live.parts import parts_of
+    from live.session import Asked, run_session
+
+    parts = parts_of(cfg)
+    compile_folds(parts)
+    asyncio.run(run_session(Asked(cfg=cfg, settings=settings, parts=parts)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Requests on their way: what protects first, symbols beside each other, unknown outcomes asked for until they are known.
+"""Requests on their way: what protects first, symbols beside each other, unknown outcomes asked for until known.
 
 No request is ever sent twice. One whose outcome is unknown blocks its symbol until a query has told what became of it;
 only what makes a position smaller, or protects it, passes by.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,11 +40,15 @@ class Learnt(Protocol):
     """Who is told what became of requests."""
 
     def refused(self, wanted: Wanted, answer: Answer) -> None:
-        """An order was certainly not carried out."""
+        """Take an order that was certainly not carried out; `wanted` may be the cancel by which that was found."""
         ...
 
     def heard(self, events: Sequence[Fill | OrderChange]) -> None:
-        """A query found out what the stream may not have told."""
+        """Take what a query found out and the stream may not have told."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """Take an error after which nothing more can be sent, such as that of the journal."""
         ...
 
 
@@ -57,12 +61,12 @@ class SenderSettings:
     grace_s : float
         After a request, on the wall, until it is believed that an order is not there: longer than the exchange may
         take to receive it, > 0.
-    fills_before_s : float
-        Before the request, on the exchange's clock, from which on fills are looked for, >= 0.
+    fills_before_us : int
+        How far back, on the exchange's clock, the fills of an order are looked for that a query found, > 0.
     """
 
     grace_s: float
-    fills_before_s: float = 60.0
+    fills_before_us: int = 86_400_000_000
 
 
 class Sender:
@@ -91,7 +95,6 @@ class Sender:
         self._answered: dict[int, asyncio.Event] = {}
         self._flying: defaultdict[str, int] = defaultdict(int)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failed: BaseException | None = None
         self.sent = 0
         self.unknown = 0
         self.doubtful: set[str] = set()
@@ -105,30 +108,24 @@ class Sender:
         """Symbols with a request on its way."""
         return frozenset(symbol for symbol, count in self._flying.items() if count)
 
-    def submit(
-        self, batch: Sequence[Due], *, allowed: Callable[[Wanted], str] | None = None
-    ) -> None:
+    def submit(self, batch: Sequence[Due]) -> None:
         """Send a step's requests beside everything else; returns at once.
 
         Parameters
         ----------
         batch : sequence of Due
-            In their order.
-        allowed : callable, optional
-            Returns why a request is not sent at all, empty if it is.
+            In their order; cancels and what reduces go before the rest.
         """
-        if self._failed is not None:
-            raise self._failed
-        free: list[Due] = []
         for due in batch:
-            why = "" if allowed is None else allowed(due.wanted)
-            if why:
-                self._withhold(due, why)
-            else:
-                free.append(due)
-                self._begin(due.wanted)
-        if free:
-            self._spawn(self._batch(free))
+            self._begin(due.wanted)
+        if batch:
+            self._spawn(self._batch(batch))
+
+    def withhold(self, due: Due, why: str) -> Answer:
+        """Write down that a request is not sent, and return that as its answer."""
+        answer = Answer(outcome=Outcome.REFUSED, message=f"not sent: {why}")
+        self._write(due, answer, AnsweredBy.REQUEST, None)
+        return answer
 
     def resolve(self, due: Due) -> None:
         """Find out beside everything else what became of a request of an earlier run."""
@@ -139,8 +136,6 @@ class Sender:
         """Wait until nothing is on its way."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
-        if self._failed is not None:
-            raise self._failed
 
     async def close(self, timeout_s: float) -> None:
         """Wait a while for answers, then leave; what is not known then is asked for at the next start."""
@@ -164,16 +159,16 @@ class Sender:
         if not isinstance(wanted.request, Cancel):
             self._answered.pop(wanted.number).set()
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]  # a coroutine
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and self._failed is None:
-            self._failed = error
+        if error is not None:
+            self._learnt.failed(error)
 
     async def _batch(self, batch: Sequence[Due]) -> None:
         for urgent in (True, False):
@@ -275,7 +270,8 @@ class Sender:
         if order is not None:
             await self._tell_end(order)
         else:
-            self._learnt.refused(due.wanted, Answer(outcome=Outcome.REFUSED, message="unknown"))
+            absent = Answer(outcome=Outcome.REFUSED, message="the order is not there")
+            self._learnt.refused(due.wanted, absent)
 
     async def _query(self, name: Cancel, is_over: Callable[[], bool]) -> OrderReport | None:
         """Return an order; None once it was not there after the time in which it may still arrive."""
@@ -295,26 +291,24 @@ class Sender:
         now_us = self._broker.now_us()
         events: list[Fill | OrderChange] = []
         if float(order.filled):
-            since_us = now_us - int(self._settings.fills_before_s * 1e6)
-            while True:
-                try:
-                    fills = await self._broker.fills_since(order.symbol, since_us)
-                    break
-                except VenueError as error:
-                    log.warning("fills of %s could not be read: %s", order.symbol, error)
-                    await asyncio.sleep(_LONGEST_PAUSE_S)
+            fills = await self._fills(order.symbol)
             events += [fill for fill in fills if fill.client_id == order.client_id]
         if order.status in _ENDS:
             events.append(OrderChange(time_us=now_us, order=order, why="found by query"))
         if events:
             self._learnt.heard(events)
 
+    async def _fills(self, symbol: str) -> list[Fill]:
+        since_us = self._broker.now_us() - self._settings.fills_before_us
+        while True:
+            try:
+                return await self._broker.fills_since(symbol, since_us)
+            except VenueError as error:
+                log.warning("fills of %s could not be read: %s", symbol, error)
+            await asyncio.sleep(_LONGEST_PAUSE_S)
+
     def _waited(self, since_us: int) -> bool:
         return monotonic_us() - since_us > self._settings.grace_s * 1e6
-
-    def _withhold(self, due: Due, why: str) -> None:
-        answer = Answer(outcome=Outcome.REFUSED, message=f"not sent: {why}")
-        self._write(due, answer, AnsweredBy.REQUEST, None)
 
     def _write(self, due: Due, answer: Answer, by: AnsweredBy, latency: Latency | None) -> None:
         self._journal.answer(

@@ -1,4 +1,4 @@
-"""Start is recovery: the states from the journal, what is open asked for, what was missed read, then everything compared."""
+"""Start is recovery: the states out of the journal or out of the bars before, and what is to be asked for first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from live.broker.interface import Broker, Cancel, Outcome
+from live.broker.interface import Broker, Cancel, Order, Outcome
 from live.clock import monotonic_us
-from live.driver import Driver
 from live.feed.feed import Feed
-from live.folds import SignalFold
+from live.folds import CLOSE, SignalFold
+from live.journal import reading
 from live.journal.journal import Journal
-from live.journal.records import Session
+from live.journal.records import OpenIntent, Session
 from live.journal.recovery import Recovery
 from live.ledger import ClientIds, Ledger, Wanted
 from live.loop import Due, Loop
@@ -39,21 +39,18 @@ class Begun:
     ----------
     loop : Loop
         With its states.
-    recovery : Recovery
-        Of the journal before.
-    after_us : int
-        Close of the last row that the states know.
-    last_row : Bars or None
-        That row, where it was read.
-    counted_us : int
+    last_row : Bars
+        The last execution bar that they know.
+    open_requests : tuple of Due
+        Of earlier sessions, without a final answer.
+    equal_us : int
         Exchange's time up to which the journal is known to have heard everything.
     """
 
     loop: Loop
-    recovery: Recovery = field(repr=False)
-    after_us: int
-    last_row: Bars | None = field(repr=False)
-    counted_us: int
+    last_row: Bars = field(repr=False)
+    open_requests: tuple[Due, ...]
+    equal_us: int
 
 
 async def apply_settings(broker: Broker, symbols: Sequence[str], parts: Parts) -> None:
@@ -85,6 +82,8 @@ async def begin(
 ) -> Begun:
     """Return the loop with the states of the journal, or with fresh ones of a journal without steps.
 
+    A fresh account has the capital that the exchange says; what it holds besides is found by the first comparison.
+
     Raises
     ------
     JournalError
@@ -95,100 +94,96 @@ async def begin(
     recovery = journal.recover()
     plane = parts.plane(instruments)
     now_us = broker.now_us()
-    length_us = interval_us(parts.execution_interval)
     if recovery.session is None or recovery.account is None:
-        signal, last_row = await _warm(parts, feed, now_us // length_us * length_us)
-        capital = float((await broker.account()).wallet)
-        state = replace(plane, capital=capital).start()
-        after_us = (
-            int(last_row.ts_us[-1]) if last_row is not None else now_us // length_us * length_us
-        )
-        state = _dated(state, after_us)
+        closed_us = _floor(now_us, parts.execution_interval)
+        signal, last_row = await _warm(parts, feed, closed_us)
+        wallet = float((await broker.account()).wallet)
+        state = _dated(replace(plane, capital=wallet).start(), closed_us)
     else:
         replayed = recovery.resume(replayer_of(recovery.session).advance)
         assert replayed is not None
         state = replayed.account
-        after_us = int(state["counter"][at.LAST_TS]) or now_us // length_us * length_us
-        signal, last_row = await _resumed(parts, feed, replayed.signal, after_us)
+        closed_us = int(state["counter"][at.LAST_TS])
+        signal, last_row = await _resumed(parts, feed, replayed.signal, closed_us)
+    equal_us = _heard_until(journal, recovery) or now_us
     journal.begin(session, now_us=now_us)
-    loop = Loop(
-        ledger=Ledger(plane, instruments, ClientIds(session.prefix), state),
-        signal=signal,
-        broker=broker,
-        journal=journal,
-        in_order=False,
-    )
+    ledger = Ledger(plane, instruments, ClientIds(session.prefix), state)
+    loop = Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=False)
     for _, event in recovery.unused:
         loop.mean(event)
-    loop.doubts.clear()
     loop.begin(
-        max(now_us, _last_us(recovery)),
+        max(now_us, recovery.steps[-1].ts_us if recovery.steps else 0),
         known=recovery.unused[0][0] - 1 if recovery.unused else None,
     )
     return Begun(
         loop=loop,
-        recovery=recovery,
-        after_us=after_us,
         last_row=last_row,
-        counted_us=_last_us(recovery) or now_us,
+        open_requests=tuple(map(_due, recovery.open_intents)),
+        equal_us=equal_us,
     )
 
 
-def resolve(driver: Driver, recovery: Recovery) -> None:
-    """Find out what became of every request without an answer."""
-    for open_intent in recovery.open_intents:
-        intent = open_intent.intent
-        urgent = isinstance(intent.request, Cancel) or (
-            intent.request.reduce_only or intent.request.close_position
-        )
-        wanted = Wanted(number=intent.order_number, request=intent.request, urgent=urgent)
-        driver.sender.resolve(
-            Due(wanted=wanted, intent_id=open_intent.intent_id, since_us=monotonic_us())
-        )
-
-
-async def _warm(parts: Parts, feed: Feed, last_us: int) -> tuple[SignalFold, Bars | None]:
+async def _warm(parts: Parts, feed: Feed, last_us: int) -> tuple[SignalFold, Bars]:
     """Return the signal plane after its declared warm-up, and the last row of it."""
     n_bars = warm_up(parts.signal, parts.interval)
-    decision_us = interval_us(parts.interval)
-    first_us = (last_us // decision_us - n_bars) * decision_us
-    first_us += interval_us(parts.execution_interval)
-    bars = await feed.backfill(first_us, last_us)
+    decided_us = _floor(last_us, parts.interval)
+    first_us = decided_us - n_bars * interval_us(parts.interval)
+    bars = await feed.backfill(first_us + interval_us(parts.execution_interval), last_us)
     listed = np.flatnonzero(~np.isnan(bars.array("close")).all(axis=1))
-    if not len(listed):
-        return SignalFold(parts.signal, interval=parts.interval), None
-    bars = bars.rows(int(listed[0]), bars.n_bars)
-    if bars.n_bars < n_bars:
-        log.warning("the signals are warmed up with %d bars of %d", bars.n_bars, n_bars)
-    whole = int(np.searchsorted(bars.ts_us, last_us // decision_us * decision_us, side="right"))
+    bars = bars.rows(int(listed[0]) if len(listed) else bars.n_bars - 1, bars.n_bars)
+    whole = int(np.searchsorted(bars.ts_us, decided_us, side="right"))
     state = None
     if whole:
-        state = signals(resample_bars(bars.rows(0, whole), parts.interval), parts.signal).state
-    rest = bars.rows(whole, bars.n_bars) if whole < bars.n_bars else None
-    fold = SignalFold(parts.signal, interval=parts.interval, state=state, rows=rest)
-    return fold, bars.rows(bars.n_bars - 1, bars.n_bars)
+        past = resample_bars(bars.rows(0, whole), parts.interval)
+        state = signals(past, parts.signal).state
+        if past.n_bars < n_bars:
+            log.warning("the signals begin after %d bars of the %d asked", past.n_bars, n_bars)
+    return _fold(parts, state, bars, whole), bars.rows(bars.n_bars - 1, bars.n_bars)
 
 
 async def _resumed(
-    parts: Parts, feed: Feed, state: FoldState | None, after_us: int
+    parts: Parts, feed: Feed, state: FoldState | None, closed_us: int
 ) -> tuple[SignalFold, Bars]:
     """Return the signal plane as the journal left it, with the rows since its last decision."""
-    length_us, decision_us = interval_us(parts.execution_interval), interval_us(parts.interval)
-    decided_us = after_us // decision_us * decision_us
-    first_us = min(decided_us + length_us, after_us)
-    bars = await feed.backfill(first_us, after_us)
-    rows = bars if decided_us < after_us else None
-    fold = SignalFold(parts.signal, interval=parts.interval, state=state, rows=rows)
-    return fold, bars.rows(bars.n_bars - 1, bars.n_bars)
+    decided_us = _floor(closed_us, parts.interval)
+    first_us = min(decided_us + interval_us(parts.execution_interval), closed_us)
+    bars = await feed.backfill(first_us, closed_us)
+    whole = bars.n_bars if decided_us == closed_us else 0
+    return _fold(parts, state, bars, whole), bars.rows(bars.n_bars - 1, bars.n_bars)
 
 
-def _last_us(recovery: Recovery) -> int:
-    """Return when the journal's last step was, as far as steps follow its last snapshot."""
-    return recovery.steps[-1].ts_us if recovery.steps else 0
+def _fold(parts: Parts, state: FoldState | None, bars: Bars, decided: int) -> SignalFold:
+    """Return the signal plane with the rows after those that were decided on."""
+    rows = bars.rows(decided, bars.n_bars) if decided < bars.n_bars else None
+    return SignalFold(parts.signal, interval=parts.interval, state=state, rows=rows)
 
 
-def _dated(state: FoldState, after_us: int) -> FoldState:
+def _heard_until(journal: Journal, recovery: Recovery) -> int:
+    """Return the time of the last closed bar: none is taken before all is read; 0 of an empty journal."""
+    if recovery.session is None:
+        return 0
+    with journal.transaction() as connection:
+        closed_us = reading.last_ts(connection, CLOSE)
+        first = reading.sessions(connection)[0]
+    return first.started_us if closed_us is None else closed_us
+
+
+def _due(request: OpenIntent) -> Due:
+    intent = request.intent
+    sent = intent.request
+    reduces = isinstance(sent, Order) and (sent.reduce_only or sent.close_position)
+    wanted = Wanted(
+        number=intent.order_number, request=sent, urgent=isinstance(sent, Cancel) or reduces
+    )
+    return Due(wanted=wanted, intent_id=request.intent_id, since_us=monotonic_us())
+
+
+def _dated(state: FoldState, closed_us: int) -> FoldState:
     """Return a fresh account's state that knows the close before its first bar."""
     arrays = state.copies()
-    arrays["counter"][at.LAST_TS] = after_us
+    arrays["counter"][at.LAST_TS] = closed_us
     return FoldState(state.kind, state.version, arrays)
+
+
+def _floor(time_us: int, interval: str) -> int:
+    return time_us // interval_us(interval) * interval_us(interval)

@@ -62,6 +62,13 @@ def last_seq(connection: Connection, *, at_us: int | None = None) -> int:
     return connection.scalar(wanted) or 0
 
 
+def last_ts(connection: Connection, kind: str) -> int | None:
+    """Return the time of the last step of a kind, None if there is none."""
+    return connection.scalar(
+        select(func.max(tables.steps.c.ts_us)).where(tables.steps.c.kind == kind)
+    )
+
+
 def snapshot(connection: Connection, plane: str, *, upto: int) -> Snapshot | None:
     """Return the last snapshot of a plane, ``"account"`` or ``"signal"``, at or before a step."""
     table = tables.snapshots
