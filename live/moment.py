@@ -36,10 +36,9 @@ def moment(
     volumes = np.full((1, len(symbols)), math.nan)
     for s, symbol in enumerate(symbols):
         quote = quotes[symbol]
-        known = (0.5 * (quote.bid + quote.ask), quote.last, _last(last, "close", s))
-        prices[0, s] = next((price for price in known if price > 0.0), math.nan)
-        known = (quote.mark, _last(last, "mark_close", s))
-        marks[0, s] = next((price for price in known if price > 0.0), math.nan)
+        middle = 0.5 * (quote.bid + quote.ask)
+        prices[0, s] = _first(middle, quote.last, _last(last, "close", s))
+        marks[0, s] = _first(quote.mark, _last(last, "mark_close", s))
     if last is not None and last.has("volume"):
         volumes = last.array("volume")[-1:]
     return Bars(
@@ -79,6 +78,11 @@ def half_spreads(
             away = max(close - quote.bid, quote.ask - close)
             found[s] = max(away - 0.25 * float(instrument.tick_size), 0.0) / close
     return found
+
+
+def _first(*known: float) -> float:
+    """Return the first of some prices that is one."""
+    return next((price for price in known if price > 0.0), math.nan)
 
 
 def _last(last: Bars | None, name: str, s: int) -> float:

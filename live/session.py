@@ -64,7 +64,7 @@ async def run_session(asked: Asked) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopping = asyncio.create_task(stop.wait())
     async with contextlib.AsyncExitStack() as stack:
-        opening = asyncio.create_task(stack.enter_async_context(_begun(asked, status)))
+        opening = asyncio.create_task(stack.enter_async_context(begun(asked, status)))
         await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
             opening.cancel()
@@ -78,7 +78,7 @@ async def run_session(asked: Asked) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tuple[Due, ...]]]:
+async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tuple[Due, ...]]]:
     """Give the driver with its states, and the requests of earlier sessions without an answer."""
     settings, parts = asked.settings, asked.parts
     place = await find_place(settings)
@@ -104,19 +104,19 @@ async def _begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tu
             config_yaml=session_text(asked.cfg, instruments),
             versions={name: version(name) for name in _PACKAGES},
         )
-        begun = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
+        found = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
         pace = DriverSettings(
             tick_s=settings.tick_s, reconcile_s=settings.reconcile_s, grace_s=settings.grace_s
         )
         unheard_us = int(2.0 * settings.reconcile_s * place.broker.clock_speed * _SECOND_US)
-        comparison = Comparison(equal_us=begun.equal_us - unheard_us)
-        driver = Driver(begun.loop, feed, pace, status, comparison)
-        driver.last_row = begun.last_row
+        comparison = Comparison(equal_us=found.equal_us - unheard_us)
+        driver = Driver(found.loop, feed, pace, status, comparison)
+        driver.last_row = found.last_row
         status.begun(journal.place, driver, resumed=before is not None)
-        closes = begun.last_row.array("close")[-1].tolist()
-        after_us = int(begun.last_row.ts_us[-1])
+        closes = found.last_row.array("close")[-1].tolist()
+        after_us = int(found.last_row.ts_us[-1])
         await feed.start(after_us, dict(zip(symbols, closes, strict=True)))
-        yield driver, begun.open_requests
+        yield driver, found.open_requests
 
 
 @contextlib.contextmanager
