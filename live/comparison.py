@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from live.broker.interface import Answer, OrderChange, Outcome
 from live.driver import Driver
@@ -21,6 +21,8 @@ OVERLAP_US = 120_000_000
 _LOOKS = 8
 """Readings of the exchange until one falls into a quiet moment."""
 _LOOK_PAUSE_S = 0.25
+_CONFIRMED = 2
+"""Readings that must confirm a difference."""
 _WALLET = "wallet"
 
 
@@ -32,14 +34,16 @@ class Comparison:
     ----------
     equal_us : int
         Exchange's time up to which everything is known to have been heard.
+    first_us : int
+        Exchange's time at which the account began: what moved money before is in its wallet already.
     """
 
     equal_us: int
+    first_us: int
     rounds: int = 0
     """Comparisons so far."""
-
-    def __post_init__(self) -> None:
-        self._turn = asyncio.Lock()
+    _halting: list[Finding] = field(default_factory=list)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def reconcile(self, driver: Driver) -> list[Finding]:
         """Read what was missed, compare, and resolve each difference; return what was found.
@@ -51,20 +55,35 @@ class Comparison:
         """
         async with self._turn:
             began_us = driver.broker.now_us()
-            await self._read_missed(driver)
-            findings = await _compared(driver)
-            if findings:  # what is new at the exchange may not have been heard yet
-                await self._read_missed(driver)
-                findings = await _compared(driver)
+            findings = await self._confirmed(driver)
             stopped = halts(findings)
             for finding in findings:
-                if finding.rule is Resolution.HALT or finding.symbol not in stopped:
+                if finding.rule is not Resolution.HALT and finding.symbol not in stopped:
                     await _resolve(driver, finding)
+                elif finding.rule is Resolution.HALT and finding not in self._halting:
+                    _write(driver, finding)
             _halt(driver, findings)
+            self._halting = [f for f in findings if f.rule is Resolution.HALT]
             if not findings:
                 self.equal_us = began_us
             self.rounds += 1
             return findings
+
+    async def _confirmed(self, driver: Driver) -> list[Finding]:
+        """Return the differences that several readings have in common, each after what was missed was read.
+
+        What has happened at the exchange a moment ago may not have been heard yet.
+        """
+        await self._read_missed(driver)
+        findings = await _compared(driver)
+        for _ in range(_CONFIRMED):
+            if not findings:
+                break
+            await asyncio.sleep(_LOOK_PAUSE_S)
+            await self._read_missed(driver)
+            again = await _compared(driver)
+            findings = [finding for finding in findings if finding in again]
+        return findings
 
     async def _read_missed(self, driver: Driver) -> None:
         """Read fills and incomes since the last comparison that found nothing, and take what was not heard."""
@@ -73,7 +92,7 @@ class Comparison:
         events: list[Event] = []
         for symbol in driver.loop.ledger.plane.symbols:
             events += await driver.broker.fills_since(symbol, since_us)
-        events += await driver.broker.incomes_since(since_us)
+        events += await driver.broker.incomes_since(max(since_us, self.first_us))
         driver.take(sorted(events, key=lambda event: event.time_us))
 
 
@@ -112,15 +131,26 @@ async def _compared(driver: Driver) -> list[Finding]:
 
 async def _resolve(driver: Driver, finding: Finding) -> None:
     """Write a difference down, and do what its rule says."""
+    _write(driver, finding)
+    if finding.rule is Resolution.CANCEL and finding.order is not None:
+        await driver.broker.cancel(finding.order, urgent=True)
+    elif finding.rule is Resolution.ADOPT and finding.order is not None:
+        await _adopt_end(driver, finding)
+    elif finding.rule is Resolution.ADOPT:
+        now_us = driver.broker.now_us()
+        driver.loop.tell(driver.loop.ledger.corrected(finding.amount, now_us))
+        driver.follow()
+
+
+def _write(driver: Driver, finding: Finding) -> None:
     name = finding.client_id or finding.symbol or ""
     log.warning(
         "%s %s: %s here, %s at the exchange: %s",
         finding.subject, name, finding.expected, finding.found, finding.rule.value,
     )  # fmt: skip
-    now_us = driver.broker.now_us()
     driver.journal.difference(
         Difference(
-            ts_us=now_us,
+            ts_us=driver.broker.now_us(),
             subject=finding.subject,
             expected=finding.expected,
             found=finding.found,
@@ -129,13 +159,6 @@ async def _resolve(driver: Driver, finding: Finding) -> None:
             client_id=finding.client_id,
         )
     )
-    if finding.rule is Resolution.CANCEL and finding.order is not None:
-        await driver.broker.cancel(finding.order, urgent=True)
-    elif finding.rule is Resolution.ADOPT and finding.order is not None:
-        await _adopt_end(driver, finding)
-    elif finding.rule is Resolution.ADOPT:
-        driver.loop.tell(driver.loop.ledger.corrected(finding.amount, now_us))
-        driver.follow()
 
 
 async def _adopt_end(driver: Driver, finding: Finding) -> None:

@@ -57,11 +57,14 @@ class DriverSettings:
         Between two comparisons with the exchange, > 0.
     grace_s : float
         See `SenderSettings`.
+    late_us : int
+        After a bar's close, on the exchange's clock, from which on nothing is decided on it any more, > 0.
     """
 
     tick_s: float
     reconcile_s: float
     grace_s: float
+    late_us: int
 
 
 class Watcher(Protocol):
@@ -211,6 +214,9 @@ class Driver:
         for text in row.notes:
             self.note("feed", text)
         given_up = self._skipped.pop(row.close_us, "")
+        late_us = self.broker.now_us() - row.close_us
+        if row.in_time and late_us > self.settings.late_us:
+            given_up = f"its bar was taken {late_us / 1e6:.0f} s after its close"
         skipped = given_up
         if not row.in_time and not given_up:
             skipped = "its bar had closed before the loop was there"

@@ -10,7 +10,7 @@ import aiohttp
 
 from live.broker.settings import BrokerSettings, Credentials
 from live.settings import LiveSettings
-from live.simulator_process import attach
+from live.simulator_process import SNAPSHOT, attach
 from quantcore.errors import ConfigError, VenueError
 
 _TIMEOUT_S = 10.0
@@ -26,10 +26,13 @@ class Place:
         How its account is reached.
     words : str
         For people.
+    started : bool
+        Whether it is a simulator that was started for this session, whose account is nobody else's.
     """
 
     broker: BrokerSettings
     words: str
+    started: bool = False
 
 
 async def find_place(settings: LiveSettings) -> Place:
@@ -57,6 +60,11 @@ async def find_place(settings: LiveSettings) -> Place:
         return Place(broker=reached, words=settings.rest_url)
     found, started = await attach(settings.simulator)
     told = await _get(f"{found.control}/time")
+    if int(told["time"]) + int(told["bar"]) >= int(told["end"]):
+        raise ConfigError(
+            f"the simulated market must not be over, is: end process {found.pid}, remove "
+            f"{settings.simulator.folder}/{SNAPSHOT}, and the next start begins another"
+        )
     speed = speed_of(str(told["clock"]))
     reached = BrokerSettings(
         rest_url=found.rest,
@@ -68,7 +76,7 @@ async def find_place(settings: LiveSettings) -> Place:
     )
     how = "started" if started else "found running"
     words = f"a simulated exchange, {how}, at {told['clock']}; its page is {found.control}"
-    return Place(broker=reached, words=words)
+    return Place(broker=reached, words=words, started=started)
 
 
 def speed_of(clock: str) -> float:

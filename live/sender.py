@@ -101,7 +101,6 @@ class Sender:
         """Symbols with a request of which nobody knows what became."""
         self.activity: defaultdict[str, int] = defaultdict(int)
         """By symbol, how often something began or ended."""
-        self.latencies_us: list[int] = []
 
     @property
     def busy(self) -> frozenset[str]:
@@ -197,7 +196,6 @@ class Sender:
             took = Latency(
                 sent_after_us=sent_us - due.since_us, answered_after_us=monotonic_us() - sent_us
             )
-            self.latencies_us.append(took.sent_after_us)
             self._write(due, answer, AnsweredBy.REQUEST, took)
             if isinstance(due.wanted.request, Cancel):
                 if answer.outcome is not Outcome.ACCEPTED:

@@ -31,7 +31,7 @@ from live.loop import Due
 from live.parts import Parts, session_text
 from live.place import Place, find_place, symbols_at
 from live.settings import LiveSettings
-from live.start import apply_settings, begin
+from live.start import apply_settings, begin, flatten
 from live.status import Status
 from quantcore.errors import ConfigError
 
@@ -96,6 +96,10 @@ async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tup
         instruments = await broker.instruments(symbols)
         await apply_settings(broker, symbols, parts)
         before = journal.recover().session
+        if (
+            before is None and place.started
+        ):  # what a simulator of ours holds from before belongs to no journal
+            await flatten(broker, _prefix())
         session = Session(
             mode=settings.mode,
             account=settings.account,
@@ -106,10 +110,13 @@ async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tup
         )
         found = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
         pace = DriverSettings(
-            tick_s=settings.tick_s, reconcile_s=settings.reconcile_s, grace_s=settings.grace_s
+            tick_s=settings.tick_s,
+            reconcile_s=settings.reconcile_s,
+            grace_s=settings.grace_s,
+            late_us=int(2.0 * settings.feed.deadline_s * _SECOND_US),
         )
         unheard_us = int(2.0 * settings.reconcile_s * place.broker.clock_speed * _SECOND_US)
-        comparison = Comparison(equal_us=found.equal_us - unheard_us)
+        comparison = Comparison(equal_us=found.equal_us - unheard_us, first_us=found.first_us)
         driver = Driver(found.loop, feed, pace, status, comparison)
         driver.last_row = found.last_row
         status.begun(journal.place, driver, resumed=before is not None)

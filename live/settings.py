@@ -21,6 +21,8 @@ class SimulatorSettings:
         Tells of a running one.
     folder : str
         Where a started one keeps its snapshot and its log.
+    speed : float
+        Of a started one: its seconds per second, > 0.
     overrides : tuple of str
         Of ``python -m live.simulator``.
     start_s : float
@@ -29,13 +31,15 @@ class SimulatorSettings:
 
     state_file: str
     folder: str
+    speed: float
     overrides: tuple[str, ...]
     start_s: float
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "overrides", tuple(self.overrides))
-        if not 0.0 < self.start_s < math.inf:
-            raise ConfigError(f"start_s must be > 0, was {self.start_s}")
+        for name in ("speed", "start_s"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be > 0, was {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

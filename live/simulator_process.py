@@ -12,6 +12,7 @@ from live.settings import SimulatorSettings
 from live.simulator.state_file import RunningExchange, find_running
 from quantcore.errors import VenueError
 
+SNAPSHOT = "exchange.snapshot"
 _LOOK_SECONDS = 0.1
 _LOG_SHOWN = 400
 
@@ -40,7 +41,9 @@ async def attach(settings: SimulatorSettings) -> tuple[RunningExchange, bool]:
                 "-m",
                 "live.simulator",
                 f"state_file={path}",
-                f"snapshot_file={folder / 'exchange.snapshot'}",
+                f"snapshot_file={folder / SNAPSHOT}",
+                "clock=accelerated",
+                f"speed={settings.speed:g}",
                 *settings.overrides,
             ],
             stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import numpy as np
 
@@ -15,10 +16,9 @@ from live.folds import CLOSE, SignalFold
 from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import OpenIntent, Session
-from live.journal.recovery import Recovery
 from live.ledger import ClientIds, Ledger, Wanted
 from live.loop import Due, Loop
-from live.parts import Parts
+from live.parts import Parts, kept
 from live.replayer import replayer_of
 from quantcore.data.instruments import Instrument
 from quantcore.errors import VenueError
@@ -27,6 +27,7 @@ from quantcore.frames import Bars, resample_bars
 from quantcore.kernels import layout as at
 from quantcore.signal_plane import signals, warm_up
 from quantcore.timegrid import interval_us
+from quantcore.types import OrderType, Side
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,15 @@ class Begun:
         Of earlier sessions, without a final answer.
     equal_us : int
         Exchange's time up to which the journal is known to have heard everything.
+    first_us : int
+        Of the journal's first step: what moved money before is in its wallet.
     """
 
     loop: Loop
     last_row: Bars = field(repr=False)
     open_requests: tuple[Due, ...]
     equal_us: int
+    first_us: int
 
 
 async def apply_settings(broker: Broker, symbols: Sequence[str], parts: Parts) -> None:
@@ -69,6 +73,31 @@ async def apply_settings(broker: Broker, symbols: Sequence[str], parts: Parts) -
     for name, answer in answers:
         if answer.outcome is not Outcome.ACCEPTED:
             raise VenueError(f"{name}: must be set, was not: {answer.message}")
+
+
+async def flatten(broker: Broker, prefix: str) -> int:
+    """Cancel every order and close every position of a simulated account; return how many of both there were.
+
+    Raises
+    ------
+    VenueError
+        If the exchange cannot be read.
+    """
+    orders, positions = await broker.open_orders(), await broker.positions()
+    for order in orders:
+        name = Cancel(client_id=order.client_id, symbol=order.symbol, conditional=order.conditional)
+        await broker.cancel(name, urgent=True)
+    for number, held in enumerate(positions):
+        closing = Order(
+            client_id=f"{prefix}flat-{number}",
+            symbol=held.symbol,
+            side=Side.SELL if Decimal(held.qty) > 0 else Side.BUY,
+            type=OrderType.MARKET,
+            qty=format(abs(Decimal(held.qty)), "f"),
+            reduce_only=True,
+        )
+        await broker.send(closing, urgent=True)
+    return len(orders) + len(positions)
 
 
 async def begin(
@@ -103,9 +132,10 @@ async def begin(
         replayed = recovery.resume(replayer_of(recovery.session).advance)
         assert replayed is not None
         state = replayed.account
+        _check_steps(kept(recovery.session).instruments, instruments, state)
         closed_us = int(state["counter"][at.LAST_TS])
         signal, last_row = await _resumed(parts, feed, replayed.signal, closed_us)
-    equal_us = _heard_until(journal, recovery) or now_us
+    first_us, equal_us = _heard(journal) or (now_us, now_us)
     journal.begin(session, now_us=now_us)
     ledger = Ledger(plane, instruments, ClientIds(session.prefix), state)
     loop = Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=False)
@@ -120,6 +150,7 @@ async def begin(
         last_row=last_row,
         open_requests=tuple(map(_due, recovery.open_intents)),
         equal_us=equal_us,
+        first_us=first_us,
     )
 
 
@@ -158,14 +189,22 @@ def _fold(parts: Parts, state: FoldState | None, bars: Bars, decided: int) -> Si
     return SignalFold(parts.signal, interval=parts.interval, state=state, rows=rows)
 
 
-def _heard_until(journal: Journal, recovery: Recovery) -> int:
-    """Return the time of the last closed bar: none is taken before all is read; 0 of an empty journal."""
-    if recovery.session is None:
-        return 0
+def _heard(journal: Journal) -> tuple[int, int] | None:
+    """Return the times of the first step and of the last closed bar: none is taken before all is read."""
     with journal.transaction() as connection:
+        first_us = reading.first_ts(connection)
         closed_us = reading.last_ts(connection, CLOSE)
-        first = reading.sessions(connection)[0]
-    return first.started_us if closed_us is None else closed_us
+    return None if first_us is None else (first_us, closed_us or first_us)
+
+
+def _check_steps(before: Sequence[Instrument], now: Sequence[Instrument], state: FoldState) -> None:
+    """Refuse positions counted in other steps than the exchange's of now."""
+    for former, present, held in zip(before, now, state["held"], strict=True):
+        if former.step_size != present.step_size and held[at.LOTS] != 0:
+            raise VenueError(
+                f"{present.symbol}: the step of a position held must stay {former.step_size}, "
+                f"is now {present.step_size}"
+            )
 
 
 def _due(request: OpenIntent) -> Due:

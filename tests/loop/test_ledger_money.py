@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live.broker.interface import Fill, Income
+from live.broker.interface import Fill, Income, Order
 from live.folds import MOMENT
 from live.ledger import Ledger, LedgerStep
 from quantcore.frames import PRICE_FIELDS, Bars, no_settlements
@@ -50,7 +50,9 @@ def row(bar: int, *, interval: str = "1m", late_us: int = 0) -> Bars:
 def fill(ledger: Ledger, step: LedgerStep, *, fee: str = "", asset: str = "USDT") -> Fill:
     """Return the trade of a step's first order."""
     order = step.wanted[0].request
-    qty = order.qty  # type: ignore[union-attr]  # an order
+    assert isinstance(order, Order)
+    assert order.qty is not None
+    qty = order.qty
     rate = ledger.plane.rules.rate[0, at.TAKER_FEE]
     own = float(qty) * PRICE * rate
     return Fill(
@@ -147,6 +149,7 @@ def test_a_stop_that_somebody_else_ended_is_placed_anew() -> None:
     ended = ledger.ended(stop.number, "BTCUSDT", OrderStatus.EXPIRED, None, BEGIN_US)
     (anew,) = moment(ledger, 2, ended).wanted
     assert anew.number > stop.number
+    assert isinstance(anew.request, Order)
     assert anew.request.conditional
 
 
