@@ -52,7 +52,9 @@ async def find_place(settings: LiveSettings) -> Place:
         "api_secret": settings.api_secret,
     }
     if settings.mode == "paper":  # its orders must never reach the exchange whose prices it takes
-        raise ConfigError("conf=paper must have a broker of its own, which is not part of this version")
+        raise ConfigError(
+            "conf=paper must have a broker of its own, which is not part of this version"
+        )
     if settings.simulator is None:
         if settings.rest_url is None or settings.stream_url is None:
             raise ConfigError("conf.rest_url and conf.stream_url must be given, were not")

@@ -61,11 +61,14 @@ class SenderSettings:
     grace_s : float
         After a request, on the wall, until it is believed that an order is not there: longer than the exchange may
         take to receive it, > 0.
+    stale_s : float
+        On the wall, from its step, after which an order that opens is not sent any more, > 0.
     fills_before_us : int
         How far back, on the exchange's clock, the fills of an order are looked for that a query found, > 0.
     """
 
     grace_s: float
+    stale_s: float = 15.0
     fills_before_us: int = 86_400_000_000
 
 
@@ -191,6 +194,11 @@ class Sender:
     async def _send(self, due: Due) -> None:
         try:
             sent_us = monotonic_us()
+            waited_s = (sent_us - due.since_us) / 1e6
+            if not due.wanted.urgent and waited_s > self._settings.stale_s:
+                answer = self.withhold(due, f"it had waited for {waited_s:.0f} s")
+                self._learnt.refused(due.wanted, answer)
+                return
             answer = await request(self._broker, due.wanted)
             self.sent += 1
             took = Latency(

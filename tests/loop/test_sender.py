@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -219,6 +219,15 @@ async def test_a_withheld_request_is_written_down_and_not_sent(desk: Desk) -> No
     answer = desk.sender.withhold(due, "another hand is in the symbol")
     assert answer.outcome is Outcome.REFUSED
     assert desk.broker.asked == []
+    assert desk.journal.recover().open_intents == ()
+
+
+async def test_an_order_that_opens_is_not_sent_late_but_one_that_reduces_is(desk: Desk) -> None:
+    late = [replace(due, since_us=0) for due in desk.commit(order(1), order(2, urgent=True))]
+    desk.sender.submit(late)
+    await desk.sender.settled()
+    assert desk.broker.asked == [("send", name(2))]
+    assert [number for number, _ in desk.learnt.not_done] == [1]
     assert desk.journal.recover().open_intents == ()
 
 
