@@ -16,7 +16,7 @@ from live.driver import Driver, DriverSettings
 from live.feed.quotes import Quotes
 from live.feed.rows import Row, Skipped
 from live.folds import Decided, SignalFold
-from live.journal import Journal, open_journal
+from live.journal import Journal, open_journal, reading
 from live.journal.records import Session
 from live.ledger import ClientIds, Ledger, Wanted
 from live.loop import Loop
@@ -96,7 +96,9 @@ class Made:
 
     def skipped(self) -> list[str]:
         """Return why decisions were skipped, empty for those taken."""
-        return [s.decision.skipped for s in self.journal.recover().steps if s.decision is not None]
+        with self.journal.transaction() as connection:
+            steps = list(reading.steps(connection))
+        return [step.decision.skipped for step in steps if step.decision is not None]
 
 
 @pytest.fixture
