@@ -109,13 +109,14 @@ async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tup
             versions={name: version(name) for name in _PACKAGES},
         )
         found = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
+        speed = place.broker.clock_speed
         pace = DriverSettings(
             tick_s=settings.tick_s,
             reconcile_s=settings.reconcile_s,
             grace_s=settings.grace_s,
-            late_us=int(2.0 * settings.feed.deadline_s * _SECOND_US),
+            late_us=int(2.0 * settings.feed.deadline_s * speed * _SECOND_US),
         )
-        unheard_us = int(2.0 * settings.reconcile_s * place.broker.clock_speed * _SECOND_US)
+        unheard_us = int(2.0 * settings.reconcile_s * speed * _SECOND_US)
         comparison = Comparison(equal_us=found.equal_us - unheard_us, first_us=found.first_us)
         driver = Driver(found.loop, feed, pace, status, comparison)
         driver.last_row = found.last_row
@@ -191,8 +192,14 @@ async def _feed(
     asked: Asked, place: Place, broker: BinanceBroker, symbols: tuple[str, ...]
 ) -> AsyncIterator[Feed]:
     form = RowForm(symbols=symbols, interval=asked.parts.execution_interval)
-    assembler = AssemblerSettings(form=form, **vars(asked.settings.feed))
-    streams = StreamSettings(base_url=place.broker.stream_url)
+    speed = place.broker.clock_speed
+    assembler = AssemblerSettings(form=form, **asked.settings.feed.at_speed(speed))
+    streams = StreamSettings(
+        base_url=place.broker.stream_url,
+        book_stale_s=max(60.0, 10.0 * speed),
+        mark_stale_s=max(10.0, 5.0 * speed),
+        kline_stale_s=max(30.0, 5.0 * speed),
+    )
     rest = MarketRestSettings(base_url=place.broker.rest_url)
     rng = np.random.default_rng(secrets.randbits(64))
     async with opened(assembler, streams, rest, now_us=broker.now_us, rng=rng) as feed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from quantcore.errors import ConfigError
 
@@ -44,7 +45,7 @@ class SimulatorSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FeedSettings:
-    """How long the feed waits for a bar: seconds of the exchange's clock; see `live.feed.assembler`."""
+    """How long the feed waits for a bar, seconds on the wall; see `live.feed.assembler`."""
 
     marks: str
     settle_s: float
@@ -53,6 +54,13 @@ class FeedSettings:
     deadline_s: float
     retry_s: float
     funding_after_s: float
+
+    def at_speed(self, speed: float) -> dict[str, Any]:
+        """Return the settings in seconds of a clock that is so many times as fast as the wall's."""
+        return {
+            name: value if isinstance(value, str) else value * speed
+            for name, value in vars(self).items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
