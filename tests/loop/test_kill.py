@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from live.simulator.state_file import find_running
 from tests.loop.on_exchange import Ground, agreed, ground, trading, until, whole
 
 pytestmark = pytest.mark.integration
@@ -70,6 +71,45 @@ async def test_killed_ten_times_it_goes_on_and_the_books_agree(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     await killed(tmp_path, 10, rng)
+
+
+@pytest.mark.slow
+def test_it_starts_an_exchange_that_outlives_it_and_begins_anew_when_that_is_lost(
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "data" / "simulator" / "state.json"
+
+    def run() -> list[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "live.run", "conf=sim"], stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))},
+        )  # fmt: skip
+        try:
+            return decisions(process, 3, 240.0)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
+
+    try:
+        assert "started" in run()[0]
+        first = find_running(state)
+        assert first is not None
+        time.sleep(8.0)
+        said = run()
+        assert any("found running" in text for text in said)
+        assert find_running(state) == first
+        os.kill(first.pid, signal.SIGKILL)
+        said = run()
+        assert any("is kept as" in text for text in said)
+        assert not any("halted" in text for text in said)
+        journals = list((tmp_path / "data" / "live" / "sim").glob("journal-*.sqlite"))
+        assert len(journals) == 1
+    finally:
+        last = find_running(state)
+        if last is not None:
+            os.kill(last.pid, signal.SIGTERM)
 
 
 def test_ctrl_c_ends_in_order_and_says_what_stays(tmp_path: Path) -> None:
