@@ -133,8 +133,6 @@ def _journal(
 ) -> Iterator[Journal]:
     """Give the mode's journal; that of a simulated exchange which is gone is moved aside."""
     path = sqlite_path(settings.journal)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = _opened(settings, broker)
     try:
         why = stranger(journal, symbols, broker.now_us())

@@ -105,7 +105,6 @@ class Made:
 def made(tmp_path: Path) -> Iterator[Made]:
     parts = parts_of("execution=taker", *QUICK)
     instruments = load_instruments(SYMBOLS)
-    (tmp_path / "live").mkdir(mode=0o700)
     journal = open_journal(f"sqlite:///{tmp_path / 'live' / 'journal.sqlite'}")
     session = Session(
         mode="sim", account="made", prefix=PREFIX, symbols=SYMBOLS, config_yaml="", versions={}
@@ -183,10 +182,12 @@ async def test_it_recovers_takes_bars_and_ends_when_told(made: Made) -> None:
     await running
 
 
-async def test_an_error_of_the_journal_ends_it_and_is_told_as_it_is(made: Made) -> None:
+async def test_an_error_of_the_journal_ends_it_and_is_told_as_it_is(
+    made: Made, tmp_path: Path
+) -> None:
     running = asyncio.create_task(made.driver.run(asyncio.Event()))
     await asyncio.sleep(0.05)
-    made.journal.close()
+    (tmp_path / "live" / "journal.sqlite").unlink()
     made.feed.waiting.put_nowait(made.row(0))
     with pytest.raises(JournalError):
         await running

@@ -231,9 +231,9 @@ async def test_an_order_that_opens_is_not_sent_late_but_one_that_reduces_is(desk
     assert desk.journal.recover().open_intents == ()
 
 
-async def test_an_error_of_the_journal_ends_the_run(desk: Desk) -> None:
+async def test_an_error_of_the_journal_ends_the_run(desk: Desk, tmp_path: Path) -> None:
     due = desk.commit(order(1))
-    desk.journal.close()
+    (tmp_path / "live" / "journal.sqlite").unlink()
     desk.sender.submit(due)
     await desk.sender.settled()
     await asyncio.sleep(0)

@@ -52,7 +52,6 @@ def test_a_journal_that_lies_ahead_of_the_exchange_is_of_another(tmp_path: Path)
 
 
 def test_an_empty_journal_is_of_every_exchange(tmp_path: Path) -> None:
-    (tmp_path / "live").mkdir(mode=0o700)
     with open_journal(url_of(tmp_path)) as journal:
         assert stranger(journal, SYMBOLS, 0) == ""
 
