@@ -22,6 +22,9 @@ CLOSE = "close"
 """Kind of a step at a bar's close."""
 EVENT = "event"
 """Kind of a step between two closes."""
+MOMENT = "1s"
+"""Grid of the times at which steps between two closes are taken."""
+HALF_SPREAD, HALTED = "half_spread", "halted"
 _FIELD, _SETTLED = "field/", "settled/"
 
 
@@ -159,15 +162,23 @@ def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Ad
 
     def account(state: FoldState, step: KeptStep) -> FoldState:
         assert step.inputs is not None
-        bar, heard = _told(plane, step.inputs)
+        closes = step.kind == CLOSE
+        bar = bars_of(
+            step.inputs, symbols=plane.symbols, interval=plane.interval if closes else MOMENT
+        )
         after, _ = follow_bar(
             plane,
             state,
             bar,
-            heard,
-            targets=None if step.decision is None else step.decision.targets,
-            recorded=step.kind == CLOSE,
-            closes=step.kind == CLOSE,
+            # Copies: a kernel is compiled anew for memory that must not be written.
+            Heard(whole=step.inputs["heard"].copy(), number=step.inputs["heard_value"].copy()),
+            targets=traded(
+                None if step.decision is None else step.decision.targets,
+                step.inputs.get(HALTED),
+            ),
+            recorded=closes,
+            closes=closes,
+            half_spread=step.inputs.get(HALF_SPREAD),
         )
         return after
 
@@ -175,16 +186,31 @@ def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Ad
         assert step.decision is not None
         bar = bars_of(step.decision.inputs, symbols=plane.symbols, interval=interval)
         found = signals(bar, signal, state)
-        return found.state, found.weight_array[-1].copy()
+        held = step.decision.targets is not None
+        return found.state, found.weight_array[-1].copy() if held else None
 
     return Advance(account=account, signal=moved)
 
 
-def step_inputs(bar: Bars, heard: Heard) -> dict[str, Array]:
+def traded(targets: FloatArray | None, halted: Array | None) -> FloatArray | None:
+    """Return targets without those of halted symbols, which are left as they are."""
+    if targets is None or halted is None:
+        return targets
+    return np.where(halted, np.nan, targets)
+
+
+def step_inputs(
+    bar: Bars,
+    heard: Heard,
+    *,
+    half_spread: FloatArray | None = None,
+    halted: Array | None = None,
+) -> dict[str, Array]:
     """Return what a step was given as arrays by name."""
-    return {**bars_arrays(bar), "heard": heard.whole, "heard_value": heard.number}
-
-
-def _told(plane: AccountPlane, inputs: Mapping[str, Array]) -> tuple[Bars, Heard]:
-    bar = bars_of(inputs, symbols=plane.symbols, interval=plane.interval)
-    return bar, Heard(whole=inputs["heard"], number=inputs["heard_value"])
+    optional = {HALF_SPREAD: half_spread, HALTED: halted}
+    return {
+        **bars_arrays(bar),
+        "heard": heard.whole,
+        "heard_value": heard.number,
+        **{name: array for name, array in optional.items() if array is not None},
+    }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import numpy as np
 
-from live.broker.interface import Cancel, Fill, Order, OrderChange
+from live.broker.interface import Cancel, Fill, Income, Order, OrderChange
 from live.decimals import lots_of, price_text, qty_text
 from quantcore import account_follow as said
 from quantcore.account_follow import Heard, follow_bar
@@ -42,6 +44,8 @@ FORCED_BY = {
 
 _ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 _NO_RULE = -1
+_FEE_TOLERANCE = 1e-8
+"""USDT by which the exchange's fee may differ from the rules' before it is booked: it has eight digits."""
 _EXPIRY = re.compile(r"\((\d+)\)")
 """The exchange's reason for the end of an order, ``er`` of its update, as `OrderChange.why` has it."""
 _RULES = {"4": Rule.REDUCE_ONLY, "7": Rule.SYMBOL_ENDED, "9": Rule.NO_PRICE}
@@ -63,12 +67,15 @@ class Wanted:
         Whether it makes a position smaller, or protects it.
     reason : FillReason or None
         Why it is sent; None for a cancel.
+    wanted_qty : float
+        Coins that the order's decision still wanted; NaN for a cancel.
     """
 
     number: int
     request: Order | Cancel
     urgent: bool
     reason: FillReason | None = None
+    wanted_qty: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +157,18 @@ class Ledger:
         margins = self.state["position"][:, at.MARGIN].sum()
         return float(self.state["cash"][at.WALLET] + margins)
 
-    def hear(self, event: Fill | OrderChange) -> list[Row] | None:
+    def open_orders(self) -> dict[int, Cancel]:
+        """Return what names each order that it takes for open, by number."""
+        return {
+            int(ticket[at.ORDER_ID]): self._name(ticket) for ticket in self._tickets(self.state)
+        }
+
+    def hear(self, event: Fill | OrderChange | Income) -> list[Row] | None:
         """Return an event as the account step hears it; None for one of a foreign order, which is not booked."""
         if isinstance(event, Fill):
             return self._fill(event)
+        if isinstance(event, Income):
+            return [self._income(event)]
         number = self.ids.number(event.order.client_id)
         if number is None:
             return None
@@ -171,6 +186,19 @@ class Ledger:
         broken = _NO_RULE if rule is None else int(rule)
         whole = (said.ENDED_ORDER, time_us, self.at[symbol], number, 0, int(status), broken)
         return whole, (0.0, 0.0, 0.0)
+
+    def corrected(self, amount: float, time_us: int) -> Row:
+        """Return a correction of the wallet, USDT, as the account step hears it."""
+        return (said.CORRECTED, time_us, 0, 0, 0, 0, _NO_RULE), (amount, 0.0, 0.0)
+
+    def _income(self, income: Income) -> Row:
+        """Return money that moved without a trade: funding of a symbol held, a transfer, or else a correction."""
+        s = self.at.get(income.symbol or "")
+        amount = (float(income.amount), 0.0, 0.0)
+        if income.kind == "FUNDING_FEE" and s is not None:
+            return (said.PAID, income.time_us, s, 0, 0, 0, _NO_RULE), amount
+        kind = said.FLOWED if income.kind == "TRANSFER" else said.CORRECTED
+        return (kind, income.time_us, 0, 0, 0, 0, _NO_RULE), amount
 
     def settlements(self, bars: Bars) -> list[Row]:
         """Return the funding that is settled inside a bar, as the account step hears it."""
@@ -210,6 +238,7 @@ class Ledger:
         targets: FloatArray | None = None,
         recorded: bool = False,
         closes: bool = True,
+        half_spread: FloatArray | None = None,
     ) -> LedgerStep:
         """Return what a step would do; nothing changes until `take` is called with it.
 
@@ -219,13 +248,20 @@ class Ledger:
             One row; see `account_follow.follow_bar`.
         heard : iterable of Row
             What was said since the last step, in order.
-        targets, recorded, closes
+        targets, recorded, closes, half_spread
             See `account_follow.follow_bar`.
         """
         told = Heard.of(list(heard))
         before = self.state
         state, events = follow_bar(
-            self.plane, before, bar, told, targets=targets, recorded=recorded, closes=closes
+            self.plane,
+            before,
+            bar,
+            told,
+            targets=targets,
+            recorded=recorded,
+            closes=closes,
+            half_spread=half_spread,
         )
         ended = set(told.whole[told.whole[:, said.KIND] == said.ENDED_ORDER, said.ORDER].tolist())
         return LedgerStep(
@@ -258,17 +294,22 @@ class Ledger:
         lots, price = lots_of(self.instruments[s], fill.qty), float(fill.price)
         if number is not None:
             liquidity = int(Liquidity.MAKER if fill.maker else Liquidity.TAKER)
-            return [
-                (
-                    (said.TRADED, fill.time_us, s, number, lots, liquidity, _NO_RULE),
-                    (price, 0.0, 0.0),
-                )
-            ]
+            whole = (said.TRADED, fill.time_us, s, number, lots, liquidity, _NO_RULE)
+            return [(whole, (price, 0.0, 0.0)), *self._fee_difference(fill, s, lots, price)]
         for beginning, reason in FORCED_BY.items():
             if fill.client_id.startswith(beginning):
                 whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(reason))
                 return [(whole, (price, float(fill.fee), 0.0))]
         return None
+
+    def _fee_difference(self, fill: Fill, s: int, lots: int, price: float) -> list[Row]:
+        """Return the correction where the exchange took another fee than the rules say."""
+        if fill.fee_asset != "USDT":
+            return []
+        rate = self.plane.rules.rate[s, at.MAKER_FEE if fill.maker else at.TAKER_FEE]
+        own = abs(lots) * float(Decimal(self.instruments[s].step_size)) * price * float(rate)
+        away = own - float(fill.fee)
+        return [self.corrected(away, fill.time_us)] if abs(away) > _FEE_TOLERANCE else []
 
     def _rule(self, event: OrderChange) -> Rule | None:
         """Return the account step's rule by which the exchange refused an order that it had taken."""
@@ -306,15 +347,13 @@ class Ledger:
                 yield self._cancel(ticket)
 
     def _cancel(self, ticket: np.ndarray) -> Wanted:
-        number = int(ticket[at.ORDER_ID])
-        return Wanted(
-            number=number,
-            urgent=True,
-            request=Cancel(
-                client_id=self.ids.of(number),
-                symbol=self.instruments[ticket[at.SYMBOL]].symbol,
-                conditional=bool(ticket[at.TYPE] > OrderType.LIMIT),
-            ),
+        return Wanted(number=int(ticket[at.ORDER_ID]), urgent=True, request=self._name(ticket))
+
+    def _name(self, ticket: np.ndarray) -> Cancel:
+        return Cancel(
+            client_id=self.ids.of(int(ticket[at.ORDER_ID])),
+            symbol=self.instruments[ticket[at.SYMBOL]].symbol,
+            conditional=bool(ticket[at.TYPE] > OrderType.LIMIT),
         )
 
     def _order(self, state: FoldState, whole: np.ndarray, value: FloatArray) -> Wanted:
@@ -347,6 +386,7 @@ class Ledger:
             request=order,
             urgent=flags != 0,
             reason=FillReason(whole[at.EVENT_REASON]),
+            wanted_qty=float(value[at.D]),
         )
 
     def _place(self, state: FoldState, number: int) -> int:

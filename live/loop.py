@@ -1,38 +1,67 @@
-"""The driver: the exchange's events and bars in, both folds, orders out, all in the journal; it has no rule of its own.
+"""The loop of the two folds: the exchange's events and bars in, orders out, all in the journal; no rule of its own.
 
 A step is committed with its inputs and its intents before anything of it is sent. So a start after any end finds the
-state by replaying, and knows of every order that may be at the exchange.
+state by replaying, and knows of every order that may be at the exchange. Taking a step never waits for anything: who
+drives the loop (in lock-step `close_bar`, in real time `live.driver`) sends what it returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from live.broker.interface import (
     Answer,
     Balance,
     Broker,
-    BrokerEvent,
     Cancel,
     Doubt,
-    Fill,
-    OrderChange,
     Outcome,
 )
 from live.clock import monotonic_us
-from live.folds import CLOSE, EVENT, Decided, SignalFold, step_inputs
+from live.folds import (
+    CLOSE,
+    EVENT,
+    Decided,
+    SignalFold,
+    bars_arrays,
+    step_inputs,
+    traded,
+)
 from live.journal.journal import Journal
 from live.journal.records import START, Answered, Decision, Intent, Latency, Recorded, Step
+from live.journal.told import Event
 from live.ledger import Ledger, LedgerStep, Row, Wanted
 from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
 from quantcore.account_plane import Events
 from quantcore.frames import Bars
-from quantcore.types import OrderStatus, Rule
+from quantcore.kernels import layout as at
+from quantcore.types import BoolArray, FloatArray, OrderStatus, Rule
 
 SNAPSHOT_EVERY = 24
 """Decisions between two kept states."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A request that is committed and is to be sent.
+
+    Parameters
+    ----------
+    wanted : Wanted
+        What is sent.
+    intent_id : int
+        As the journal counts it.
+    since_us : int
+        When its step began, on the monotonic clock.
+    """
+
+    wanted: Wanted
+    intent_id: int
+    since_us: int
 
 
 @dataclass(kw_only=True)
@@ -50,7 +79,8 @@ class Loop:
     journal : Journal
         With a session begun.
     in_order : bool
-        Whether requests go one after the other, as in lock-step; else those of different symbols go together.
+        Whether a driver moves the exchange bar by bar: requests go one after the other, and funding is that of the
+        rows, as in the backtest; else it is what the exchange says that it paid.
     """
 
     ledger: Ledger
@@ -60,12 +90,25 @@ class Loop:
     in_order: bool
     decisions: int = 0
     doubts: list[str] = field(default_factory=list)
+    halted: set[str] = field(default_factory=set)
+    """Symbols that are not traded."""
     last_events: Events | None = None
     """Of the account in the last step."""
+    last_us: int = 0
+    """Time of the last step."""
     _unused: list[Row] = field(default_factory=list)
 
-    def begin(self, now_us: int) -> None:
-        """Write down the states from which on everything is replayed."""
+    def begin(self, now_us: int, *, known: int | None = None) -> None:
+        """Write down the states from which on everything is replayed.
+
+        Parameters
+        ----------
+        now_us : int
+            When.
+        known : int, optional
+            The last event that they know, as the journal counts; every one told so far by default.
+        """
+        self.last_us = now_us
         self.journal.commit_step(
             Step(
                 seq=self.journal.next_seq,
@@ -75,76 +118,145 @@ class Loop:
                 account=self.ledger.state,
                 signal=self.signal.state,
                 snapshot=True,
+                last_event=known,
             )
         )
 
-    async def hear(self, events: Sequence[BrokerEvent], *, heard_us: int) -> None:
-        """Write down what the exchange said, and keep what is new for the next step."""
-        for event, recorded in zip(
-            events, self.journal.hear(events, heard_us=heard_us), strict=True
-        ):
-            if recorded is Recorded.KNOWN:
-                continue
-            if isinstance(event, Fill | OrderChange):
-                rows = self.ledger.hear(event)
-                if rows is None:
-                    self.doubts.append(f"{event} is not of an own order")
-                else:
-                    self._unused += rows
-            elif isinstance(event, Doubt):
-                self.doubts.append(event.reason)
-            elif isinstance(event, Balance):
-                self._check_balance(event)
+    @property
+    def has_news(self) -> bool:
+        """Whether something was heard that no step has taken yet."""
+        return bool(self._unused)
 
-    async def close_bar(self, row: Bars, *, decides: bool = True) -> Decided | None:
-        """Take a bar that has closed: book what was heard within it, decide, and send what is wanted."""
-        started_us = monotonic_us()
-        heard = [*self.ledger.settlements(row), *self._take_heard()]
-        bar = self.signal.see(row)
-        decided = None if bar is None or not decides else self.signal.decide(bar)
-        step = self.ledger.step(
-            row, heard, targets=None if decided is None else decided.targets, recorded=True
-        )
-        await self._commit(row, heard, step, CLOSE, decided, started_us)
+    def take(self, events: Sequence[Event], *, heard_us: int) -> list[Event]:
+        """Write down what the exchange said, keep what it means for the next step, and return what was new."""
+        told = self.journal.hear(events, heard_us=heard_us)
+        new = [
+            event
+            for event, recorded in zip(events, told, strict=True)
+            if recorded is not Recorded.KNOWN
+        ]
+        for event in new:
+            self.mean(event)
+        return new
+
+    def mean(self, event: Event) -> None:
+        """Keep for the next step what an event means that is written down already."""
+        if isinstance(event, Doubt):
+            self.doubts.append(event.reason)
+        elif not isinstance(event, Balance):
+            rows = self.ledger.hear(event)
+            if rows is None:
+                self.doubts.append(f"{event} is not of an own order")
+            else:
+                self._unused += rows
+
+    def tell(self, row: Row) -> None:
+        """Keep for the next step what did not come from the exchange's stream."""
+        self._unused.append(row)
+
+    async def hear(self, events: Sequence[Event], *, heard_us: int) -> None:
+        """Take what the exchange said in lock-step."""
+        self.take(events, heard_us=heard_us)
+
+    async def close_bar(self, row: Bars) -> Decided | None:
+        """Take a bar that has closed in lock-step, and send what is wanted, one after the other."""
+        decided, due = self.close(row)
+        for each in due:
+            await self._send(each)
         return decided
 
-    async def follow(self, moment: Bars) -> None:
-        """Take what was heard between two closes, at the prices of the moment."""
-        started_us = monotonic_us()
+    def close(
+        self, row: Bars, *, skipped: str = "", half_spread: FloatArray | None = None
+    ) -> tuple[Decided | None, list[Due]]:
+        """Take a bar that has closed: book what was heard, decide, commit, and return what is to be sent.
+
+        Parameters
+        ----------
+        row : Bars
+            One row.
+        skipped : str
+            Why nothing is decided although a decision bar may close; the signal plane sees the bar all the same.
+        half_spread : float64 array, shape (n_symbols,), optional
+            Of the book, around the row's closes.
+        """
+        since_us = monotonic_us()
         heard = self._take_heard()
-        step = self.ledger.step(moment, heard, closes=False)
-        await self._commit(moment, heard, step, EVENT, None, started_us)
+        if self.in_order:
+            heard = [*self.ledger.settlements(row), *heard]
+        bar = self.signal.see(row)
+        decided = None if bar is None else self.signal.decide(bar)
+        halted = self._halted()
+        targets = None if decided is None or skipped else decided.targets
+        step = self.ledger.step(
+            row, heard, targets=traded(targets, halted), recorded=True, half_spread=half_spread
+        )
+        inputs = step_inputs(row, Heard.of(heard), half_spread=half_spread, halted=halted)
+        due = self._commit(row, inputs, step, CLOSE, decided, skipped, since_us)
+        return decided, due
+
+    def follow(self, moment: Bars, *, half_spread: FloatArray | None = None) -> list[Due]:
+        """Take what was heard between two closes, at the prices of the moment, and return what is to be sent.
+
+        A step in which nothing was heard and nothing happens is not taken at all.
+        """
+        since_us = monotonic_us()
+        heard = self._take_heard()
+        step = self.ledger.step(moment, heard, closes=False, half_spread=half_spread)
+        if not heard and not len(step.events.whole) and not step.wanted:
+            return []
+        inputs = step_inputs(moment, Heard.of(heard), half_spread=half_spread)
+        return self._commit(moment, inputs, step, EVENT, None, "", since_us)
+
+    def refused(self, wanted: Wanted, answer: Answer) -> Row:
+        """Return the end of an order that was not carried out as the account step hears it.
+
+        What the exchange has refused is rejected by its rule; what never came to it has expired, and may follow anew.
+        """
+        status, rule = OrderStatus.EXPIRED, None
+        if answer.code is not None or answer.rule is not None:
+            status, rule = OrderStatus.REJECTED, answer.rule or Rule.MARGIN
+        return self.ledger.ended(
+            wanted.number, wanted.request.symbol, status, rule, self.broker.now_us()
+        )
 
     def _take_heard(self) -> list[Row]:
         heard, self._unused = self._unused, []
         return heard
 
-    async def _commit(
+    def _halted(self) -> BoolArray | None:
+        if not self.halted:
+            return None
+        return np.array([symbol in self.halted for symbol in self.ledger.plane.symbols])
+
+    def _commit(
         self,
         row: Bars,
-        heard: Iterable[Row],
+        inputs: dict[str, np.ndarray],
         step: LedgerStep,
         kind: str,
         decided: Decided | None,
-        started_us: int,
-    ) -> None:
+        skipped: str,
+        since_us: int,
+    ) -> list[Due]:
         symbols = self.ledger.plane.symbols
         self.decisions += decided is not None
+        self.last_us = max(self.last_us, int(row.ts_us[-1]))
         state = step.state
-        intents = [_intent(wanted) for wanted in step.wanted]
         ids = self.journal.commit_step(
             Step(
                 seq=self.journal.next_seq,
-                ts_us=int(row.ts_us[-1]),
+                ts_us=self.last_us,
                 kind=kind,
-                inputs=step_inputs(row, Heard.of(list(heard))),
+                inputs=inputs,
                 account=state,
                 signal=None if decided is None else decided.state,
-                decision=None if decided is None else _decision(decided),
-                intents=intents,
+                decision=None if decided is None else _decision(decided, skipped),
+                intents=[_intent(wanted) for wanted in step.wanted],
                 reasons=tuple(reasons(step.events, symbols)),
                 equity=equity(
-                    step.events, flow=0.0, regime=None if decided is None else decided.regime
+                    step.events,
+                    flow=_flow(step.events),
+                    regime=None if decided is None else decided.regime,
                 ),
                 positions=tuple(positions(state, symbols)) if kind == CLOSE else (),
                 risk=risk_state(state) if kind == CLOSE else None,
@@ -155,44 +267,51 @@ class Loop:
         self.last_events = step.events
         if decided is not None:
             self.signal.take(decided)
-        for wanted, intent_id in zip(step.wanted, ids, strict=True):
-            await self._send(wanted, intent_id, started_us)
+        return [
+            Due(wanted=wanted, intent_id=number, since_us=since_us)
+            for wanted, number in zip(step.wanted, ids, strict=True)
+        ]
 
-    async def _send(self, wanted: Wanted, intent_id: int, started_us: int) -> None:
+    async def _send(self, due: Due) -> None:
         sent_us = monotonic_us()
-        answer = await self._request(wanted)
+        answer = await request(self.broker, due.wanted)
         latency = Latency(
-            sent_after_us=sent_us - started_us, answered_after_us=monotonic_us() - sent_us
+            sent_after_us=sent_us - due.since_us, answered_after_us=monotonic_us() - sent_us
         )
         self.journal.answer(
             Answered(
-                intent_id=intent_id, ts_us=self.broker.now_us(), answer=answer, latency=latency
+                intent_id=due.intent_id, ts_us=self.broker.now_us(), answer=answer, latency=latency
             )
         )
-        if answer.outcome is Outcome.REFUSED and not isinstance(wanted.request, Cancel):
-            self._unused.append(self._refused(wanted, answer))
+        if answer.outcome is Outcome.REFUSED and not isinstance(due.wanted.request, Cancel):
+            self._unused.append(self.refused(due.wanted, answer))
 
-    async def _request(self, wanted: Wanted) -> Answer:
-        if isinstance(wanted.request, Cancel):
-            return await self.broker.cancel(wanted.request, urgent=wanted.urgent)
-        return await self.broker.send(wanted.request, urgent=wanted.urgent)
 
-    def _refused(self, wanted: Wanted, answer: Answer) -> Row:
-        rule = Rule.MARGIN if answer.rule is None else answer.rule
-        return self.ledger.ended(
-            wanted.number, wanted.request.symbol, OrderStatus.REJECTED, rule, self.broker.now_us()
-        )
+async def request(broker: Broker, wanted: Wanted) -> Answer:
+    """Send an order or a cancel once."""
+    if isinstance(wanted.request, Cancel):
+        return await broker.cancel(wanted.request, urgent=wanted.urgent)
+    return await broker.send(wanted.request, urgent=wanted.urgent)
 
-    def _check_balance(self, balance: Balance) -> None:
-        """Note a doubt where the exchange's wallet is not the one that its own events explain."""
+
+def _flow(events: Events) -> float:
+    """Return what was deposited, less what was withdrawn, USDT."""
+    return float(events.of(at.EVENT_FLOW)[1][:, at.A].sum())
 
 
 def _intent(wanted: Wanted) -> Intent:
     reason = "" if wanted.reason is None else wanted.reason.name.lower()
-    return Intent(order_number=wanted.number, request=wanted.request, reason=reason)
+    return Intent(
+        order_number=wanted.number,
+        request=wanted.request,
+        reason=reason,
+        wanted_qty=wanted.wanted_qty,
+    )
 
 
-def _decision(decided: Decided) -> Decision:
-    from live.folds import bars_arrays
-
-    return Decision(targets=decided.targets, inputs=bars_arrays(decided.bar))
+def _decision(decided: Decided, skipped: str) -> Decision:
+    return Decision(
+        targets=None if skipped else decided.targets,
+        inputs=bars_arrays(decided.bar),
+        skipped=skipped,
+    )

@@ -40,19 +40,27 @@ from quantcore.kernels.layout import (
     ACTIVE_ROUTES,
     ACTIVE_TS,
     BAR_US,
+    CANCEL_TS,
     ENDED,
     ENDS_US,
     EQUITY,
+    EVENT_FUNDING,
+    EVENT_STATE,
     FEES,
+    FUNDING,
     GUARDED,
+    HALF_SPREAD,
     LAST_TS,
     LOTS,
     MAKER_FEE,
+    MARGIN_TYPE,
+    NEVER,
     NO,
     OFF,
     OPEN_ORDERS,
     ORDER_ID,
     POST_ONLY,
+    QTY,
     REASON,
     SEEN,
     SIDE,
@@ -65,13 +73,26 @@ from quantcore.kernels.layout import (
     TRAILING_STOP,
     TYPE,
     WALLET,
+    ZERO,
+    A,
     Account,
+    B,
+    C,
+    D,
     Journal,
     Market,
     Rules,
     constant,
 )
-from quantcore.kernels.ledger import forced_fill, move_cash, pay_funding, write_liquidation
+from quantcore.kernels.ledger import (
+    ISOLATED,
+    _charge_isolated,
+    event,
+    forced_fill,
+    move_cash,
+    pay_funding,
+    write_liquidation,
+)
 from quantcore.kernels.liquidation import value
 from quantcore.kernels.matching import book_trade
 from quantcore.kernels.memory import lent
@@ -100,7 +121,7 @@ STATE = 5  # liquidity of a trade, status of an end, 1 for an assumed funding ra
 RULE = 6  # by which an order was refused, -1; reason of a forced trade
 N_HEARD = 7
 # and real ones
-PRICE = 0  # of a trade; rate of a settlement; amount of a flow or correction, USDT, > 0 received
+PRICE = 0  # of a trade; rate of a settlement; amount of a flow, payment or correction, USDT, > 0 received
 FEE = 1  # of a forced trade, USDT; mark of a settlement
 INSURED = 2  # what insurance paid of a forced trade, USDT
 N_HEARD_VALUE = 3
@@ -111,6 +132,7 @@ FUNDED = constant(2)
 FLOWED = constant(3)
 FORCED = constant(4)
 CORRECTED = constant(5)
+PAID = constant(6)  # funding of which the exchange told the amount alone
 
 _STOP_LOSS = constant(FillReason.STOP_LOSS)
 _TIME_EXIT = constant(FillReason.TIME_EXIT)
@@ -216,7 +238,8 @@ def _book(
     elif kind == ENDED_ORDER:
         k = _slot(account, heard[ORDER])
         if k >= 0:
-            lost[s] |= _STOP_LOSS <= account.ticket[k, REASON] <= _TIME_EXIT
+            unasked = account.ticket[k, CANCEL_TS] == NEVER
+            lost[s] |= unasked and _STOP_LOSS <= account.ticket[k, REASON] <= _TIME_EXIT
             end_order(account, journal, k, ts, heard[STATE], heard[RULE])
     elif kind == FUNDED:
         pay_funding(
@@ -226,6 +249,10 @@ def _book(
         move_cash(account, rules, journal, heard[TIME], number[PRICE])
     elif kind == FORCED:
         _book_forced(account, rules, journal, ts, s, number, heard[RULE])
+    elif kind == PAID:
+        book_funding(
+            account, rules, journal, s, heard[TIME], math.nan, math.nan, -number[PRICE], ZERO
+        )
     else:
         account.cash[WALLET] += number[PRICE]
         account.cash[FEES] -= number[PRICE]
@@ -267,6 +294,25 @@ def _book_forced(
         return
     rate = rules.rate[s, TAKER_FEE] if reason == _SETTLEMENT else 0.0
     forced_fill(account, rules, journal, s, price, rate, ts, reason)
+
+
+@inner()
+def book_funding(
+    account: Account, rules: Rules, journal: Journal, s: int, time_us: int, rate: float, mark: float, amount: float,
+    assumed: int,
+) -> None:  # fmt: skip
+    """Book one payment of funding, > 0 paid."""
+    account.cash[FUNDING] += amount
+    if rules.size[s, MARGIN_TYPE] == ISOLATED:
+        _charge_isolated(account, s, amount)
+    else:
+        account.cash[WALLET] -= amount
+    row = event(journal, EVENT_FUNDING, time_us, s)
+    journal.whole[row, EVENT_STATE] = assumed
+    journal.number[row, A] = account.position[s, QTY]
+    journal.number[row, B] = mark
+    journal.number[row, C] = rate
+    journal.number[row, D] = amount
 
 
 @inner()
@@ -318,6 +364,7 @@ def follow_bar(
     targets: FloatArray | None = None,
     recorded: bool = False,
     closes: bool = True,
+    half_spread: FloatArray | None = None,
 ) -> tuple[FoldState, Events]:
     """Advance an account whose orders an exchange executes; return its state and what it did.
 
@@ -339,6 +386,9 @@ def follow_bar(
         Whether the curve is recorded where nothing is decided.
     closes : bool
         Whether a bar closes; between closes only protective orders and the router's follow.
+    half_spread : float64 array, shape (n_symbols,), optional
+        Half of the spread that the router sees around the row's closes, fraction of price; NaN where the book is not
+        known and the plane's own holds, as it does for all without it.
 
     Raises
     ------
@@ -361,7 +411,7 @@ def follow_bar(
     most = events_per_bar(account, none, none, OrderScript.empty()) + 8 * len(heard)
     journal = new_journal(most, 1, full_curve=True)
     follow(
-        account, market_arrays(bars), plane.rules, plane.config, heard.whole, heard.number, weights,
+        account, market_arrays(bars), _with_touch(plane.rules, half_spread), plane.config, heard.whole, heard.number, weights,
         decision, closes, journal,
     )  # fmt: skip
     n_events, n_curve = journal.filled
@@ -372,3 +422,13 @@ def follow_bar(
         curve=journal.curve[:, :n_curve].T,
     )
     return FoldState(ACCOUNT, VERSION, held), events
+
+
+def _with_touch(rules: Rules, half_spread: FloatArray | None) -> Rules:
+    """Return rules with the spreads of the moment; those given stay as they are."""
+    if half_spread is None:
+        return rules
+    rate = rules.rate.copy()
+    known = ~np.isnan(half_spread)
+    rate[known, HALF_SPREAD] = half_spread[known]
+    return rules._replace(rate=rate)

@@ -65,7 +65,9 @@ WITHOUT_SETTINGS = ("regime/none", "risk/none", "universe/all")
 """Options that choose to do without their group."""
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if not o.startswith("experiment/")])
+@pytest.mark.parametrize(
+    "option", [o for o in OPTIONS if not o.startswith(("experiment/", "conf/"))]
+)
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_option_composes_and_builds(primary: str, option: str) -> None:
     group, _, name = option.rpartition("/")
@@ -75,6 +77,29 @@ def test_option_composes_and_builds(primary: str, option: str) -> None:
         assert cfg[group] == {}
     else:
         assert build_all(cfg[group]) >= 1
+
+
+MODES = sorted(p.stem for p in (CONF / "conf").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mode_of_the_loop_composes_with_its_account_and_limits(mode: str) -> None:
+    cfg = compose("live", [f"conf={mode}"])
+    settings = build(cfg.conf)
+    assert settings.mode == mode
+    assert mode in settings.journal
+    risk = build(cfg.risk)
+    assert risk.stage_capital in (None, cfg.account.capital)
+    assert cfg.account.leverage_max <= risk.leverage_max
+    assert cfg.hydra.runtime.choices.risk == {"sim": "prod"}.get(mode, mode)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("mode", MODES)
+def test_experiment_composes_and_builds_in_every_mode(mode: str, experiment: str) -> None:
+    cfg = given(compose("live", [f"conf={mode}", f"+experiment={experiment}"]))
+    assert build_all(cfg) >= 1
+    assert cfg.conf.mode == mode
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -66,6 +66,7 @@ EFFECTS = (
     "live.parity.lockstep",
     "live.parity.exchange",
     "live.run",
+    "live.place",
     "live.feed",
     "live.broker",
     "live.execution",

@@ -215,6 +215,7 @@ class BinanceBroker:
             became = str(told.get("actualOrderId") or "")
         if not became.isdigit() or int(became) == 0:
             return order
+        self._remember(order.symbol, int(became), order.client_id)  # its fills are the own order's
         actual = await self._found(symbol=order.symbol, orderId=became)
         if actual is None:
             return order

@@ -402,7 +402,7 @@ class Journal:
             targets = step.decision.targets
             row = {
                 "targets": pack_row(targets),
-                "input_row": None if targets is None else pack(step.decision.inputs),
+                "input_row": pack(step.decision.inputs) if step.decision.inputs else None,
                 "skipped": self._redact(step.decision.skipped) or None,
             }
             yield tables.decisions, [seq | row]

@@ -62,6 +62,19 @@ def last_seq(connection: Connection, *, at_us: int | None = None) -> int:
     return connection.scalar(wanted) or 0
 
 
+def first_ts(connection: Connection) -> int | None:
+    """Return the time of the first step, None if there is none."""
+    found: int | None = connection.scalar(select(func.min(tables.steps.c.ts_us)))
+    return found
+
+
+def last_ts(connection: Connection, kind: str) -> int | None:
+    """Return the time of the last step of a kind, None if there is none."""
+    wanted = select(func.max(tables.steps.c.ts_us)).where(tables.steps.c.kind == kind)
+    found: int | None = connection.scalar(wanted)
+    return found
+
+
 def snapshot(connection: Connection, plane: str, *, upto: int) -> Snapshot | None:
     """Return the last snapshot of a plane, ``"account"`` or ``"signal"``, at or before a step."""
     table = tables.snapshots

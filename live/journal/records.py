@@ -97,7 +97,7 @@ class Decision:
     targets : float64 array, shape (n_symbols,), or None
         Target weights, NaN leaves a symbol as it is; None if the decision was skipped.
     inputs : mapping of str to array
-        The full row that the signal plane was given; empty if skipped.
+        The full row that the signal plane was given; empty if it was given none.
     skipped : str
         Why it was, else empty.
     """

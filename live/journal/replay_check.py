@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sqlalchemy import Connection, func, select
 
-from live.broker.interface import Balance
+from live.broker.interface import Balance, Fill, Income
 from live.journal import reading, tables
 from live.journal.findings import Check
 from live.journal.records import START, KeptSession, KeptStep, Snapshot
 from live.journal.recovery import Advance, Replaying
+from live.journal.told import Event
 from quantcore.errors import JournalError, SchemaMismatch
 from quantcore.fold import FoldState
 
@@ -69,12 +71,7 @@ class _Walk:
     def __init__(self, connection: Connection, replayer_of: ReplayerOf) -> None:
         self._connection = connection
         self._replayers = {s.session_id: replayer_of(s) for s in reading.sessions(connection)}
-        self._balances = [
-            (number, event)
-            for number, event in reading.events(connection)
-            if isinstance(event, Balance)
-        ]
-        self._balances_seen = 0
+        self._told = _Told(list(reading.events(connection)))
         self.replayed = self.wallets = self.protected = 0
         self.broken: list[str] = []
         self.wrong_wallets: list[str] = []
@@ -119,16 +116,10 @@ class _Walk:
 
     def _look(self, step: KeptStep, state: FoldState) -> None:
         replayer = self._replayers[step.session_id]
-        told = None
-        while (
-            self._balances_seen < len(self._balances)
-            and self._balances[self._balances_seen][0] <= step.last_event
-        ):
-            told = self._balances[self._balances_seen][1]
-            self._balances_seen += 1
+        told = self._told.comparable(step.last_event)
         if replayer.wallet is not None and told is not None:
             self.wallets += 1
-            own, allowed = replayer.wallet(state), EVENT_TOLERANCE * self._balances_seen
+            own, allowed = replayer.wallet(state), EVENT_TOLERANCE * self._told.balances
             if not abs(own - float(Decimal(told.wallet))) <= allowed:
                 self.wrong_wallets.append(
                     f"step {step.seq} has a wallet of {own!r} USDT, the exchange said {told.wallet}"
@@ -139,6 +130,48 @@ class _Walk:
                 f"step {step.seq} leaves {symbol} without a protective stop"
                 for symbol in replayer.unprotected(state, step)
             ]
+
+
+class _Told:
+    """What was heard of money, in the order of hearing, and which told wallet a state can be compared with.
+
+    Between the trade and the wallet after it, either may be heard first, and a step may lie between the two. So a state
+    is compared with the newest wallet only where it knows what moved money up to the wallet's time, and nothing later.
+
+    Parameters
+    ----------
+    events : sequence of (int, event)
+        With their numbers, rising.
+    """
+
+    def __init__(self, events: Sequence[tuple[int, Event]]) -> None:
+        self._events = events
+        self._at = 0
+        self._newest: Balance | None = None
+        self._compared: Balance | None = None
+        self._moved = sorted(e.time_us for _, e in events if isinstance(e, Fill | Income))
+        self._known, self._latest_us = 0, -1
+        self.balances = 0
+
+    def comparable(self, last_event: int) -> Balance | None:
+        """Return the wallet with which a state is to be compared that knows of events so far; None if there is none."""
+        while self._at < len(self._events) and self._events[self._at][0] <= last_event:
+            event = self._events[self._at][1]
+            self._at += 1
+            if isinstance(event, Balance):
+                self.balances += 1
+                if self._newest is None or event.time_us >= self._newest.time_us:
+                    self._newest = event
+            elif isinstance(event, Fill | Income):
+                self._known += 1
+                self._latest_us = max(self._latest_us, event.time_us)
+        told = self._newest
+        if told is None or told is self._compared or self._latest_us > told.time_us:
+            return None
+        if bisect_right(self._moved, told.time_us) != self._known:
+            return None
+        self._compared = told
+        return told
 
 
 def _first_replayable(connection: Connection) -> Snapshot | None:

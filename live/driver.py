@@ -1,0 +1,353 @@
+"""The loop in real time: whatever comes is taken at once, one after the other, and what it wants is sent.
+
+Everything that touches the account is a plain function that runs to its end on the one event loop: an event of the
+exchange is written down, booked, committed and its orders are on their way before anything else is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from live.broker.interface import (
+    Answer,
+    Balance,
+    Broker,
+    Fill,
+    Order,
+    OrderChange,
+)
+from live.feed.feed import Feed
+from live.feed.rows import Row, Skipped
+from live.folds import Decided
+from live.journal.journal import Journal
+from live.journal.records import Note, NoteKind
+from live.journal.told import Event
+from live.ledger import Wanted
+from live.loop import Due, Loop
+from live.moment import half_spreads, moment
+from live.reconcile import Finding
+from live.sender import Sender, SenderSettings
+from quantcore.errors import VenueError
+from quantcore.frames import Bars
+from quantcore.kernels import layout as at
+from quantcore.types import FloatArray
+
+log = logging.getLogger(__name__)
+
+_REFUSALS_AT_ONCE = 2
+_REFUSAL_PAUSE_S, _REFUSAL_PAUSE_MAX_S = 0.5, 30.0
+_AGAIN_S = 1.0
+_LEAVE_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverSettings:
+    """How often things are looked at, seconds on the wall.
+
+    Parameters
+    ----------
+    tick_s : float
+        Between two looks of the router at the book, > 0.
+    reconcile_s : float
+        Between two comparisons with the exchange, > 0.
+    grace_s : float
+        See `SenderSettings`.
+    late_us : int
+        After a bar's close, on the exchange's clock, from which on nothing is decided on it any more, > 0.
+    """
+
+    tick_s: float
+    reconcile_s: float
+    grace_s: float
+    late_us: int
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def decision(self, close_us: int, decided: Decided | None, driver: Driver) -> None:
+        """Take notice of a decision, or of one that was given up."""
+        ...
+
+    def caught_up(self, n_bars: int) -> None:
+        """Take notice of bars that had closed before the loop was there, and that are known now."""
+        ...
+
+
+class Comparing(Protocol):
+    """What compares everything with the exchange (`live.comparison`)."""
+
+    async def reconcile(self, driver: Driver) -> list[Finding]:
+        """Resolve each difference and return what was found; raises VenueError if the exchange cannot be read."""
+        ...
+
+
+@dataclass
+class Driver:
+    """One account that is traded in real time.
+
+    Parameters
+    ----------
+    loop : Loop
+        With its states.
+    feed : Feed
+        Started.
+    settings : DriverSettings
+        How often things are looked at.
+    watcher : Watcher
+        Told how it goes.
+    comparison : Comparing
+        Asked on schedule and on every doubt.
+    """
+
+    loop: Loop
+    feed: Feed
+    settings: DriverSettings
+    watcher: Watcher
+    comparison: Comparing
+    sender: Sender = field(init=False)
+    last_row: Bars | None = None
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Why no order that opens is sent, by who says so."""
+    heard_events: int = 0
+    """New events so far."""
+    _missed: int = 0
+    _skipped: dict[int, str] = field(default_factory=dict)
+    _refusals: dict[str, int] = field(default_factory=dict)
+    _doubt: asyncio.Event = field(default_factory=asyncio.Event)
+    _broken: asyncio.Event = field(default_factory=asyncio.Event)
+    _error: BaseException | None = None
+    _later: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        grace = SenderSettings(grace_s=self.settings.grace_s)
+        self.sender = Sender(self.broker, self.journal, grace, self)
+
+    @property
+    def broker(self) -> Broker:
+        """Where orders go."""
+        return self.loop.broker
+
+    @property
+    def journal(self) -> Journal:
+        """Where everything is written."""
+        return self.loop.journal
+
+    async def run(self, stop: asyncio.Event, open_requests: Sequence[Due] = ()) -> None:
+        """Recover, then trade until told to stop; orders and stops stay at the exchange.
+
+        Parameters
+        ----------
+        stop : asyncio.Event
+            Set by whoever ends it.
+        open_requests : sequence of Due
+            Of an earlier run, without a final answer.
+
+        Raises
+        ------
+        QuantcoreError
+            If the journal fails, the feed does, or the exchange cannot be compared with at the start: nothing is sent
+            any more.
+        """
+        parts = (self._hear(), self._trade(open_requests), self._raise(), _until(stop))
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._leave()
+        for task in done:
+            error = task.exception()
+            if error is not None:
+                raise _first(error)
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take what the exchange said, whoever heard it; what is known already changes nothing."""
+        new = self.loop.take(events, heard_us=self.broker.now_us())
+        self.heard_events += len(new)
+        for event in new:
+            self._mind(event)
+        if self.loop.doubts:
+            self.doubt(self.loop.doubts[-1])
+            self.loop.doubts.clear()
+        if self.loop.has_news:
+            self.follow()
+
+    def heard(self, events: Sequence[Fill | OrderChange]) -> None:
+        """Take what a query has found out."""
+        self.take(events)
+
+    def refused(self, wanted: Wanted, answer: Answer) -> None:
+        """Take an order that was not carried out: at once, but where that happens again and again."""
+        symbol = wanted.request.symbol
+        times = self._refusals.get(symbol, 0)
+        self._refusals[symbol] = times + 1
+        pause_s = 0.0
+        if times >= _REFUSALS_AT_ONCE:
+            pause_s = _REFUSAL_PAUSE_S * 2.0 ** (times - _REFUSALS_AT_ONCE)
+        self._spawn(self._refuse(wanted, answer, min(pause_s, _REFUSAL_PAUSE_MAX_S)))
+
+    def failed(self, error: BaseException) -> None:
+        """End the run with an error of a part that works beside it; the first one counts."""
+        self._error = self._error or error
+        self._broken.set()
+
+    def follow(self) -> None:
+        """Let protective orders and routes follow at the prices of now."""
+        now_us = max(self.broker.now_us(), self.loop.last_us)
+        row = moment(self.feed.quotes, self.loop.ledger.plane.symbols, now_us, self.last_row)
+        self._send(self.loop.follow(row, half_spread=self._spreads(row)))
+
+    def take_row(self, row: Row | Skipped) -> None:
+        """Take a bar that has closed, or the word that its decision is given up."""
+        if isinstance(row, Skipped):
+            self._skipped[row.close_us] = row.reason
+            log.warning("no decision is taken: %s", row.reason)
+            return
+        for text in row.notes:
+            self.note("feed", text)
+        given_up = self._skipped.pop(row.close_us, "")
+        late_us = self.broker.now_us() - row.close_us
+        if row.in_time and late_us > self.settings.late_us:
+            given_up = f"its bar was taken {late_us / 1e6:.0f} s after its close"
+        skipped = given_up
+        if not row.in_time and not given_up:
+            skipped = "its bar had closed before the loop was there"
+        decided, due = self.loop.close(
+            row.bars, skipped=skipped, half_spread=self._spreads(row.bars)
+        )
+        self.last_row = row.bars
+        self._refusals.clear()
+        self._send(due)
+        if skipped and not given_up:
+            self._missed += 1
+            return
+        if self._missed:
+            self.watcher.caught_up(self._missed)
+            self._missed = 0
+        if decided is not None:
+            self.watcher.decision(row.close_us, None if skipped else decided, self)
+
+    def note(self, source: str, message: str) -> None:
+        """Write down what went wrong."""
+        log.warning("%s: %s", source, message)
+        now_us = self.broker.now_us()
+        self.journal.note(Note(ts_us=now_us, kind=NoteKind.ERROR, source=source, message=message))
+
+    def doubt(self, reason: str) -> None:
+        """Ask for a comparison with the exchange."""
+        log.info("doubt: %s", reason)
+        self._doubt.set()
+
+    def _mind(self, event: Event) -> None:
+        """Take notice of what a new event means beside the books."""
+        if isinstance(event, Fill):
+            self.sender.activity[event.symbol] += 1
+            if event.fee_asset != "USDT":
+                self.stopped["fees"] = f"fees must be paid in USDT, were in {event.fee_asset}"
+        elif isinstance(event, OrderChange):
+            self.sender.activity[event.order.symbol] += 1
+            if event.order.stuck:
+                self.doubt(f"{event.order.client_id} is stuck as it triggers")
+        elif isinstance(event, Balance) and event.kind != "ORDER":
+            self.doubt(f"the balance changed by {event.kind}")
+
+    def _spreads(self, row: Bars) -> FloatArray:
+        return half_spreads(self.feed.quotes, self.loop.ledger.instruments, row.array("close")[-1])
+
+    def _send(self, batch: Sequence[Due]) -> None:
+        """Send what a step wants, but nothing in a symbol in which another hand is, nor what may not open."""
+        free = []
+        for due in batch:
+            wanted = due.wanted
+            if wanted.request.symbol in self.loop.halted:
+                self.sender.withhold(due, "another hand is in the symbol")
+            elif self.stopped and isinstance(wanted.request, Order) and not wanted.urgent:
+                answer = self.sender.withhold(due, next(iter(self.stopped.values())))
+                self.refused(wanted, answer)
+            else:
+                free.append(due)
+        self.sender.submit(free)
+
+    async def _refuse(self, wanted: Wanted, answer: Answer, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        self.loop.tell(self.loop.refused(wanted, answer))
+        self.follow()
+
+    async def _trade(self, open_requests: Sequence[Due]) -> None:
+        """Find out what became of an earlier run's requests, compare everything, then take bars."""
+        for due in open_requests:
+            self.sender.resolve(due)
+        await self.sender.settled()
+        await self.comparison.reconcile(self)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_rows())
+            group.create_task(self._tick())
+            group.create_task(self._compare())
+
+    async def _hear(self) -> None:
+        async for event in self.broker.events():
+            self.take([event])
+
+    async def _take_rows(self) -> None:
+        async for row in self.feed.rows():
+            self.take_row(row)
+            await asyncio.sleep(0)  # many may wait, and events go before them
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.tick_s)
+            if self.loop.ledger.state["counter"][at.ACTIVE_ROUTES] > 0:
+                self.follow()
+
+    async def _compare(self) -> None:
+        """Compare with the exchange on schedule and on every doubt."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.reconcile_s):
+                    await self._doubt.wait()
+            self._doubt.clear()
+            try:
+                await self.comparison.reconcile(self)
+            except VenueError as error:
+                self.note("reconcile", str(error))
+                await asyncio.sleep(_AGAIN_S)
+                self._doubt.set()
+
+    async def _raise(self) -> None:
+        await self._broken.wait()
+        assert self._error is not None
+        raise self._error
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._later.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.failed(error)
+
+    async def _leave(self) -> None:
+        for task in self._later:
+            task.cancel()
+        await asyncio.gather(*self._later, return_exceptions=True)
+        await self.sender.close(_LEAVE_S)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the first of errors that came together."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()

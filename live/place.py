@@ -1,0 +1,155 @@
+"""Where the exchange is: the addresses of a mode, or a simulator that is found or started; and what it trades."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from live.broker.settings import BrokerSettings, Credentials
+from live.settings import LiveSettings
+from live.simulator_process import SNAPSHOT, attach
+from quantcore.errors import ConfigError, VenueError
+
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An exchange.
+
+    Parameters
+    ----------
+    broker : BrokerSettings
+        How its account is reached.
+    words : str
+        For people.
+    started : bool
+        Whether it is a simulator that was started for this session, whose account is nobody else's.
+    """
+
+    broker: BrokerSettings
+    words: str
+    started: bool = False
+
+
+async def find_place(settings: LiveSettings) -> Place:
+    """Return where the exchange of a mode is.
+
+    Raises
+    ------
+    ConfigError
+        If an address is missing, or the simulator's clock is moved by hand.
+    VenueError
+        If the simulator cannot be started, or does not answer.
+    """
+    common: dict[str, Any] = {
+        "permissions_url": settings.permissions_url,
+        "recv_window_ms": settings.recv_window_ms,
+        "api_key": settings.api_key,
+        "api_secret": settings.api_secret,
+    }
+    if settings.mode == "paper":  # its orders must never reach the exchange whose prices it takes
+        raise ConfigError(
+            "conf=paper must have a broker of its own, which is not part of this version"
+        )
+    if settings.simulator is None:
+        if settings.rest_url is None or settings.stream_url is None:
+            raise ConfigError("conf.rest_url and conf.stream_url must be given, were not")
+        reached = BrokerSettings(
+            rest_url=settings.rest_url, stream_url=settings.stream_url, **common
+        )
+        return Place(broker=reached, words=settings.rest_url)
+    found, started = await attach(settings.simulator)
+    told = await _get(f"{found.control}/time")
+    if int(told["time"]) + int(told["bar"]) >= int(told["end"]):
+        raise ConfigError(
+            f"the simulated market must not be over, is: end process {found.pid}, remove "
+            f"{settings.simulator.folder}/{SNAPSHOT}, and the next start begins another"
+        )
+    speed = speed_of(str(told["clock"]))
+    reached = BrokerSettings(
+        rest_url=found.rest,
+        stream_url=found.ws,
+        credentials=Credentials(found.api_key, found.api_secret),
+        clock_speed=speed,
+        clock_off_max_ms=None,
+        **common,
+    )
+    how = "started" if started else "found running"
+    words = f"a simulated exchange, {how}, at {told['clock']}; its page is {found.control}"
+    return Place(broker=reached, words=words, started=started)
+
+
+def speed_of(clock: str) -> float:
+    """Return how fast a simulator's clock runs, from its words.
+
+    Raises
+    ------
+    ConfigError
+        If somebody moves it by hand.
+
+    Examples
+    --------
+    >>> speed_of("20 × real time"), speed_of("real time")
+    (20.0, 1.0)
+    """
+    found = re.fullmatch(r"(?:(\S+) × )?real time", clock)
+    if found is None:
+        raise ConfigError(f"the simulator's clock must run by itself, was {clock}")
+    return float(found.group(1) or 1.0)
+
+
+async def symbols_at(place: Place, wanted: list[str] | None, most: int) -> tuple[str, ...]:
+    """Return the symbols that are traded, sorted.
+
+    Parameters
+    ----------
+    place : Place
+        Where.
+    wanted : list of str or None
+        By name; None: the first that the exchange lists.
+    most : int
+        Of those.
+
+    Raises
+    ------
+    ConfigError
+        If one does not trade there.
+    VenueError
+        If the exchange does not answer.
+    """
+    info = await _get(f"{place.broker.rest_url}/fapi/v1/exchangeInfo")
+    listed = [
+        str(each["symbol"])
+        for each in info["symbols"]
+        if (each["status"], each["quoteAsset"], each["contractType"])
+        == ("TRADING", "USDT", "PERPETUAL")
+    ]
+    if wanted is None:
+        return tuple(sorted(listed[:most]))
+    missing = [symbol for symbol in wanted if symbol not in listed]
+    if missing:
+        raise ConfigError(
+            f"data.symbols must be perpetuals that trade at the exchange, {missing[0]} does not"
+        )
+    return tuple(sorted(wanted))
+
+
+async def _get(url: str) -> dict[str, Any]:
+    """Return the JSON of an address without secrets."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
+            session.get(url) as answer,
+        ):
+            told: dict[str, Any] = await answer.json()
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        kind = type(error).__name__
+    else:
+        if answer.status == 200:
+            return told
+        kind = f"HTTP {answer.status}"
+    raise VenueError(f"{url} must answer, did not ({kind})")

@@ -1,0 +1,126 @@
+"""Settings of one mode of the loop, as `conf/conf/` has them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from quantcore.errors import ConfigError
+
+MODES = ("sim", "paper", "testnet", "staging", "prod")
+REAL_MONEY = ("staging", "prod")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorSettings:
+    """The simulator that ``conf=sim`` attaches to, or else starts.
+
+    Parameters
+    ----------
+    state_file : str
+        Tells of a running one.
+    folder : str
+        Where a started one keeps its snapshot and its log.
+    speed : float
+        Of a started one: its seconds per second, > 0.
+    overrides : tuple of str
+        Of ``python -m live.simulator``.
+    start_s : float
+        Seconds until a started one must answer, > 0.
+    """
+
+    state_file: str
+    folder: str
+    speed: float
+    overrides: tuple[str, ...]
+    start_s: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overrides", tuple(self.overrides))
+        for name in ("speed", "start_s"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be > 0, was {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedSettings:
+    """How long the feed waits for a bar, seconds on the wall; see `live.feed.assembler`."""
+
+    marks: str
+    settle_s: float
+    grace_s: float
+    absent_s: float
+    deadline_s: float
+    retry_s: float
+    funding_after_s: float
+
+    def at_speed(self, speed: float) -> dict[str, Any]:
+        """Return the settings in seconds of a clock that is so many times as fast as the wall's."""
+        return {
+            name: value if isinstance(value, str) else value * speed
+            for name, value in vars(self).items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings:
+    """One mode.
+
+    Parameters
+    ----------
+    mode : str
+        One of `MODES`.
+    account : str
+        A name of the account; a journal holds one.
+    journal : str
+        Its URL.
+    synchronous : str
+        Of SQLite, see `open_journal`.
+    rest_url, stream_url, permissions_url : str or None
+        Of the exchange; None of a simulator, which tells them itself.
+    api_key, api_secret : str
+        Names of the environment variables that hold them.
+    symbols_max : int
+        Of those that the exchange trades, the first so many where the data's settings name none, >= 1.
+    recv_window_ms : int
+        See `BrokerSettings`.
+    grace_s : float
+        On the wall, until an order that nobody knows of is believed not to be there, > 0.
+    tick_s : float
+        On the wall, between two looks of the router at the book, > 0.
+    reconcile_s : float
+        On the wall, between two comparisons with the exchange, > 0.
+    feed : FeedSettings
+        Its patience.
+    simulator : SimulatorSettings or None
+        Of ``conf=sim`` alone.
+    """
+
+    mode: str
+    account: str
+    journal: str
+    synchronous: str
+    rest_url: str | None
+    stream_url: str | None
+    permissions_url: str | None
+    api_key: str
+    api_secret: str
+    symbols_max: int
+    recv_window_ms: int
+    grace_s: float
+    tick_s: float
+    reconcile_s: float
+    feed: FeedSettings
+    simulator: SimulatorSettings | None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(f"conf.mode must be one of {', '.join(MODES)}, was {self.mode!r}")
+        for name in ("grace_s", "tick_s", "reconcile_s"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"conf.{name} must be > 0, was {getattr(self, name)}")
+        if self.symbols_max < 1:
+            raise ConfigError(f"conf.symbols_max must be >= 1, was {self.symbols_max}")
+        if (self.simulator is None) == (self.mode == "sim"):
+            raise ConfigError("conf.simulator must be given for mode sim, and for no other")
