@@ -365,11 +365,10 @@ def test_a_stop_that_triggers_fills_under_its_own_client_id() -> None:
 def test_what_the_exchange_would_refuse_is_refused_with_its_rule() -> None:
     async def trade() -> None:
         trader = Trader()
-        market = {"side": Side.BUY, "kind": OrderType.MARKET}
-        early = await trader.send("a-0", **market, qty="2.0")
+        early = await trader.send("a-0", Side.BUY, OrderType.MARKET, qty="2.0")
         assert (early.outcome, early.rule) == (Outcome.REFUSED, Rule.NO_PRICE)
         await trader.next()
-        small = await trader.send("a-1", **market, qty="0.1", reduce_only=True)
+        small = await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="0.1", reduce_only=True)
         assert (small.code, small.rule) == (-2022, Rule.REDUCE_ONLY)
         await trader.send("a-2", Side.BUY, OrderType.LIMIT, qty="1.0", price="98.0")
         twice = await trader.send("a-2", Side.BUY, OrderType.LIMIT, qty="1.0", price="98.0")
