@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -19,13 +19,22 @@ _MULTIRUN = ("-m", "--multirun")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """Names of the hosts that may be talked to: for orders and prices, for streams, for a key's permissions."""
+
+    rest: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mode:
     """One mode (DESIGN.md 7; hosts: BINANCE.md).
 
     Parameters
     ----------
-    rest, streams, permissions : tuple of str
-        Names of the hosts that it may talk to; without any only this machine's own.
+    hosts : Hosts
+        Beside this machine.
     loopback : bool
         Whether it may talk to this machine.
     orders : bool
@@ -38,9 +47,7 @@ class Mode:
         The strictest that the table of DESIGN.md 7 asks for; None where it asks for nothing.
     """
 
-    rest: tuple[str, ...] = ()
-    streams: tuple[str, ...] = ()
-    permissions: tuple[str, ...] = ()
+    hosts: Hosts = field(default_factory=Hosts)
     loopback: bool = False
     orders: bool = True
     real_money: bool = False
@@ -51,29 +58,27 @@ class Mode:
     size_limit: float | None = None
 
 
-_REAL_HOSTS: Final = {
-    "rest": ("fapi.binance.com",),
-    "streams": ("fstream.binance.com",),
-    "permissions": ("api.binance.com",),
-}
+_PRODUCTION: Final = Hosts(
+    rest=("fapi.binance.com",), streams=("fstream.binance.com",), permissions=("api.binance.com",)
+)
+_DEMO: Final = Hosts(
+    rest=("demo-fapi.binance.com", "testnet.binancefuture.com"),
+    streams=("demo-fstream.binance.com", "fstream.binancefuture.com"),
+)
 MODES: Final[Mapping[str, Mode]] = MappingProxyType(
     {
         "sim": Mode(loopback=True),
         "paper": Mode(
-            rest=_REAL_HOSTS["rest"], streams=_REAL_HOSTS["streams"], loopback=True, orders=False,
+            hosts=_PRODUCTION, loopback=True, orders=False,
             capital=100.0, leverage_max=2.0, daily_var_max=0.05, drawdown_max=0.20,
         ),
-        "testnet": Mode(
-            rest=("demo-fapi.binance.com", "testnet.binancefuture.com"),
-            streams=("demo-fstream.binance.com", "fstream.binancefuture.com"),
-            leverage_max=3.0, daily_var_max=0.03, drawdown_max=0.15,
-        ),
+        "testnet": Mode(hosts=_DEMO, leverage_max=3.0, daily_var_max=0.03, drawdown_max=0.15),
         "staging": Mode(
-            **_REAL_HOSTS, real_money=True, capital=230.0,
+            hosts=_PRODUCTION, real_money=True, capital=230.0,
             leverage_max=3.0, daily_var_max=0.03, drawdown_max=0.15, size_limit=0.1,
         ),
         "prod": Mode(
-            **_REAL_HOSTS, real_money=True, capital=7700.0,
+            hosts=_PRODUCTION, real_money=True, capital=7700.0,
             leverage_max=10.0, daily_var_max=0.02, drawdown_max=0.12,
         ),
     }
@@ -115,14 +120,16 @@ def check_hosts(
     rules = MODES[mode]
     found = [
         _check_host(
-            "orders' host" if rules.orders else "prices' host", rest_url, rules.rest, rules
+            "orders' host" if rules.orders else "prices' host", rest_url, rules.hosts.rest, rules
         ),
-        _check_host("streams' host", stream_url, rules.streams, rules),
+        _check_host("streams' host", stream_url, rules.hosts.streams, rules),
     ]
     if permissions_url is not None:
-        found.append(_check_host("permissions' host", permissions_url, rules.permissions, rules))
+        found.append(
+            _check_host("permissions' host", permissions_url, rules.hosts.permissions, rules)
+        )
     elif rules.real_money:
-        line = f"must be {' or '.join(rules.permissions)}, which tells whether the key may withdraw, is none"
+        line = f"must be {' or '.join(rules.hosts.permissions)}, which tells whether the key may withdraw, is none"
         found.append(failed("permissions' host", line))
     return found
 
