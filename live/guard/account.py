@@ -124,7 +124,11 @@ def check_rules(
     name = "filters and brackets"
     named = [each.symbol for each in instruments]
     missing = sorted(set(symbols) - set(named))
-    foreign = [each.symbol for each in instruments if host not in each.origin or each.defaulted]
+    foreign = [
+        each.symbol
+        for each in instruments
+        if each.defaulted or not each.origin.rstrip("/").endswith(f" of {host}")
+    ]
     if not MODES[mode].orders:
         loaded = not_applicable(name, "no order is sent: the committed ones serve")
     elif missing:

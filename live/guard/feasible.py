@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from live.guard.checks import Check, failed, passed
+from live.guard.checks import Check, failed, not_applicable, passed
+from live.guard.modes import MODES
 from quantcore.account_plane import compile_rules
 from quantcore.backtest.engine import Decided, trade
 from quantcore.data.instruments import Instrument
@@ -25,12 +26,21 @@ NAME = "feasibility"
 
 
 def check_feasible(
-    decided: Decided, stage: Stage, instruments: Sequence[Instrument], *, positions_min: int
+    mode: str,
+    decided: Decided,
+    stage: Stage,
+    instruments: Sequence[Instrument],
+    *,
+    positions_min: int,
 ) -> Check:
     """Return whether enough positions fit at the median decision of the bars that warmed the signals up.
 
+    Without real money too few are told and not refused.
+
     Parameters
     ----------
+    mode : str
+        One of `modes.MODES`.
     decided : Decided
         What the signal plane said over the warm-up.
     stage : Stage
@@ -57,7 +67,11 @@ def check_feasible(
         positions_min=positions_min,
         capital_from=capital_for(wanted, own, positions_min),
     )
-    return passed(NAME, reason) if verdict == "feasible" else failed(NAME, reason)
+    if verdict == "feasible":
+        return passed(NAME, reason)
+    if not MODES[mode].real_money:
+        return not_applicable(NAME, f"no real money is at stake: {reason}")
+    return failed(NAME, reason)
 
 
 def _on_host(wanted: Demand, stage: Stage, instruments: Sequence[Instrument]) -> Demand:

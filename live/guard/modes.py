@@ -164,6 +164,26 @@ def _port(parts: SplitResult) -> int | None:
         return -1
 
 
+def check_keys(mode: str, environment: Mapping[str, str], names: Sequence[str]) -> Check:
+    """Return whether the environment holds key and secret; their values are never shown.
+
+    Parameters
+    ----------
+    mode : str
+        One of `MODES`.
+    environment : mapping
+        Of the process.
+    names : sequence of str
+        Of the variables.
+    """
+    rules = MODES[mode]
+    if not (rules.orders and rules.hosts.rest):
+        return not_applicable("keys", f"conf={mode} needs none of the environment's")
+    missing = [name for name in names if not environment.get(name, "").strip()]
+    told = f"not set: {', '.join(missing)}" if missing else "are"
+    return held_to("keys", not missing, f"{' and '.join(names)} must be set, {told}")
+
+
 def phrase(mode: str) -> str:
     """Return what an operator types on a terminal to arm a mode."""
     return f"trade real money in {mode}"

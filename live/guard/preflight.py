@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from live.broker.interface import AccountReport, Broker, PositionReport, SymbolSettings
 from live.guard.account import (
@@ -19,7 +19,7 @@ from live.guard.account import (
 from live.guard.checks import Check, failed, failures
 from live.guard.dead_man import check_dead_man
 from live.guard.limits import Sources, check_limits, strictest
-from live.guard.modes import check_armed, check_command_line, check_hosts, check_mode
+from live.guard.modes import check_armed, check_command_line, check_hosts, check_keys, check_mode
 from live.guard.set_up import Wanted, set_up
 from quantcore.data.instruments import Instrument
 from quantcore.errors import QuantcoreError
@@ -55,6 +55,8 @@ class Flight:
         How far this machine's clock may be off.
     ask : callable or None
         Shows a question on a terminal and returns what was typed; None where there is no terminal.
+    key_names : tuple of str
+        Of the variables that hold key and secret.
     """
 
     mode: str
@@ -70,13 +72,12 @@ class Flight:
     dead_man: bool | None = None
     clock_off_max_ms: float = 1000.0
     ask: Callable[[str], str] | None = field(default=None, repr=False)
+    key_names: tuple[str, str] = ("BINANCE_API_KEY", "BINANCE_API_SECRET")
 
     @property
     def host(self) -> str:
         """The orders' host as instruments name it."""
-        return self.rest_url.partition("://")[2].rstrip("/") or str(
-            urlsplit(self.rest_url).hostname
-        )
+        return self.rest_url.partition("://")[2].rstrip("/")
 
 
 def on_the_ground(flight: Flight) -> list[Check]:
@@ -93,6 +94,7 @@ def on_the_ground(flight: Flight) -> list[Check]:
             stream_url=flight.stream_url,
             permissions_url=flight.permissions_url,
         ),
+        check_keys(flight.mode, flight.environment, flight.key_names),
         *_limits(flight),
         check_dead_man(flight.mode, wanted=flight.dead_man),
     ]
@@ -144,7 +146,8 @@ async def at_the_exchange(
     found, told = await _read("settings of symbols", broker.symbol_settings)
     checks += told
     checks.append(
-        check_armed(
+        await asyncio.to_thread(  # streams go on while a person types
+            check_armed,
             flight.mode,
             flight.environment,
             ask=None if failures(checks) else flight.ask,

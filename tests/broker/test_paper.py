@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +46,6 @@ from tests.account.random_cases import (
     case_settings,
 )
 
-T = TypeVar("T")
 HINTS = [at.TIER, at.ASKED_LOTS]
 CASES = st.builds(
     Case,
@@ -67,10 +66,6 @@ CASES = st.builds(
     resting=st.sampled_from([None, RestingSettings(queue_ahead=0.0, touch_share=1.0)]),
     orders=st.lists(st.integers(0, 2**31 - 1), min_size=5, max_size=60).map(tuple),
 )
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
 
 
 def broker_of(case: Case, *, path: Path | None = None) -> PaperBroker:
@@ -216,12 +211,12 @@ def test_fills_and_books_are_those_of_the_backtest(case: Case) -> None:
         await player.begin()
         await player.play(requests_of(case, player.bars), 0, player.bars.n_bars)
 
-    run(play())
+    asyncio.run(play())
     same_account(player)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_account_goes_on_from_its_file_as_if_nothing_had_happened(
+async def test_an_account_goes_on_from_its_file_as_if_nothing_had_happened(
     tmp_path: Path, seed: int
 ) -> None:
     path = tmp_path / "paper" / "account"
@@ -232,16 +227,13 @@ def test_an_account_goes_on_from_its_file_as_if_nothing_had_happened(
     player = Player(case, path=path)
     requests = requests_of(case, player.bars)
 
-    async def play() -> None:
-        await player.begin()
-        for row in range(0, 60, 7):
-            await player.play(requests, row, min(row + 7, 60))
-            player.broker = broker_of(case, path=path)  # the old one is left as after a sudden end
-            await player.broker.start()
-            await player.broker.show(player.bars.rows(row, row + 1))  # one that it has seen
-            assert await player.broker.caught_up() == []
-
-    run(play())
+    await player.begin()
+    for row in range(0, 60, 7):
+        await player.play(requests, row, min(row + 7, 60))
+        player.broker = broker_of(case, path=path)  # the old one is left as after a sudden end
+        await player.broker.start()
+        await player.broker.show(player.bars.rows(row, row + 1))  # one that it has seen
+        assert await player.broker.caught_up() == []
     same_account(player)
     assert path.stat().st_mode & 0o077 == 0
     assert sum(isinstance(event, Fill) for event in player.events) > 5
@@ -270,191 +262,165 @@ class Trader:
         return await self.broker.send(order)
 
 
-def test_an_order_is_taken_at_once_and_meets_the_next_bar() -> None:
-    async def trade() -> None:
-        trader = Trader()
-        assert await trader.next() == []
-        answer = await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
-        assert answer.outcome is Outcome.ACCEPTED
-        assert answer.order is not None
-        assert answer.order.status is OrderStatus.NEW
-        [taken] = await trader.broker.caught_up()
-        assert isinstance(taken, OrderChange)
-        assert await trader.broker.positions() == []
-        fill, balance = await trader.next()
-        assert isinstance(fill, Fill)
-        assert (fill.client_id, fill.qty, fill.side) == ("a-1", "2.0", Side.BUY)
-        assert isinstance(balance, Balance)
-        [position] = await trader.broker.positions()
-        assert (position.symbol, position.qty) == ("AAAUSDT", "2.0")
-        account = await trader.broker.account()
-        assert account.wallet == balance.wallet
-        assert float(account.wallet) == pytest.approx(1e4 - float(fill.fee), abs=1e-8)
-        assert account.can_trade
-        assert account.can_withdraw is None
-        again = replace(fill, order_status=None)
-        assert await trader.broker.fills_since("AAAUSDT", fill.time_us) == [again]
-        assert await trader.broker.fills_since("AAAUSDT", fill.time_us + 1) == []
-        cancel = Cancel(client_id="a-1", symbol="AAAUSDT", conditional=False)
-        report = await trader.broker.query(cancel)
-        assert report is not None
-        assert (report.status, report.filled) == (OrderStatus.FILLED, "2.0")
-
-    run(trade())
+async def test_an_order_is_taken_at_once_and_meets_the_next_bar() -> None:
+    trader = Trader()
+    assert await trader.next() == []
+    answer = await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
+    assert answer.outcome is Outcome.ACCEPTED
+    assert answer.order is not None
+    assert answer.order.status is OrderStatus.NEW
+    [taken] = await trader.broker.caught_up()
+    assert isinstance(taken, OrderChange)
+    assert await trader.broker.positions() == []
+    fill, balance = await trader.next()
+    assert isinstance(fill, Fill)
+    assert (fill.client_id, fill.qty, fill.side) == ("a-1", "2.0", Side.BUY)
+    assert isinstance(balance, Balance)
+    [position] = await trader.broker.positions()
+    assert (position.symbol, position.qty) == ("AAAUSDT", "2.0")
+    account = await trader.broker.account()
+    assert account.wallet == balance.wallet
+    assert float(account.wallet) == pytest.approx(1e4 - float(fill.fee), abs=1e-8)
+    assert account.can_trade
+    assert account.can_withdraw is None
+    again = replace(fill, order_status=None)
+    assert await trader.broker.fills_since("AAAUSDT", fill.time_us) == [again]
+    assert await trader.broker.fills_since("AAAUSDT", fill.time_us + 1) == []
+    cancel = Cancel(client_id="a-1", symbol="AAAUSDT", conditional=False)
+    report = await trader.broker.query(cancel)
+    assert report is not None
+    assert (report.status, report.filled) == (OrderStatus.FILLED, "2.0")
 
 
-def test_a_protective_stop_is_seen_asked_for_and_cancelled() -> None:
-    async def trade() -> None:
-        trader = Trader(volatility=0.001)
+async def test_a_protective_stop_is_seen_asked_for_and_cancelled() -> None:
+    trader = Trader(volatility=0.001)
+    await trader.next()
+    await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
+    await trader.next()
+    stop = {"stop_price": f"{0.5 * trader.price():.1f}", "close_position": True}
+    kept = {"working_type": WorkingType.MARK_PRICE, **stop}
+    answer = await trader.send("a-2", Side.SELL, OrderType.STOP_MARKET, **kept)
+    assert answer.outcome is Outcome.ACCEPTED
+    [order] = await trader.broker.open_orders()
+    assert order.client_id == "a-2"
+    assert order.conditional
+    assert order.close_position
+    low = f"{0.96 * trader.price():.1f}"
+    await trader.send("a-3", Side.BUY, OrderType.LIMIT, qty="1.0", price=low)
+    assert len(await trader.broker.open_orders()) == 2
+    await trader.broker.countdown("AAAUSDT", 1)
+    ended = [event for event in await trader.next() if isinstance(event, OrderChange)]
+    assert [event.order.client_id for event in ended[-1:]] == ["a-3"]
+    assert await trader.broker.open_orders() == [order]  # the dead man's switch spares it
+    cancel = Cancel(client_id="a-2", symbol="AAAUSDT", conditional=True)
+    assert (await trader.broker.cancel(cancel)).outcome is Outcome.ACCEPTED
+    assert await trader.broker.open_orders() == []
+    again = await trader.broker.cancel(cancel)
+    assert (again.outcome, again.code) == (Outcome.REFUSED, -2011)
+    report = await trader.broker.query(cancel)
+    assert report is not None
+    assert report.status is OrderStatus.CANCELED
+    assert await trader.broker.query(replace(cancel, client_id="a-9")) is None
+
+
+async def test_a_stop_that_triggers_fills_under_its_own_client_id() -> None:
+    trader = Trader(seed=8, crash=0.6, volatility=0.03)
+    await trader.next()
+    await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
+    await trader.next()
+    stop = f"{0.99 * trader.price():.1f}"
+    await trader.send("a-2", Side.SELL, OrderType.STOP_MARKET, stop_price=stop, close_position=True)
+    fills: list[Fill] = []
+    while not fills:
+        fills = [event for event in await trader.next() if isinstance(event, Fill)]
+    assert [fill.client_id for fill in fills] == ["a-2"]
+    told = await trader.broker.fills_since("AAAUSDT", fills[0].time_us)
+    assert told == [replace(fills[0], order_status=None)]
+    report = await trader.broker.query(Cancel(client_id="a-2", symbol="AAAUSDT", conditional=True))
+    assert report is not None
+    assert (report.status, report.filled) == (OrderStatus.FILLED, "2.0")
+
+
+async def test_what_the_exchange_would_refuse_is_refused_with_its_rule() -> None:
+    trader = Trader()
+    early = await trader.send("a-0", Side.BUY, OrderType.MARKET, qty="2.0")
+    assert (early.outcome, early.rule) == (Outcome.REFUSED, Rule.NO_PRICE)
+    await trader.next()
+    small = await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="0.1", reduce_only=True)
+    assert (small.code, small.rule) == (-2022, Rule.REDUCE_ONLY)
+    await trader.send("a-2", Side.BUY, OrderType.LIMIT, qty="1.0", price="98.0")
+    twice = await trader.send("a-2", Side.BUY, OrderType.LIMIT, qty="1.0", price="98.0")
+    assert (twice.outcome, twice.code) == (Outcome.UNKNOWN, -4116)  # as the broker reads it
+    through = f"{1.04 * trader.price():.1f}"
+    gtx = {"qty": "1.0", "price": through, "time_in_force": TimeInForce.GTX}
+    assert (await trader.send("a-3", Side.BUY, OrderType.LIMIT, **gtx)).outcome is (
+        Outcome.ACCEPTED
+    )
+    ends = [event for event in await trader.next() if isinstance(event, OrderChange)]
+    ended = [
+        e for e in ends if e.order.client_id == "a-3" and e.order.status is not OrderStatus.NEW
+    ]
+    assert [change.order.status for change in ended] == [OrderStatus.EXPIRED]
+
+
+async def test_funding_is_told_and_listed() -> None:
+    trader = Trader(capital=1e5)
+    await trader.next()
+    await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="10.0")
+    told = await trader.next(30)
+    paid = [event for event in told if isinstance(event, Balance) and event.kind == "FUNDING_FEE"]
+    incomes = await trader.broker.incomes_since(0)
+    assert paid
+    assert {income.kind for income in incomes} == {"FUNDING_FEE"}
+    assert len({income.income_id for income in incomes}) == len(incomes)
+    total = sum(float(event.change) for event in paid)
+    assert total == pytest.approx(sum(float(income.amount) for income in incomes), abs=1e-7)
+    late: list[Income] = await trader.broker.incomes_since(incomes[-1].time_us + 1)
+    assert late == []
+
+
+async def test_a_missing_row_is_refused_while_something_is_at_stake() -> None:
+    trader = Trader()
+    await trader.next()
+    trader.row += 5
+    await trader.next()  # nothing is held
+    await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
+    trader.row += 1
+    with pytest.raises(DataGap, match="must follow the last one"):
         await trader.next()
-        await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
-        await trader.next()
-        stop = {"stop_price": f"{0.5 * trader.price():.1f}", "close_position": True}
-        kept = {"working_type": WorkingType.MARK_PRICE, **stop}
-        answer = await trader.send("a-2", Side.SELL, OrderType.STOP_MARKET, **kept)
-        assert answer.outcome is Outcome.ACCEPTED
-        [order] = await trader.broker.open_orders()
-        assert order.client_id == "a-2"
-        assert order.conditional
-        assert order.close_position
-        low = f"{0.96 * trader.price():.1f}"
-        await trader.send("a-3", Side.BUY, OrderType.LIMIT, qty="1.0", price=low)
-        assert len(await trader.broker.open_orders()) == 2
-        await trader.broker.countdown("AAAUSDT", 1)
-        ended = [event for event in await trader.next() if isinstance(event, OrderChange)]
-        assert [event.order.client_id for event in ended[-1:]] == ["a-3"]
-        assert await trader.broker.open_orders() == [order]  # the dead man's switch spares it
-        cancel = Cancel(client_id="a-2", symbol="AAAUSDT", conditional=True)
-        assert (await trader.broker.cancel(cancel)).outcome is Outcome.ACCEPTED
-        assert await trader.broker.open_orders() == []
-        again = await trader.broker.cancel(cancel)
-        assert (again.outcome, again.code) == (Outcome.REFUSED, -2011)
-        report = await trader.broker.query(cancel)
-        assert report is not None
-        assert report.status is OrderStatus.CANCELED
-        assert await trader.broker.query(replace(cancel, client_id="a-9")) is None
-
-    run(trade())
 
 
-def test_a_stop_that_triggers_fills_under_its_own_client_id() -> None:
-    async def trade() -> None:
-        trader = Trader(seed=8, crash=0.6, volatility=0.03)
-        await trader.next()
-        await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
-        await trader.next()
-        stop = f"{0.99 * trader.price():.1f}"
-        await trader.send(
-            "a-2", Side.SELL, OrderType.STOP_MARKET, stop_price=stop, close_position=True
-        )
-        fills: list[Fill] = []
-        while not fills:
-            fills = [event for event in await trader.next() if isinstance(event, Fill)]
-        assert [fill.client_id for fill in fills] == ["a-2"]
-        told = await trader.broker.fills_since("AAAUSDT", fills[0].time_us)
-        assert told == [replace(fills[0], order_status=None)]
-        report = await trader.broker.query(
-            Cancel(client_id="a-2", symbol="AAAUSDT", conditional=True)
-        )
-        assert report is not None
-        assert (report.status, report.filled) == (OrderStatus.FILLED, "2.0")
-
-    run(trade())
-
-
-def test_what_the_exchange_would_refuse_is_refused_with_its_rule() -> None:
-    async def trade() -> None:
-        trader = Trader()
-        early = await trader.send("a-0", Side.BUY, OrderType.MARKET, qty="2.0")
-        assert (early.outcome, early.rule) == (Outcome.REFUSED, Rule.NO_PRICE)
-        await trader.next()
-        small = await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="0.1", reduce_only=True)
-        assert (small.code, small.rule) == (-2022, Rule.REDUCE_ONLY)
-        await trader.send("a-2", Side.BUY, OrderType.LIMIT, qty="1.0", price="98.0")
-        twice = await trader.send("a-2", Side.BUY, OrderType.LIMIT, qty="1.0", price="98.0")
-        assert (twice.outcome, twice.code) == (Outcome.UNKNOWN, -4116)  # as the broker reads it
-        through = f"{1.04 * trader.price():.1f}"
-        gtx = {"qty": "1.0", "price": through, "time_in_force": TimeInForce.GTX}
-        assert (await trader.send("a-3", Side.BUY, OrderType.LIMIT, **gtx)).outcome is (
-            Outcome.ACCEPTED
-        )
-        ends = [event for event in await trader.next() if isinstance(event, OrderChange)]
-        ended = [
-            e for e in ends if e.order.client_id == "a-3" and e.order.status is not OrderStatus.NEW
-        ]
-        assert [change.order.status for change in ended] == [OrderStatus.EXPIRED]
-
-    run(trade())
-
-
-def test_funding_is_told_and_listed() -> None:
-    async def trade() -> None:
-        trader = Trader(capital=1e5)
-        await trader.next()
-        await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="10.0")
-        told = await trader.next(30)
-        paid = [
-            event for event in told if isinstance(event, Balance) and event.kind == "FUNDING_FEE"
-        ]
-        incomes = await trader.broker.incomes_since(0)
-        assert paid
-        assert {income.kind for income in incomes} == {"FUNDING_FEE"}
-        assert len({income.income_id for income in incomes}) == len(incomes)
-        total = sum(float(event.change) for event in paid)
-        assert total == pytest.approx(sum(float(income.amount) for income in incomes), abs=1e-7)
-        late: list[Income] = await trader.broker.incomes_since(incomes[-1].time_us + 1)
-        assert late == []
-
-    run(trade())
-
-
-def test_a_missing_row_is_refused_while_something_is_at_stake() -> None:
-    async def trade() -> None:
-        trader = Trader()
-        await trader.next()
-        trader.row += 5
-        await trader.next()  # nothing is held
-        await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
-        trader.row += 1
-        with pytest.raises(DataGap, match="must follow the last one"):
-            await trader.next()
-
-    run(trade())
-
-
-def test_a_state_of_another_account_is_refused(tmp_path: Path) -> None:
+async def test_a_state_of_another_account_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "account"
-    run(broker_of(Case(), path=path).start())
+    await broker_of(Case(), path=path).start()
     with pytest.raises(ConfigError, match="settings"):
         broker_of(Case(costs_bps=6.0), path=path)
     with pytest.raises(ConfigError, match="interval"):
         broker_of(Case(interval="4h"), path=path)
 
 
-def test_rules_that_changed_while_it_was_away_are_taken(tmp_path: Path) -> None:
+async def test_rules_that_changed_while_it_was_away_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "account"
     case = Case()
-    run(broker_of(case, path=path).start())
+    await broker_of(case, path=path).start()
     first, *others = case_instruments(case)
     changed = (replace(first, min_notional=77.0), *others)
     settings = PaperSettings.of(*case_settings(case))
     broker = PaperBroker(settings, changed, interval=case.interval, path=path)
     assert broker._account.rules.rate[0, at.MIN_NOTIONAL] == 77.0
-    assert run(broker.instruments(["AAAUSDT"]))[0].min_notional == 77.0
+    [told] = await broker.instruments(["AAAUSDT"])
+    assert told.min_notional == 77.0
 
 
-def test_history_is_forgotten_after_a_month() -> None:
-    async def trade() -> None:
-        trader = Trader(interval="1d", n_bars=80, capital=1e5, funding=False)
-        await trader.next()
-        await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
-        await trader.next(30)
-        assert len(await trader.broker.fills_since("AAAUSDT", 0)) == 1
-        await trader.next(5)
-        assert await trader.broker.fills_since("AAAUSDT", 0) == []
-        assert await trader.broker.query(
-            Cancel(client_id="a-1", symbol="AAAUSDT", conditional=False)
-        ) is None  # fmt: skip
-        assert [p.qty for p in await trader.broker.positions()] == ["2.0"]
-
-    run(trade())
+async def test_history_is_forgotten_after_a_month() -> None:
+    trader = Trader(interval="1d", n_bars=80, capital=1e5, funding=False)
+    await trader.next()
+    await trader.send("a-1", Side.BUY, OrderType.MARKET, qty="2.0")
+    await trader.next(30)
+    assert len(await trader.broker.fills_since("AAAUSDT", 0)) == 1
+    await trader.next(5)
+    assert await trader.broker.fills_since("AAAUSDT", 0) == []
+    assert await trader.broker.query(
+        Cancel(client_id="a-1", symbol="AAAUSDT", conditional=False)
+    ) is None  # fmt: skip
+    assert [p.qty for p in await trader.broker.positions()] == ["2.0"]

@@ -11,6 +11,7 @@ from live.guard.modes import (
     check_armed,
     check_command_line,
     check_hosts,
+    check_keys,
     check_mode,
     phrase,
 )
@@ -144,3 +145,17 @@ def test_all_failures_are_told_before_the_start_is_refused() -> None:
     assert "conf=sim must pass all 4 checks before it starts, failed 2: orders' host:" in text
     assert "streams' host:" in text
     refuse("sim", checks[:1])
+
+
+def test_keys_are_in_the_environment_and_never_shown() -> None:
+    names = ("THE_KEY", "THE_SECRET")
+    held = {"THE_KEY": "planted-key", "THE_SECRET": "planted-secret"}
+    for mode in ("testnet", "staging", "prod"):
+        whole = check_keys(mode, held, names)
+        assert whole.verdict is Verdict.PASSED
+        half = check_keys(mode, {**held, "THE_SECRET": "  "}, names)
+        assert half.verdict is Verdict.FAILED
+        assert half.line.endswith("not set: THE_SECRET")
+        assert "planted" not in whole.line + half.line
+    for mode in ("sim", "paper"):
+        assert check_keys(mode, {}, names).verdict is Verdict.NOT_APPLICABLE

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -17,6 +15,7 @@ from live.broker.interface import (
     SymbolSettings,
 )
 from live.broker.paper import PaperBroker, PaperSettings
+from live.guard import account
 from live.guard.checks import Check, Verdict, failed, failures
 from live.guard.dead_man import COUNTDOWN_MS, DeadMansSwitch, check_dead_man, is_armed_by
 from live.guard.modes import ARMED
@@ -28,12 +27,8 @@ from quantcore.risk.limits import RiskSettings
 from tests.account.random_cases import SYMBOLS, Case, case_instruments, case_settings
 from tests.guard.test_modes import LOOPBACK, REAL
 
-T = TypeVar("T")
+KEYS = {"BINANCE_API_KEY": "planted-key", "BINANCE_API_SECRET": "planted-secret"}
 ANSWERED = Answer(outcome=Outcome.ACCEPTED)
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
 
 
 class Exchange(PaperBroker):
@@ -85,7 +80,7 @@ def flight(mode: str = "prod", **changes: Any) -> Flight:
     given: dict[str, Any] = {
         "mode": mode,
         "arguments": [f"conf={mode}"],
-        "environment": {ARMED: mode},
+        "environment": {ARMED: mode, **KEYS},
         "rest_url": urls[0],
         "stream_url": urls[1],
         "permissions_url": urls[2],
@@ -96,32 +91,33 @@ def flight(mode: str = "prod", **changes: Any) -> Flight:
     return Flight(**(given | changes))
 
 
-def checked(start: Flight, exchange: Exchange, **changes: Any) -> list[Check]:
+async def checked(start: Flight, exchange: Exchange, **changes: Any) -> list[Check]:
     host = changes.pop("host", start.host)
     instruments = [
         replace(each, origin=f"exchangeInfo of {host}") for each in case_instruments(Case())
     ]
     given: dict[str, Any] = {"clock_off_ms": 12.0, "earlier": on_the_ground(start)}
-    return run(at_the_exchange(start, exchange, instruments, **(given | changes)))
+    return await at_the_exchange(start, exchange, instruments, **(given | changes))
 
 
 def broken(checks: list[Check]) -> list[str]:
     return [check.name for check in failures(checks)]
 
 
-def test_a_start_in_order_passes_and_is_set_up() -> None:
+async def test_a_start_in_order_passes_and_is_set_up() -> None:
     exchange = Exchange()
-    checks = checked(flight("sim", fresh=False), exchange)
+    checks = await checked(flight("sim", fresh=False), exchange)
     assert broken(checks) == []
     assert exchange.asked == [f"leverage {symbol} 3" for symbol in SYMBOLS]
-    settings = run(exchange.symbol_settings())
+    settings = await exchange.symbol_settings()
     assert set(settings.values()) == {SymbolSettings(leverage=3, isolated=False)}
     assert len({check.name for check in checks}) == len(checks)
-    assert checked(flight("sim"), exchange)[-1].line == "must be 3x for 3 symbols, is"
+    again = await checked(flight("sim"), exchange)
+    assert again[-1].line == "must be 3x for 3 symbols, is"
     assert len(exchange.asked) == 3
 
 
-def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_set() -> None:
+async def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_set() -> None:
     exchange = Exchange(
         capital=100.0, can_withdraw=True, can_trade=False, multi_assets=True, burns_bnb=True,
         other_assets=(("BNB", "0.4"),), hedge_mode=True,
@@ -131,11 +127,13 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_set() -> None:
         permissions_url=None, limits={"risk": None},
     )  # fmt: skip
     unfit = failed("feasibility", "With 100 USDT 0 positions fit")
-    checks = checked(start, exchange, clock_off_ms=-3_600_000.0, host="elsewhere", further=[unfit])
+    checks = await checked(
+        start, exchange, clock_off_ms=-3_600_000.0, host="elsewhere", further=[unfit]
+    )
     assert broken(checks) == [
-        "command line", "orders' host", "permissions' host", "limits", "clock", "filters and brackets", "universe",
-        "feasibility", "key may trade", "key without withdrawal right", "single-asset margin", "BNB fee burn",
-        "other assets", "armed",
+        "command line", "orders' host", "permissions' host", "keys", "limits", "clock", "filters and brackets",
+        "universe", "feasibility", "key may trade", "key without withdrawal right", "single-asset margin",
+        "BNB fee burn", "other assets", "armed",
     ]  # fmt: skip
     assert exchange.asked == []
     told = {check.name: check.line for check in checks}
@@ -144,58 +142,71 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_set() -> None:
     assert told["position mode"] == "must be one-way, would be set: hedge mode now"
 
 
-def test_prod_passes_with_a_whole_universe_and_nobody_is_asked_in_vain() -> None:
+async def test_real_money_starts_once_the_phrase_is_typed_and_nobody_is_asked_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
 
     def ask(text: str) -> str:
         asked.append(text)
         return "trade real money in prod"
 
-    start = flight(environment={}, ask=ask)
-    checks = checked(start, Exchange())
-    assert broken(checks) == ["universe", "armed"]  # three symbols are too few
+    exchange, start = Exchange(), flight(environment=KEYS, ask=ask)
+    assert broken(await checked(start, exchange)) == ["universe", "armed"]  # three symbols are few
     assert asked == []
-    dry = checked(replace(start, dry_run=True), Exchange())
-    assert broken(dry) == ["universe"]
-    assert asked == []
+    monkeypatch.setattr(account, "UNIVERSE", (3, 25))
+    dry = await checked(replace(start, dry_run=True), exchange)
+    assert broken(dry) == []
+    assert (asked, exchange.asked) == ([], [])
+    assert broken(await checked(replace(start, ask=None), exchange)) == ["armed"]
+    assert exchange.asked == []
+    assert broken(await checked(start, exchange)) == []
+    assert len(asked) == 1
+    assert exchange.asked == [f"leverage {symbol} 3" for symbol in SYMBOLS]
 
 
-def test_a_dry_run_says_what_it_would_set_and_sets_nothing() -> None:
+async def test_the_demo_hosts_rules_are_not_productions() -> None:
+    demo = await checked(flight(), Exchange(), host="demo-fapi.binance.com")
+    assert broken(demo) == ["filters and brackets", "universe"]
+    assert broken(await checked(flight(), Exchange(), host="fapi.binance.com/")) == ["universe"]
+
+
+async def test_a_dry_run_says_what_it_would_set_and_sets_nothing() -> None:
     exchange = Exchange(hedge_mode=True)
     start = flight("sim", dry_run=True, wanted=Wanted(symbols=SYMBOLS, leverage=5, isolated=True))
-    told = {check.name: check.line for check in checked(start, exchange)}
+    told = {check.name: check.line for check in await checked(start, exchange)}
     assert exchange.asked == []
     assert told["leverage"] == f"must be 5x for 3 symbols, would be set for {', '.join(SYMBOLS)}"
     assert told["margin type"].startswith("must be isolated for 3 symbols, would be set for AAA")
     assert told["position mode"] == "must be one-way, would be set: hedge mode now"
 
 
-def test_each_answer_is_checked_and_already_set_is_success() -> None:
+async def test_each_answer_is_checked_and_already_set_is_success() -> None:
     exchange = Exchange(hedge_mode=True)
     isolated = flight("sim", wanted=Wanted(symbols=SYMBOLS, leverage=3, isolated=True))
     exchange.answers["leverage"] = Answer(
         outcome=Outcome.REFUSED, code=-2028, message="Leverage is smaller than permitted."
     )
-    checks = checked(isolated, exchange)
+    checks = await checked(isolated, exchange)
     assert broken(checks) == ["leverage"]
     assert "AAAUSDT (-2028 Leverage is smaller than permitted.)" in checks[-1].line
     assert exchange.asked[0] == "one-way"  # answered with -4059 by the exchange
-    assert run(exchange.set_isolated("AAAUSDT", True)).outcome is Outcome.ACCEPTED  # -4046
+    assert (await exchange.set_isolated("AAAUSDT", True)).outcome is Outcome.ACCEPTED  # -4046
     assert not exchange.hedged
 
 
-def test_an_answer_that_says_yes_is_not_believed_without_the_exchanges_word() -> None:
+async def test_an_answer_that_says_yes_is_not_believed_without_the_exchanges_word() -> None:
     exchange = Exchange()
     exchange.answers["leverage"] = ANSWERED
-    checks = checked(flight("sim"), exchange)
+    checks = await checked(flight("sim"), exchange)
     assert broken(checks) == ["leverage"]
     assert "AAAUSDT (the host still has 20x)" in checks[-1].line
 
 
-def test_an_exchange_that_does_not_answer_is_a_failure_among_the_others() -> None:
+async def test_an_exchange_that_does_not_answer_is_a_failure_among_the_others() -> None:
     exchange = Exchange()
     exchange.silent.add("account")
-    checks = checked(flight("sim"), exchange)
+    checks = await checked(flight("sim"), exchange)
     assert broken(checks) == ["account"]
     assert exchange.asked == []
 
@@ -204,12 +215,14 @@ def test_an_exchange_that_does_not_answer_is_a_failure_among_the_others() -> Non
     ("capital", "fresh", "holds"),
     [(7700.0, True, True), (7699.0, True, False), (6776.0, False, True), (6775.0, False, False)],
 )
-def test_an_account_is_as_large_as_its_stage(capital: float, fresh: bool, holds: bool) -> None:
-    checks = checked(flight(fresh=fresh), Exchange(capital=capital))
+async def test_an_account_is_as_large_as_its_stage(
+    capital: float, fresh: bool, holds: bool
+) -> None:
+    checks = await checked(flight(fresh=fresh), Exchange(capital=capital))
     assert ("equity" not in broken(checks)) == holds
 
 
-def test_equity_counts_what_is_not_realised() -> None:
+async def test_equity_counts_what_is_not_realised() -> None:
     exchange = Exchange(capital=7800.0)
     lost = PositionReport(
         symbol="AAAUSDT", qty="-2", entry_price="100", mark_price="200", liquidation_price="0",
@@ -220,7 +233,7 @@ def test_equity_counts_what_is_not_realised() -> None:
         return [lost]
 
     exchange.positions = positions  # type: ignore[method-assign]  # a position without a market
-    checks = {check.name: check for check in checked(flight(), exchange)}
+    checks = {check.name: check for check in await checked(flight(), exchange)}
     assert checks["equity"].verdict is Verdict.FAILED
     assert checks["equity"].line.endswith("the stage, is 7,600.00")
 
@@ -232,7 +245,7 @@ def test_a_wrong_host_is_refused_before_anything_connects() -> None:
     assert broken(on_the_ground(replace(flight("sim"), mode="live"))) == ["mode"]
 
 
-def test_the_dead_mans_switch_is_armed_where_stops_are_known_to_survive_it() -> None:
+async def test_the_dead_mans_switch_is_armed_where_stops_are_known_to_survive_it() -> None:
     assert is_armed_by("sim", wanted=None)
     assert not is_armed_by("sim", wanted=False)
     assert not is_armed_by("paper", wanted=True)
@@ -245,10 +258,10 @@ def test_the_dead_mans_switch_is_armed_where_stops_are_known_to_survive_it() -> 
     assert check_dead_man("sim", wanted=None).verdict is Verdict.PASSED
     exchange = Exchange()
     switch = DeadMansSwitch(exchange, SYMBOLS)
-    assert run(switch.arm()) == []
+    assert await switch.arm() == []
     assert exchange.asked == [f"countdown {symbol} {COUNTDOWN_MS}" for symbol in SYMBOLS]
     exchange.answers["BBBUSDT"] = Answer(outcome=Outcome.UNKNOWN, message="no legible answer")
-    assert run(switch.arm()) == ["BBBUSDT"]
+    assert await switch.arm() == ["BBBUSDT"]
     exchange.asked.clear()
-    assert run(switch.disarm()) == ["BBBUSDT"]
+    assert await switch.disarm() == ["BBBUSDT"]
     assert exchange.asked == [f"countdown {symbol} 0" for symbol in SYMBOLS]
