@@ -86,7 +86,8 @@ class KillSwitch:
         self._why = ""
         self._told = Level.NONE
         self.ends = asyncio.Event()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # the journal is there as well
         self.look()
 
     @property
@@ -96,8 +97,8 @@ class KillSwitch:
 
     @property
     def why(self) -> str:
-        """Who asked for it, as its file has it; empty where it stands at none or a person made the file."""
-        return self._why if self.level else ""
+        """Who asked for it, as its file has it; empty at none, or where a person made an empty file."""
+        return self._why
 
     def may_open(self, symbol: str) -> bool:
         """Return whether an order that opens or enlarges a position of a symbol may be sent."""
@@ -126,6 +127,7 @@ class KillSwitch:
         for level in FILES:
             self._path(level).unlink(missing_ok=True)
         log.warning("the kill switch is released by %s", by)
+        self._why = ""
         self._stand(Standing())
 
     def look(self) -> None:
@@ -140,10 +142,10 @@ class KillSwitch:
         except OSError as error:
             log.warning("the kill switch cannot be looked at: %s", error.strerror)
             return
-        on_disk = max(found, default=Level.NONE)
-        if on_disk > self._standing.level:
-            self._why = self._written(on_disk)
-        self._stand(self._standing.seen(on_disk))
+        standing = self._standing.seen(max(found, default=Level.NONE))
+        if standing.level is not self._standing.level:
+            self._why = self._written(standing.level)
+        self._stand(standing)
         if not self._standing.kept:
             self._keep()
 

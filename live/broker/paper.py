@@ -54,6 +54,11 @@ KEPT_DAYS: Final = 30
 """How far back ended orders, fills and incomes are kept."""
 _KEY: Final = "paper"
 _BY_TRADES: Final = ("COMMISSION", "REALIZED_PNL")
+_UNREADABLE: Final = (
+    pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, TypeError, ValueError
+)  # fmt: skip
+"""What `pickle` raises for bytes that are cut off, damaged or of other code."""
+_OTHERS_WRITE: Final = 0o022
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,7 @@ class PaperBroker:
     Raises
     ------
     ConfigError
-        If the state is of another account.
+        If the state is of another account or not whole, or others may write its file.
     """
 
     def __init__(
@@ -133,10 +138,14 @@ class PaperBroker:
         self._changes = self._saved = 0
         self._saving = asyncio.Lock()
         if path is not None and path.exists():
+            _check_private(path)
             self.restore(path.read_bytes())
 
     async def start(self) -> None:
         """Keep the account from now on."""
+        if self._path is not None:
+            self._path.parent.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)  # the journal is there as well
         await self._keep()
 
     async def close(self) -> None:
@@ -222,7 +231,10 @@ class PaperBroker:
         if not told["actualOrderId"]:
             return order
         became = {"symbol": order.symbol, "orderId": told["actualOrderId"]}
-        ended = forms.order_report(self._ask("GET /fapi/v1/order", became))
+        actual = self._found("GET /fapi/v1/order", became)
+        if actual is None:
+            return order
+        ended = forms.order_report(actual)
         return replace(order, status=ended.status, filled=ended.filled)
 
     async def open_orders(self) -> list[OrderReport]:
@@ -327,9 +339,14 @@ class PaperBroker:
         Raises
         ------
         ConfigError
-            If it is of an account of other settings or symbols.
+            If it is of an account of other settings or symbols, or not whole.
         """
-        settings, row, venue = pickle.loads(raw)
+        try:
+            settings, row, venue = pickle.loads(raw)
+        except _UNREADABLE as error:
+            raise ConfigError(
+                f"a paper account's state must be whole and of this version, was not ({type(error).__name__})"
+            ) from None
         instruments = self._venue.instruments
         for name, ours, theirs in (
             ("settings", self.settings, settings),
@@ -412,6 +429,13 @@ class PaperBroker:
                 change = self._changes
                 await asyncio.to_thread(write_whole, self._path, self.to_bytes())
                 self._saved = change
+
+
+def _check_private(path: Path) -> None:
+    """Refuse a state that others may write: reading it runs what it holds."""
+    mode = path.stat().st_mode & 0o777
+    if mode & _OTHERS_WRITE:
+        raise ConfigError(f"{path} must be writable by its owner alone, has mode {mode:o}")
 
 
 def _unpriced(instruments: Sequence[Instrument], interval: str, ts_us: int) -> Bars:

@@ -235,7 +235,7 @@ async def test_an_account_goes_on_from_its_file_as_if_nothing_had_happened(
         await player.broker.show(player.bars.rows(row, row + 1))  # one that it has seen
         assert await player.broker.caught_up() == []
     same_account(player)
-    assert path.stat().st_mode & 0o077 == 0
+    assert (path.stat().st_mode | path.parent.stat().st_mode) & 0o077 == 0
     assert sum(isinstance(event, Fill) for event in player.events) > 5
 
 
@@ -397,6 +397,20 @@ async def test_a_state_of_another_account_is_refused(tmp_path: Path) -> None:
         broker_of(Case(costs_bps=6.0), path=path)
     with pytest.raises(ConfigError, match="interval"):
         broker_of(Case(interval="4h"), path=path)
+
+
+async def test_a_state_that_is_damaged_or_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "account"
+    await broker_of(Case(), path=path).start()
+    path.chmod(0o660)
+    with pytest.raises(ConfigError, match="must be writable by its owner alone, has mode 660"):
+        broker_of(Case(), path=path)
+    path.chmod(0o600)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no state", whole[10:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ConfigError, match="must be whole"):
+            broker_of(Case(), path=path)
 
 
 async def test_rules_that_changed_while_it_was_away_are_taken(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_freeze_stops_what_opens_and_flatten_wants_flat(tmp_path: Path) -> None:
     assert switch.may_open("BTCUSDT")
     assert told[-1] is Level.NONE
     assert not list((tmp_path / "live" / "sim").iterdir())
+    assert (tmp_path / "live" / "sim").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("level", [Level.FREEZE, Level.FLATTEN])
@@ -86,6 +87,18 @@ def test_a_file_made_by_hand_counts_and_the_higher_one_holds(tmp_path: Path) -> 
     switch.look()
     assert told == [Level.FREEZE, Level.FLATTEN, Level.FREEZE]
     assert not switch.may_open("BTCUSDT")
+
+
+def test_who_asked_is_that_of_the_level_that_holds(tmp_path: Path) -> None:
+    switch, _ = switch_of(tmp_path)
+    (tmp_path / "FREEZE").write_text("by hand\n")
+    switch.flatten("dashboard")
+    assert switch.why == "dashboard"
+    (tmp_path / "FLATTEN").unlink()
+    switch.look()
+    assert (switch.level, switch.why) == (Level.FREEZE, "by hand")
+    switch.release("dashboard")
+    assert switch.why == ""
 
 
 def test_a_disk_that_takes_no_file_does_not_let_go(
