@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -61,6 +62,12 @@ class DeadMansSwitch:
     def __init__(self, broker: Broker, symbols: Sequence[str]) -> None:
         self._broker = broker
         self._symbols = tuple(symbols)
+
+    async def keep(self, pause_s: float) -> None:
+        """Arm in rounds, for ever; `pause_s` is `EVERY_S` of the exchange's clock in seconds on the wall."""
+        while True:
+            await self.arm()
+            await asyncio.sleep(pause_s)
 
     async def arm(self) -> list[str]:
         """Begin every symbol's countdown anew; return those for which it failed: their orders may end."""

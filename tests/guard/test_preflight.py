@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from live.broker.interface import (
 )
 from live.broker.paper import PaperBroker, PaperSettings
 from live.guard import account
-from live.guard.checks import Check, Verdict, failed, failures
+from live.guard.checks import Check, Verdict, failed, failures, lines
 from live.guard.dead_man import COUNTDOWN_MS, DeadMansSwitch, check_dead_man, is_armed_by
 from live.guard.modes import ARMED
 from live.guard.preflight import Flight, at_the_exchange, on_the_ground
@@ -265,3 +266,21 @@ async def test_the_dead_mans_switch_is_armed_where_stops_are_known_to_survive_it
     exchange.asked.clear()
     assert await switch.disarm() == ["BBBUSDT"]
     assert exchange.asked == [f"countdown {symbol} 0" for symbol in SYMBOLS]
+
+
+async def test_the_countdown_is_kept_from_running_out() -> None:
+    exchange = Exchange()
+    keeping = asyncio.create_task(DeadMansSwitch(exchange, SYMBOLS).keep(0.01))
+    async with asyncio.timeout(5.0):
+        while len(exchange.asked) < 3 * len(SYMBOLS):
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.wait({keeping})
+    assert set(exchange.asked) == {f"countdown {symbol} {COUNTDOWN_MS}" for symbol in SYMBOLS}
+
+
+async def test_no_key_is_shown() -> None:
+    start = flight()
+    told = "\n".join(lines(await checked(start, Exchange())))
+    assert "BINANCE_API_SECRET" in told
+    assert "planted" not in told + repr(start)
