@@ -77,9 +77,16 @@ def equity(account: AccountReport, positions: Sequence[PositionReport]) -> float
 
 
 def check_equity(
-    held: float, *, stage_capital: float | None, drawdown_max: float | None, fresh: bool
+    held: float,
+    *,
+    stage_capital: float | None,
+    drawdown_max: float | None,
+    fresh: bool,
+    has_positions: bool,
 ) -> Check:
     """Return whether an account is as large as its stage; one that has traded may have lost what its limits allow.
+
+    One that lost more and still holds positions is let in: the risk controller is there to close them.
 
     Parameters
     ----------
@@ -89,6 +96,8 @@ def check_equity(
         Of the strictest limits.
     fresh : bool
         Whether the journal begins with this start.
+    has_positions : bool
+        Whether anything is held.
     """
     name = "equity"
     if stage_capital is None:
@@ -97,7 +106,10 @@ def check_equity(
     if not fresh:
         least *= 1.0 - (drawdown_max or 0.0)
         why = f"the stage of {stage_capital:,.0f} less the drawdown allowed"
-    return held_to(name, held >= least, f"must be >= {least:,.2f} USDT, {why}, is {held:,.2f}")
+    line = f"must be >= {least:,.2f} USDT, {why}, is {held:,.2f}"
+    if held < least and has_positions and not fresh:
+        return passed(name, f"{line}: let in to close what it holds")
+    return held_to(name, held >= least, line)
 
 
 def check_rules(

@@ -173,8 +173,15 @@ def _equity(
     if any(flight.limits.values()):
         limits = strictest(flight.mode, flight.limits)
         stage, allowed = limits.stage_capital, limits.drawdown_max
-    held = equity(account, positions)
-    return [check_equity(held, stage_capital=stage, drawdown_max=allowed, fresh=flight.fresh)]
+    return [
+        check_equity(
+            equity(account, positions),
+            stage_capital=stage,
+            drawdown_max=allowed,
+            fresh=flight.fresh,
+            has_positions=bool(positions),
+        )
+    ]
 
 
 async def _set_up(

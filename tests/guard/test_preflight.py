@@ -223,10 +223,10 @@ async def test_an_account_is_as_large_as_its_stage(
     assert ("equity" not in broken(checks)) == holds
 
 
-async def test_equity_counts_what_is_not_realised() -> None:
-    exchange = Exchange(capital=7800.0)
+async def test_equity_counts_what_is_not_realised_and_what_is_held_can_be_closed() -> None:
+    exchange = Exchange(capital=7000.0)
     lost = PositionReport(
-        symbol="AAAUSDT", qty="-2", entry_price="100", mark_price="200", liquidation_price="0",
+        symbol="AAAUSDT", qty="-2", entry_price="100", mark_price="1200", liquidation_price="0",
         isolated_wallet="0",
     )  # fmt: skip
 
@@ -234,9 +234,12 @@ async def test_equity_counts_what_is_not_realised() -> None:
         return [lost]
 
     exchange.positions = positions  # type: ignore[method-assign]  # a position without a market
-    checks = {check.name: check for check in await checked(flight(), exchange)}
-    assert checks["equity"].verdict is Verdict.FAILED
-    assert checks["equity"].line.endswith("the stage, is 7,600.00")
+    fresh = {check.name: check for check in await checked(flight(), exchange)}
+    assert fresh["equity"].verdict is Verdict.FAILED
+    assert fresh["equity"].line.endswith("the stage, is 4,800.00")
+    traded = {check.name: check for check in await checked(flight(fresh=False), exchange)}
+    assert traded["equity"].verdict is Verdict.PASSED
+    assert traded["equity"].line.endswith("is 4,800.00: let in to close what it holds")
 
 
 def test_a_wrong_host_is_refused_before_anything_connects() -> None:
