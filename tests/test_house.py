@@ -72,6 +72,8 @@ EFFECTS = (
     "live.execution",
     "live.journal",
     "live.clock",
+    "live.guard.terminal",
+    "live.kill_switch",
     "live.monitor.alerts",
     "live.monitor.metrics",
     "live.monitor.dashboard",

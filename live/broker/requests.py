@@ -153,7 +153,7 @@ class Requests:
             if attempt == len(PAUSES_S) or not may:
                 break
             await self._heal(failure, attempt)
-        return _answer(failure), None
+        return answer_of(failure), None
 
     async def _heal(self, failure: Failure, attempt: int) -> None:
         """Do what may make the next attempt succeed; a limit is then waited for in the budget."""
@@ -164,7 +164,8 @@ class Requests:
             await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
 
 
-def _answer(failure: Failure) -> Answer:
+def answer_of(failure: Failure) -> Answer:
+    """Return a failure as the loop is told of it."""
     return Answer(
         outcome=failure.outcome, code=failure.code, message=failure.message, rule=failure.rule
     )

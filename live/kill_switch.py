@@ -1,0 +1,211 @@
+"""The kill switch: freeze or flatten, by signal, by file or by the dashboard, until a person takes it back.
+
+*Freeze*: nothing that opens is sent; protective stops stay. *Flatten*: all own positions are closed as well, and what
+is flat stays frozen. The state is a file beside the journal, ``FREEZE`` or ``FLATTEN``, whoever asked for it: so it
+survives a restart, a person can make it with ``touch``, and goes on by removing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from live.simulator.state_file import write_whole
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 0.25
+"""Between two looks at the files."""
+
+
+class Level(IntEnum):
+    """How far trading is stopped."""
+
+    NONE = 0
+    FREEZE = 1
+    FLATTEN = 2
+
+
+FILES: Final = (Level.FREEZE, Level.FLATTEN)
+"""Levels that have a file of their name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where the switch stands (pure).
+
+    Parameters
+    ----------
+    level : Level
+        How far trading is stopped.
+    kept : bool
+        Whether its file was seen: only then does a file that is gone mean that a person took it back.
+    """
+
+    level: Level = Level.NONE
+    kept: bool = True
+
+    def asked(self, level: Level) -> Standing:
+        """Return where it stands once a level was asked for; a higher one is never lowered by this."""
+        return self if level <= self.level else Standing(level=level, kept=False)
+
+    def seen(self, on_disk: Level) -> Standing:
+        """Return where it stands once the files were looked at."""
+        if on_disk >= self.level or self.kept:
+            return Standing(level=on_disk, kept=True)
+        return self
+
+
+class KillSwitch:
+    """What the driver asks before it sends anything, and what a person pulls.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the mode, ``data/live/<mode>``.
+    tell : callable
+        Told each change of the level, in the event loop.
+
+    Attributes
+    ----------
+    ends : asyncio.Event
+        Set when the process is asked to end in order, by SIGTERM or SIGINT.
+    """
+
+    def __init__(self, folder: Path, tell: Callable[[Level], None]) -> None:
+        self._folder = folder
+        self._tell = tell
+        self._standing = Standing()
+        self._why = ""
+        self._told = Level.NONE
+        self.ends = asyncio.Event()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # the journal is there as well
+        self.look()
+
+    @property
+    def level(self) -> Level:
+        """How far trading is stopped."""
+        return self._standing.level
+
+    @property
+    def why(self) -> str:
+        """Who asked for it, as its file has it; empty at none, or where a person made an empty file."""
+        return self._why
+
+    def may_open(self, symbol: str) -> bool:
+        """Return whether an order that opens or enlarges a position of a symbol may be sent."""
+        return self.level is Level.NONE
+
+    def wants_flat(self) -> bool:
+        """Return whether all own positions are to be closed, by orders that only reduce."""
+        return self.level is Level.FLATTEN
+
+    def freeze(self, by: str) -> None:
+        """Stop what opens; `by` says who asked, such as ``"dashboard"``."""
+        self._ask(Level.FREEZE, by)
+
+    def flatten(self, by: str) -> None:
+        """Close all own positions, and stop what opens."""
+        self._ask(Level.FLATTEN, by)
+
+    def release(self, by: str) -> None:
+        """Go on, by a person's wish.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be removed; then nothing changes.
+        """
+        for level in FILES:
+            self._path(level).unlink(missing_ok=True)
+        log.warning("the kill switch is released by %s", by)
+        self._why = ""
+        self._stand(Standing())
+
+    def look(self) -> None:
+        """Look at the files, and write what could not be written before.
+
+        A folder that is gone or cannot be looked at takes nothing back.
+        """
+        try:
+            if not self._folder.is_dir():
+                return
+            found = [level for level in FILES if self._path(level).exists()]
+        except OSError as error:
+            log.warning("the kill switch cannot be looked at: %s", error.strerror)
+            return
+        standing = self._standing.seen(max(found, default=Level.NONE))
+        if standing.level is not self._standing.level:
+            self._why = self._written(standing.level)
+        self._stand(standing)
+        if not self._standing.kept:
+            self._keep()
+
+    async def watch(self) -> None:
+        """Look at the files for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look()
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hear signals: SIGUSR1 freezes, SIGUSR2 flattens, SIGTERM and SIGINT end in order, a second one at once."""
+        loop.add_signal_handler(signal.SIGUSR1, self.freeze, "SIGUSR1")
+        loop.add_signal_handler(signal.SIGUSR2, self.flatten, "SIGUSR2")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, loop, number)
+
+    def deafen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Leave signals to the process as it was."""
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    def _end(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
+        log.warning("%s: ending in order", number.name)
+        self.ends.set()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+
+    def _ask(self, level: Level, by: str) -> None:
+        raised = self._standing.asked(level)
+        log.warning("%s is asked for by %s", level.name.lower(), by)
+        if raised is self._standing:
+            return
+        self._why = by
+        self._stand(raised)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write the file of the level; where that fails the level holds in memory, and each look tries again."""
+        level = self._standing.level
+        try:
+            write_whole(self._path(level), f"{self._why}\n".encode())
+        except OSError as error:
+            log.error(
+                "the kill switch stands at %s, its file could not be written: %s",
+                level.name,
+                error.strerror,
+            )
+            return
+        self._stand(self._standing.seen(level))
+
+    def _stand(self, standing: Standing) -> None:
+        self._standing = standing
+        if standing.level is not self._told:
+            self._told = standing.level
+            self._tell(standing.level)
+
+    def _written(self, level: Level) -> str:
+        with contextlib.suppress(OSError):
+            return self._path(level).read_text(encoding="utf-8", errors="replace").strip()[:200]
+        return ""
+
+    def _path(self, level: Level) -> Path:
+        return self._folder / level.name
