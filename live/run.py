@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> int:
     import asyncio
     import logging
 
-    from live.guard import preflight
+    from live.guard.arming import preflight
     from live.settings import LiveSettings
     from quantcore.config import build
 

@@ -410,9 +410,10 @@ def follow_bar(
     none = np.empty(0, dtype=np.int64)
     most = events_per_bar(account, none, none, OrderScript.empty()) + 8 * len(heard)
     journal = new_journal(most, 1, full_curve=True)
+    rules = _with_touch(plane.rules, half_spread)
     follow(
-        account, market_arrays(bars), _with_touch(plane.rules, half_spread), plane.config, heard.whole, heard.number, weights,
-        decision, closes, journal,
+        account, market_arrays(bars), rules, plane.config, heard.whole, heard.number, weights, decision,
+        closes, journal,
     )  # fmt: skip
     n_events, n_curve = journal.filled
     events = Events(

@@ -124,7 +124,7 @@ def compare(backtest: Tables, live: Tables, *, capital: float) -> Comparison:
         differences=listed.drop(columns="rank"),
         by_kind=kinds,
         expired=expired,
-        pairs=fills.assign(kind=found["fills"].kind_of),
+        pairs=fills.assign(kind=np.array(found["fills"].kind_of, dtype=object)),
     )
 
 
@@ -202,8 +202,10 @@ def _rows(
             other &= ~same_end
         differing[name] = other
         kind[other & pd.isna(kind)] = why
-    wrong = [(row, name) for name, other in differing.items() for row in np.flatnonzero(other)]
-    wrong += [(row, "qty") for row in np.flatnonzero((l_row < 0) | (r_row < 0))]
+    wrong = [
+        (row, name) for name, other in differing.items() for row in np.flatnonzero(other).tolist()
+    ]
+    wrong += [(row, "qty") for row in np.flatnonzero((l_row < 0) | (r_row < 0)).tolist()]
     wrong.sort(key=lambda pair: pair[0])
     return _Found(
         compared=len(matched),
@@ -225,7 +227,7 @@ def _listed(
     when = "decision_ts" if subject == "orders" else "ts"
     found = []
     for row, name in wrong:
-        places = [int(matched[column].iat[row]) for column in (BACKTEST_ROW, LIVE_ROW)]
+        places = [int(matched[column].to_numpy()[row]) for column in (BACKTEST_ROW, LIVE_ROW)]
         sides = [
             None if at < 0 else table.iloc[at]
             for table, at in zip((left, right), places, strict=True)

@@ -102,7 +102,7 @@ def _around(study: Study) -> np.ndarray:
     """Return the rows of the bars that are drawn."""
     first = study.first
     assert first is not None
-    at = int(np.searchsorted(study.bars.index, pd.Timestamp(first["ts"])))
+    at = int(study.bars.index.searchsorted(pd.Timestamp(first["ts"])))
     return np.arange(max(at - SHOWN, 0), min(at + SHOWN + 1, study.bars.n_bars))
 
 

@@ -55,7 +55,9 @@ def gap(
             name = "extra" if ours < 0 else "missing"
             parts[name] += sign * _profit(alone["fills"].iloc[row], marks)
             continue
-        _add_pair(parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], pair.kind, marks)
+        _add_pair(
+            parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], str(pair.kind), marks
+        )
     parts["fee"] = _total(backtest, "fills", "fee") - _total(live, "fills", "fee")
     parts["funding"] = _total(backtest, "funding", "amount") - _total(live, "funding", "amount")
     parts["liquidation"] = sum(

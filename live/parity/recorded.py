@@ -101,7 +101,7 @@ def recorded(journal: Journal) -> Record:
     JournalError
         If it holds no step, no settings, or pruned steps, or a step does not give the state that it gave.
     """
-    with journal.reading() as connection:
+    with journal.transaction() as connection:
         session = reading.last_session(connection)
         if session is None:
             raise JournalError(f"journal must hold a session, {journal.place} holds none")

@@ -127,8 +127,10 @@ def _list_section(study: Study) -> Part:
     shown = found.differences.head(ROWS)
     rows = [
         [
-            escape(f"{row.ts:%Y-%m-%d %H:%M:%S}"), escape(row.subject), escape(row.kind), escape(row.symbol),
-            escape(row.field), escape(_value(row.backtest)), escape(_value(row.live)),
+            escape(f"{row.ts:%Y-%m-%d %H:%M:%S}"),
+            *(escape(str(each)) for each in (row.subject, row.kind, row.symbol, row.field)),
+            escape(_value(row.backtest)),
+            escape(_value(row.live)),
         ]
         for row in shown.itertuples(index=False)
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from live.guard import ARMED, preflight
+from live.guard.arming import ARMED, preflight
 from live.settings import LiveSettings
 from quantcore.config import build, compose
 from quantcore.errors import ConfigError

@@ -18,7 +18,7 @@ from quantcore.backtest.experiment import signal_settings
 from quantcore.config import build, compose
 from quantcore.data.sources import MarketData
 from quantcore.execution.settings import ExecutionSettings
-from quantcore.frames import Bars, funding_rows
+from quantcore.frames import Bars, Settlements, funding_rows
 from quantcore.risk.limits import RiskSettings
 
 HOURLY = ("data.days=50", "data.n_symbols=3", "data.late_listings=0")
@@ -91,7 +91,7 @@ def with_funding(data: MarketData, factor: float) -> MarketData:
     return replace(data, bars=_settled(data.bars, replace(known, rate=known.rate * factor)))
 
 
-def _settled(bars: Bars, settlements: object) -> Bars:
+def _settled(bars: Bars, settlements: Settlements) -> Bars:
     changed = replace(bars, settlements=settlements)
     return replace(
         changed, fields={**bars.fields, "funding_rate": funding_rows(changed, changed.settlements)}

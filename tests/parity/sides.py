@@ -112,7 +112,8 @@ def _equity(fills: pd.DataFrame, funding: pd.DataFrame) -> np.ndarray:
     found = []
     for row, ts in enumerate(stamps([0, 1, 2, 3, 4])):
         equity = CAPITAL - funding.loc[funding["ts"] <= ts, "amount"].sum()
-        for f in fills[fills["ts"] <= ts].itertuples(index=False):
+        done: Any = fills[fills["ts"] <= ts].itertuples(index=False)
+        for f in done:
             signed = f.qty if f.side == "buy" else -f.qty
             equity += signed * (CLOSES[row, SYMBOLS.index(f.symbol)] - f.price) - f.fee
         found.append(float(equity))

@@ -146,16 +146,21 @@ def test_gap_is_explained_by_the_part_that_differs(
     assert np.abs(others).max() < 1e-9
 
 
+def shift(table: pd.DataFrame, amount: float) -> None:
+    """Change one equity."""
+    table.loc[4, "equity"] = float(table["equity"].to_numpy()[4]) + amount
+
+
 def test_gap_that_no_table_explains_is_left_over() -> None:
     live = side()
-    live["equity"].loc[4, "equity"] += 3.0
+    shift(live["equity"], 3.0)
     gap = study(side(), live).summary["gap"]
     assert gap["unexplained"] == pytest.approx(3.0, abs=1e-9)
 
 
 def test_correction_of_the_wallet_is_a_part_of_its_own() -> None:
     live = side()
-    live["equity"].loc[4, "equity"] -= 2.0
+    shift(live["equity"], -2.0)
     found = compare(side(), live, capital=CAPITAL)
     marks = {"BTCUSDT": 104.0, "ETHUSDT": 9.5}
     parts = gap(side(), live, found, marks, corrected=-2.0)

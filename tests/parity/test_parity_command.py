@@ -168,14 +168,14 @@ def test_journal_with_other_settings_than_the_run_had_is_refused(journal: str) -
 
     with open_journal(journal) as opened:
         table = tables.sessions
-        with opened.reading() as connection:
+        with opened.transaction() as connection:
             held = connection.scalars(select(table.c.config_yaml)).one()
             changed = held.replace("no_trade_band: 0.01", "no_trade_band: 0.2")
             assert changed != held
             connection.execute(update(table).values(config_yaml=changed))
         with pytest.raises(JournalError, match="must give its state again"):
             recorded(opened)
-        with opened.reading() as connection:
+        with opened.transaction() as connection:
             connection.execute(update(table).values(config_yaml="mode: sim"))
         with pytest.raises(
             JournalError, match="lacks data, strategy, portfolio, account, execution"
