@@ -19,7 +19,7 @@ from tests.account.random_cases import (
 )
 from tests.broker.test_paper import broker_of
 
-EXITS = ExitSettings(stop_loss=0.04, take_profit=0.06, trailing_stop=0.05, time_exit=None)
+EXITS = ExitSettings(stop_loss=0.04, take_profit=None, trailing_stop=None, time_exit=None)
 
 
 @pytest.mark.parametrize("seed", range(6))
