@@ -81,7 +81,10 @@ class Desk:
             intents=intents, snapshot=True,
         )  # fmt: skip
         ids = self.journal.commit_step(step)
-        return [Due(wanted=w, intent_id=i, since_us=0) for w, i in zip(batch, ids, strict=True)]
+        return [
+            Due(wanted=w, intent_id=i, since_us=monotonic_us())
+            for w, i in zip(batch, ids, strict=True)
+        ]
 
     async def done(self, *batch: Wanted) -> Recovery:
         """Send a step's requests, and return what the journal knows once all is known."""
