@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from live.broker.interface import Answer, Cancel, Fill, Order, OrderChange, Outcome
+from live.clock import monotonic_us
 from live.journal import START, Intent, Journal, Step
 from live.journal.recovery import Recovery
 from live.ledger import Wanted
