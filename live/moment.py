@@ -38,7 +38,7 @@ def moment(
         quote = quotes[symbol]
         middle = 0.5 * (quote.bid + quote.ask)
         prices[0, s] = _first(middle, quote.last, _last(last, "close", s))
-        marks[0, s] = _first(quote.mark, _last(last, "mark_close", s))
+        marks[0, s] = _first(quote.mark, _last(last, "mark_price", s))
     if last is not None and last.has("volume"):
         volumes = last.array("volume")[-1:]
     return Bars(

@@ -45,7 +45,7 @@ def test_a_moment_has_the_middle_of_the_book_the_mark_and_the_last_bars_volume()
     assert row.ts_us.tolist() == [1_704_182_283_000_000]
     for name in PRICE_FIELDS:
         assert row.array(name)[0].tolist() == [42_000.1, 2000.0]
-    assert row.array("mark_close")[0].tolist() == [42_001.5, 1991.0]
+    assert row.array("mark_price")[0].tolist() == [42_001.5, 1991.0]
     assert row.array("volume")[0].tolist() == [7.0, 9.0]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from live.broker.interface import Answer, Cancel, Fill, Order, OrderChange, Outcome
+from live.clock import monotonic_us
 from live.journal import START, Intent, Journal, Step
 from live.journal.recovery import Recovery
 from live.ledger import Wanted
@@ -81,7 +82,10 @@ class Desk:
             intents=intents, snapshot=True,
         )  # fmt: skip
         ids = self.journal.commit_step(step)
-        return [Due(wanted=w, intent_id=i, since_us=0) for w, i in zip(batch, ids, strict=True)]
+        return [
+            Due(wanted=w, intent_id=i, since_us=monotonic_us())
+            for w, i in zip(batch, ids, strict=True)
+        ]
 
     async def done(self, *batch: Wanted) -> Recovery:
         """Send a step's requests, and return what the journal knows once all is known."""
