@@ -91,7 +91,7 @@ def _first_section(study: Study) -> Part:
         body = chart("price") + chart("weight")
     sides = []
     for side in SIDES:
-        rows = study.context[study.context["side"] == side].drop(columns="side")
+        rows = study.context[study.context["of"] == side].drop(columns="of")
         sides.append(f"<h3>{NAMES[side]}</h3>{_rows(rows.dropna(axis='columns', how='all'))}")
     told = first_told(study)
     lead = told[0].upper() + told[1:]

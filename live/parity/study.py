@@ -206,7 +206,7 @@ def studied(
 def context(found: Comparison, tables: Mapping[str, Tables]) -> pd.DataFrame:
     """Return the rows around the first difference in the table that holds it, of both sides; empty without one."""
     if not len(found.differences):
-        return pd.DataFrame({"side": [], "row": []})
+        return pd.DataFrame({"of": [], "row": []})
     first = found.differences.iloc[0]
     parts = []
     for side, column in ((BACKTEST, BACKTEST_ROW), (LIVE, LIVE_ROW)):
@@ -220,7 +220,7 @@ def context(found: Comparison, tables: Mapping[str, Tables]) -> pd.DataFrame:
         begin = max(row - AROUND, 0)
         part = table.iloc[begin : row + AROUND + 1].copy()
         part.insert(0, "row", np.arange(begin, begin + len(part)))
-        part.insert(0, "side", side)
+        part.insert(0, "of", side)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 

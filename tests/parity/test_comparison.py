@@ -170,7 +170,7 @@ def test_correction_of_the_wallet_is_a_part_of_its_own() -> None:
 
 def test_context_holds_the_rows_around_the_first_difference_on_both_sides() -> None:
     found = study(side(), without("fills", 1)).context
-    assert found["side"].tolist() == ["backtest"] * 3 + ["live"] * 2
+    assert found["of"].tolist() == ["backtest"] * 3 + ["live"] * 2
     assert found["row"].tolist() == [0, 1, 2, 0, 1]
     long = study(side(), changed("targets", 2, BTCUSDT=0.3)).context
     assert len(long) == 10 <= 2 * (2 * AROUND + 1)

@@ -117,7 +117,7 @@ def test_difference_is_exit_code_1_and_is_shown(
     summary = json.loads((folder / "summary.json").read_text("utf-8"))
     assert summary["first_difference"]["kind"] == "fee"
     assert summary["gap"]["fee"] < 0.0
-    assert set(pd.read_parquet(folder / "context.parquet")["side"]) == {"backtest", "live"}
+    assert set(pd.read_parquet(folder / "context.parquet")["of"]) == {"backtest", "live"}
     page = (folder / "parity.html").read_text("utf-8")
     assert 'id="price"' in page
     assert 'id="gap"' in page
