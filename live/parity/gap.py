@@ -46,19 +46,22 @@ def gap(
         What the live side's wallet was corrected by, because the exchange reported another, USDT.
     """
     parts = dict.fromkeys(PARTS, 0.0)
+    parts["fee"] = _total(backtest, "fills", "fee") - _total(live, "fills", "fee")
     for pair in found.pairs.itertuples(index=False):
         ours, theirs = getattr(pair, BACKTEST_ROW), getattr(pair, LIVE_ROW)
-        if pair.kind is None:
+        if pd.isna(pair.kind):
             continue
         if ours < 0 or theirs < 0:
             alone, row, sign = (live, theirs, 1.0) if ours < 0 else (backtest, ours, -1.0)
             name = "extra" if ours < 0 else "missing"
-            parts[name] += sign * _profit(alone["fills"].iloc[row], marks)
+            fill = alone["fills"].iloc[row]
+            fee = float(fill["fee"])
+            parts[name] += sign * (_profit(fill, marks) - fee)
+            parts["fee"] += sign * fee
             continue
         _add_pair(
             parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], str(pair.kind), marks
         )
-    parts["fee"] = _total(backtest, "fills", "fee") - _total(live, "fills", "fee")
     parts["funding"] = _total(backtest, "funding", "amount") - _total(live, "funding", "amount")
     parts["liquidation"] = sum(
         sign * (_total(side, "liquidations", "insurance") - _total(side, "liquidations", "fee"))
