@@ -49,7 +49,7 @@ def gap(
     parts["fee"] = _total(backtest, "fills", "fee") - _total(live, "fills", "fee")
     for pair in found.pairs.itertuples(index=False):
         ours, theirs = getattr(pair, BACKTEST_ROW), getattr(pair, LIVE_ROW)
-        if pd.isna(pair.kind):
+        if not isinstance(pair.kind, str):
             continue
         if ours < 0 or theirs < 0:
             alone, row, sign = (live, theirs, 1.0) if ours < 0 else (backtest, ours, -1.0)
@@ -59,9 +59,7 @@ def gap(
             parts[name] += sign * (_profit(fill, marks) - fee)
             parts["fee"] += sign * fee
             continue
-        _add_pair(
-            parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], str(pair.kind), marks
-        )
+        _add_pair(parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], pair.kind, marks)
     parts["funding"] = _total(backtest, "funding", "amount") - _total(live, "funding", "amount")
     parts["liquidation"] = sum(
         sign * (_total(side, "liquidations", "insurance") - _total(side, "liquidations", "fee"))

@@ -15,7 +15,7 @@ import pytest
 from live.simulator.state_file import find_running
 from tests.loop.on_exchange import Ground, agreed, ground, trading, until, whole
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def started(there: Ground) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ from live.broker.interface import Order, Outcome
 from quantcore.types import OrderType, Side
 from tests.loop.on_exchange import agreed, fees, ground, trading, until, whole
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 UNKNOWN_OUTCOMES = (
     {"kind": "unknown_outcome", "requests": "POST /fapi/v1/*rder", "probability": 0.1, "placed": True},

@@ -14,7 +14,7 @@ from live.parity.study import BACKTEST, LIVE, Study
 from quantcore.fold import FoldState
 from tests.parity import markets
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

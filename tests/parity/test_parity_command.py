@@ -24,7 +24,7 @@ from live.parity.lockstep import trade, warm
 from quantcore.config import compose, resolved_yaml
 from tests.parity.markets import HOURLY, case
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SMALL = ("data.n_symbols=3", "data.days=50", "data.late_listings=0", "parity.symbols=2")
 
