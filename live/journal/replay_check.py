@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -137,6 +138,7 @@ class _Told:
 
     Between the trade and the wallet after it, either may be heard first, and a step may lie between the two. So a state
     is compared with the newest wallet only where it knows what moved money up to the wallet's time, and nothing later.
+    Of several trades or wallets of one millisecond nobody can say which came after which: those are left out.
 
     Parameters
     ----------
@@ -151,6 +153,9 @@ class _Told:
         self._compared: Balance | None = None
         self._moved = sorted(e.time_us for _, e in events if isinstance(e, Fill | Income))
         self._known, self._latest_us = 0, -1
+        trades = Counter(e.time_us for _, e in events if isinstance(e, Fill))
+        wallets = Counter(e.time_us for _, e in events if isinstance(e, Balance))
+        self._crowded = {us for us in trades | wallets if max(trades[us], wallets[us]) > 1}
         self.balances = 0
 
     def comparable(self, last_event: int) -> Balance | None:
@@ -166,7 +171,9 @@ class _Told:
                 self._known += 1
                 self._latest_us = max(self._latest_us, event.time_us)
         told = self._newest
-        if told is None or told is self._compared or self._latest_us > told.time_us:
+        if told is None or told is self._compared or told.time_us in self._crowded:
+            return None
+        if self._latest_us > told.time_us:
             return None
         if bisect_right(self._moved, told.time_us) != self._known:
             return None

@@ -111,7 +111,7 @@ def contradiction(told: Mapping[str, Any], held: Mapping[str, Any]) -> str | Non
 
 
 def _same(name: str, told: Any, held: Any) -> bool:
-    if name in _NUMBERS:
+    if name in _NUMBERS and told is not None and held is not None:
         try:
             return Decimal(told) == Decimal(held)
         except InvalidOperation:

@@ -21,7 +21,6 @@ from live.session import Asked, begun
 from live.settings import LiveSettings
 from live.status import Status
 from quantcore.config import build, compose
-from quantcore.kernels import layout as at
 from tests.broker.on_simulator import Simulator, simulator
 
 SPEED = 30
@@ -127,5 +126,6 @@ def whole(where: Ground) -> dict[str, int]:
     return {check.name: check.examined for check in checks}
 
 
-def fees(driver: Driver) -> float:
-    return float(driver.loop.ledger.state["cash"][at.FEES])
+def total(driver: Driver, column: int) -> float:
+    """Return one of the account's totals, USDT."""
+    return float(driver.loop.ledger.state["cash"][column])

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from live.broker.interface import Order, Outcome
+from quantcore.kernels import layout as at
 from quantcore.types import OrderType, Side
-from tests.loop.on_exchange import agreed, fees, ground, trading, until, whole
+from tests.loop.on_exchange import agreed, ground, total, trading, until, whole
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -31,12 +32,13 @@ STREAMS = (
 
 @pytest.mark.parametrize("execution", ["router", "taker"])
 async def test_on_a_calm_day_the_ledger_is_the_exchanges(tmp_path: Path, execution: str) -> None:
-    with ground(tmp_path) as there:
+    with ground(tmp_path, "start=2024-01-02T07:47:00") as there:  # funding is settled at eight
         async with trading(there, f"execution={execution}") as driver:
             await until(lambda: driver.loop.decisions >= 8, 60, "eight decisions")
+            await until(lambda: total(driver, at.FUNDING) != 0.0, 60, "funding must be booked")
             await agreed(there, driver)
-            assert fees(driver) > 0.0
-            assert there.books()["funding"] != 0.0  # it began two minutes before a settlement
+            assert total(driver, at.FEES) > 0.0
+            assert there.books()["funding"] == pytest.approx(total(driver, at.FUNDING), abs=1e-7)
         examined = whole(there)
     assert examined["fills"] > 5
     assert examined["replay"] > 10
@@ -51,7 +53,8 @@ async def test_on_a_bad_day_nothing_is_lost_or_doubled(
         async with trading(there) as driver:
             await until(lambda: driver.loop.decisions >= 2, 60, "two decisions")
             for fault in faults:
-                await there.simulator.control("/fault", **{"duration_seconds": 600, **fault})
+                lasting = {} if "every_seconds" in fault else {"duration_seconds": 600}
+                await there.simulator.control("/fault", **lasting, **fault)
             await asyncio.sleep(25.0)
             assert driver.sender.sent > 20
             await asyncio.sleep(3.0)
@@ -65,8 +68,9 @@ async def test_a_foreign_hand_is_never_traded_against_and_let_go_when_it_leaves(
     with ground(tmp_path) as there:
         async with trading(there) as driver:
             await until(lambda: driver.loop.decisions >= 3, 60, "three decisions")
+            price = f"{0.97 * driver.feed.quotes['BTCUSDT'].bid:.0f}"
             manual = Order(
-                client_id="web-1", symbol="BTCUSDT", side=Side.BUY, type=OrderType.LIMIT, qty="0.010", price="1000.0"
+                client_id="web-1", symbol="BTCUSDT", side=Side.BUY, type=OrderType.LIMIT, qty="0.010", price=price
             )  # fmt: skip
             answer = await driver.broker.send(manual)
             assert answer.outcome is Outcome.ACCEPTED

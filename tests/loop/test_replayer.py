@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,16 @@ def fill(time_us: int) -> Fill:
     )  # fmt: skip
 
 
+def twin(time_us: int) -> Balance:
+    """Return another wallet of the same millisecond."""
+    return replace(balance(time_us), wallet="7")
+
+
+def other(time_us: int) -> Fill:
+    """Return another trade of the same millisecond."""
+    return replace(fill(time_us), trade_id=77)
+
+
 def income(time_us: int) -> Income:
     return Income(
         time_us=time_us, kind="FUNDING_FEE", symbol="BTCUSDT", amount="1", income_id=str(time_us)
@@ -84,6 +96,8 @@ def income(time_us: int) -> Income:
         ([fill(2), balance(2), fill(1)], [None, None, 2]),
         ([balance(1), income(1)], [None, 1]),
         ([balance(3)], [3]),
+        ([fill(1), balance(1), twin(1), fill(2), balance(2)], [None, None, None, None, 2]),
+        ([fill(1), other(1), balance(1), balance(2)], [None, None, None, 2]),
     ],
 )
 def test_a_wallet_is_compared_once_all_is_known_that_moved_it(
