@@ -89,7 +89,9 @@ class Comparison:
         return not any(differing for _, differing in self.counts.values())
 
 
-def compare(backtest: Tables, live: Tables, *, capital: float) -> Comparison:
+def compare(
+    backtest: Tables, live: Tables, *, capital: float, tolerance: float = 0.0
+) -> Comparison:
     """Compare two sides.
 
     Parameters
@@ -98,19 +100,22 @@ def compare(backtest: Tables, live: Tables, *, capital: float) -> Comparison:
         ``targets fills orders funding liquidations equity``, as `backtest.tables.run_tables` gives them.
     capital : float
         USDT at the start.
+    tolerance : float
+        With more than 0, as for a real run: by how much numbers of orders, fills and payments may differ, and what the
+        live side does not know (NaN) is the same as anything; 0 for the last bit.
     """
     orders = _matched(backtest["orders"], live["orders"], ["decision_ts", "symbol", "side", "type"])
     same_end, expired = _same_ends(backtest["orders"], live["orders"], orders)
     fills = _matched(*_by_order(backtest["fills"], live["fills"], backtest, live, orders), ["pair"])
     found = {
         "targets": _targets(backtest["targets"], live["targets"]),
-        "orders": _rows("orders", backtest, live, orders, _ORDER_FIELDS, same_end),
-        "fills": _rows("fills", backtest, live, fills, _FILL_FIELDS),
+        "orders": _rows("orders", backtest, live, orders, _ORDER_FIELDS, tolerance, same_end),
+        "fills": _rows("fills", backtest, live, fills, _FILL_FIELDS, tolerance),
         "equity": _equity(backtest["equity"], live["equity"], capital),
     }
     for name, fields in (("funding", _FUNDING_FIELDS), ("liquidations", _LIQUIDATION_FIELDS)):
         matched = _matched(backtest[name], live[name], ["ts", "symbol"])
-        found[name] = _rows(name, backtest, live, matched, fields)
+        found[name] = _rows(name, backtest, live, matched, fields, tolerance)
     listed = pd.concat([each.listed for each in found.values()], ignore_index=True)
     listed["rank"] = listed["subject"].map(_RANKS)
     listed = listed.sort_values(["ts", "rank"], kind="stable", ignore_index=True)
@@ -185,6 +190,7 @@ def _rows(
     live: Tables,
     matched: pd.DataFrame,
     fields: Mapping[str, Kind],
+    tolerance: float,
     same_end: BoolArray | None = None,
 ) -> _Found:
     """Compare the matched rows of a table field by field; the first field that differs names the kind."""
@@ -197,7 +203,7 @@ def _rows(
     for name, why in fields.items():
         other = np.zeros(len(matched), dtype=np.bool_)
         values = left[name].iloc[l_row[both]], right[name].iloc[r_row[both]]
-        other[both] = ~_same(*values)
+        other[both] = ~_same(*values, tolerance)
         if name == "status" and same_end is not None:
             other &= ~same_end
         differing[name] = other
@@ -300,7 +306,10 @@ def _equity_error(left: pd.DataFrame, right: pd.DataFrame) -> float:
     return float(apart.max()) if len(apart) else 0.0
 
 
-def _same(left: pd.Series, right: pd.Series) -> BoolArray:
+def _same(left: pd.Series, right: pd.Series, tolerance: float) -> BoolArray:
+    if left.dtype == np.float64 and tolerance > 0.0:
+        unknown = right.isna().to_numpy()
+        return np.asarray(unknown | ((left - right.to_numpy()).abs() <= tolerance).to_numpy())
     if left.dtype == np.float64:
         return _same_bits(left.to_numpy(), right.to_numpy())
     ours, theirs = left.to_numpy(), right.to_numpy()

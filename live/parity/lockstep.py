@@ -24,7 +24,7 @@ from live.journal.records import Session
 from live.ledger import ClientIds, Ledger
 from live.loop import Loop
 from live.parity.case import Case
-from live.parity.recorded import joined_events
+from live.parity.recorded import MODE, joined_events
 from quantcore.account_plane import Events
 from quantcore.errors import VenueError
 from quantcore.fold import FoldState
@@ -162,7 +162,7 @@ async def _feed(case: Case, ready: dict[str, str], broker: BinanceBroker) -> Asy
 
 def _begin(journal: Journal, case: Case, config_yaml: str, now_us: int) -> None:
     session = Session(
-        mode="parity", account="parity", prefix=PREFIX, symbols=case.data.bars.symbols,
+        mode=MODE, account="parity", prefix=PREFIX, symbols=case.data.bars.symbols,
         config_yaml=config_yaml, versions={},
     )  # fmt: skip
     journal.begin(session, now_us=now_us)

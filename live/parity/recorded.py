@@ -2,47 +2,44 @@
 
 The live side is the run's own ledger, replayed step by step, so that every state is checked against the hash that was
 committed. The backtest begins with the states that the journal holds of the run's start, and is both folds over the
-journal's bars: what the run could not know, such as how an order would have filled, the account step models.
+journal's bars, by the settings and trading rules that the run kept: what a run finds out, such as when an order fills,
+the account step models.
 
-An account whose trading rules are not those of ``data/instruments`` cannot be replayed: the journal holds no rules.
+A backtest knows the closes of bars alone. So what the run did between two of them is put to the close of its bar, and
+its funding to the hour for which it was paid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from live.broker.interface import Doubt
-from live.folds import CLOSE, bars_of, joined
+from live.folds import CLOSE, HALF_SPREAD, HALTED, MOMENT, bars_of, joined, traded
 from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import START, KeptSession, KeptStep
 from live.parity.comparison import Tables
+from live.parts import Kept, kept
 from quantcore import account_follow as said
 from quantcore.account_follow import Heard, follow_bar
-from quantcore.account_plane import AccountPlane, AccountSettings, Events, account_plane
-from quantcore.backtest.engine import decision_rows, traded_instruments
+from quantcore.account_plane import AccountPlane, Events, account_plane
+from quantcore.backtest.engine import decision_rows
 from quantcore.backtest.tables import run_tables
-from quantcore.data.sources import MarketData
-from quantcore.data.universe import UniverseSettings
 from quantcore.errors import JournalError
-from quantcore.execution.settings import ExecutionSettings
 from quantcore.exits import exits_of
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, no_settlements, resample_bars
 from quantcore.kernels import layout as at
-from quantcore.regime.detector import RegimeSettings
-from quantcore.risk.limits import RiskSettings
-from quantcore.settings import build_settings
-from quantcore.signal_plane import PORTFOLIOS, SignalSettings, signals
-from quantcore.signals.strategy_matrix import MatrixSettings
+from quantcore.signal_plane import signals
 from quantcore.timegrid import interval_us, to_index
 from quantcore.types import FloatArray
+
+MODE = "parity"
+"""Mode of a session in lock-step, whose account plane is the backtest's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,120 +78,105 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """What a session was started with, as far as both folds ask."""
+class _Told:
+    """What is read out of a journal: the last session, how often it was started, its steps, states and doubts."""
 
-    name: str
-    interval: str
-    execution_interval: str
-    signal: SignalSettings
-    account: AccountSettings
-    execution: ExecutionSettings
-    risk: RiskSettings | None
+    session: KeptSession
+    started: int
+    steps: list[KeptStep]
+    accounts: Mapping[int, FoldState]
+    signal: FoldState | None
+    doubts: tuple[str, ...]
 
 
 def recorded(journal: Journal) -> Record:
-    """Read a run out of a journal: from its first step on, or from the first of the last session's symbols.
+    """Read a run out of a journal, from the start on with which its last session's symbols began.
 
     Raises
     ------
     JournalError
-        If it holds no step, no settings, or pruned steps, or a step does not give the state that it gave.
+        If it holds no closed bar, no settings, or pruned steps, or a step does not give the state that it gave.
     """
+    told = _told(journal)
+    held = _settings(told.session, journal.place)
+    symbols, interval = told.session.session.symbols, held.parts.execution_interval
+    rows = [_bar(step, symbols, interval) for step in told.steps if step.kind == CLOSE]
+    if not rows:
+        raise JournalError(f"journal must hold a closed bar, {journal.place} holds none")
+    bars, missing = _without_holes(rows)
+    begun = told.accounts[told.steps[0].seq]
+    if begun["counter"][at.OPEN_ORDERS]:
+        raise JournalError(
+            f"a run must begin without open orders, that of {journal.place} does not"
+        )
+    model = account_plane(
+        held.instruments, interval=interval, account=held.parts.account, execution=held.parts.execution,
+        exits=exits_of(held.parts.signal.strategy), risk=held.parts.risk,
+    )  # fmt: skip
+    plane = model if told.session.session.mode == MODE else held.plane
+    events = _replayed(plane, told)
+    live = run_tables(events, plane, bars, _decided(told.steps, symbols))
+    return Record(
+        experiment=told.session.session.mode,
+        interval=held.parts.interval,
+        config_yaml=told.session.session.config_yaml,
+        capital=float(begun["cash"][at.EQUITY]),
+        bars=bars,
+        backtest=_modelled(model, held, bars, told, begun),
+        live=at_closes(live, interval),
+        corrected=_corrected(told.steps),
+        doubts=told.doubts,
+        notes=tuple(_notes(told, missing)),
+        versions=told.session.session.versions,
+    )
+
+
+def at_closes(tables: Tables, interval: str) -> dict[str, pd.DataFrame]:
+    """Return a run's tables as a backtest can have them: stamps of closes, and hours for settlements."""
+    bar = pd.Timedelta(interval_us(interval), unit="us")
+    orders, fills, funding = (tables[name].copy() for name in ("orders", "fills", "funding"))
+    orders["decision_ts"] = orders["decision_ts"].dt.ceil(bar)
+    fills["ts"] = fills["ts"].dt.ceil(bar)
+    funding["ts"] = funding["ts"].dt.floor("h")
+    return {**tables, "orders": orders, "fills": fills, "funding": funding}
+
+
+def joined_events(found: list[Events]) -> Events:
+    """Return events that follow each other as one."""
+    return Events(
+        **{
+            name: np.concatenate([getattr(events, name) for events in found])
+            for name in ("whole", "number", "curve_ts", "curve")
+        }
+    )
+
+
+def _told(journal: Journal) -> _Told:
     with journal.transaction() as connection:
         session = reading.last_session(connection)
         if session is None:
             raise JournalError(f"journal must hold a session, {journal.place} holds none")
-        settings = _settings(session, journal.place)
-        same = [
-            s for s in reading.sessions(connection) if s.session.symbols == session.session.symbols
-        ]
-        steps = [
-            step
-            for step in reading.steps(connection)
-            if step.session_id in {s.session_id for s in same}
-        ]
+        same = {
+            each.session_id
+            for each in reading.sessions(connection)
+            if each.session.symbols == session.session.symbols
+        }
+        steps = [step for step in reading.steps(connection) if step.session_id in same]
         _check_whole(steps, journal.place)
-        starts = {
-            (step.seq, plane): reading.snapshot(connection, plane, upto=step.seq)
+        accounts = {
+            step.seq: reading.snapshot(connection, "account", upto=step.seq)
             for step in steps
             if step.kind == START
-            for plane in ("account", "signal")
         }
-        told = reading.events(connection)
-    symbols = session.session.symbols
-    rows = [_row(step, symbols, settings) for step in steps if step.kind == CLOSE]
-    if not rows:
-        raise JournalError(f"journal must hold a closed bar, {journal.place} holds none")
-    bars, missing = _without_holes(rows)
-    plane = _plane(settings, bars)
-    begun = starts[steps[0].seq, "account"]
-    assert begun is not None  # a step of kind START is kept with its state
-    if begun.state["counter"][at.OPEN_ORDERS]:
-        raise JournalError(
-            f"journal must begin without open orders, {journal.place} begins with some"
-        )
-    states = {seq: kept.state for (seq, name), kept in starts.items() if kept and name == "account"}
-    seen = starts[steps[0].seq, "signal"]
-    live = _replayed(plane, steps, states, symbols, settings)
-    model = _modelled(
-        plane, settings, bars, steps, begun.state, None if seen is None else seen.state
-    )
-    return Record(
-        experiment=settings.name,
-        interval=settings.interval,
-        config_yaml=session.session.config_yaml,
-        capital=float(begun.state["cash"][at.EQUITY]),
-        bars=bars,
-        backtest=model,
-        live=run_tables(live, plane, bars, _decided(steps, symbols)),
-        corrected=_corrected(steps),
-        doubts=tuple(event.reason for _, event in told if isinstance(event, Doubt)),
-        notes=tuple(_notes(steps, missing, same)),
-        versions=session.session.versions,
-    )
-
-
-def _settings(session: KeptSession, place: str) -> _Settings:
-    """Build what both folds need of a session's settings."""
-    plain: Any = yaml.safe_load(session.session.config_yaml)
-    needed = ("data", "strategy", "portfolio", "account", "execution")
-    missing = [n for n in needed if not (isinstance(plain, Mapping) and n in plain)]
-    if missing:
-        raise JournalError(
-            f"a session must hold its settings to be compared, that of {place} lacks {', '.join(missing)}"
-        )
-
-    def built(name: str, kind: Any = Any) -> Any:
-        return build_settings(plain[name], path=name, kind=kind) if plain.get(name) else None
-
-    portfolio: Any = PORTFOLIOS
-    return _Settings(
-        name=str(plain.get("name", session.session.mode)),
-        interval=plain["data"]["interval"],
-        execution_interval=plain["data"]["execution_interval"],
-        signal=SignalSettings(
-            strategy=built("strategy"),
-            portfolio=built("portfolio", portfolio),
-            universe=built("universe", UniverseSettings),
-            regime=built("regime", RegimeSettings),
-            matrix=built("matrix", MatrixSettings),
-        ),
-        account=built("account", AccountSettings),
-        execution=built("execution", ExecutionSettings),
-        risk=built("risk", RiskSettings),
-    )
-
-
-def _plane(settings: _Settings, bars: Bars) -> AccountPlane:
-    data = MarketData(bars=bars, interval=settings.interval, start_us=None, notes=())
-    return account_plane(
-        traded_instruments(data),
-        interval=bars.interval,
-        account=settings.account,
-        execution=settings.execution,
-        exits=exits_of(settings.signal.strategy),
-        risk=settings.risk,
+        signal = reading.snapshot(connection, "signal", upto=steps[0].seq)
+        events = reading.events(connection)
+    return _Told(
+        session=session,
+        started=len(same),
+        steps=steps,
+        accounts={seq: kept.state for seq, kept in accounts.items() if kept is not None},
+        signal=None if signal is None else signal.state,
+        doubts=tuple(event.reason for _, event in events if isinstance(event, Doubt)),
     )
 
 
@@ -208,9 +190,18 @@ def _check_whole(steps: list[KeptStep], place: str) -> None:
         )
 
 
-def _row(step: KeptStep, symbols: tuple[str, ...], settings: _Settings) -> Bars:
+def _settings(session: KeptSession, place: str) -> Kept:
+    try:
+        return kept(session)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise JournalError(
+            f"a session must hold settings and rules to be compared, that of {place} does not: {error}"
+        ) from error
+
+
+def _bar(step: KeptStep, symbols: tuple[str, ...], interval: str) -> Bars:
     assert step.inputs is not None
-    return bars_of(step.inputs, symbols=symbols, interval=settings.execution_interval)
+    return bars_of(step.inputs, symbols=symbols, interval=interval)
 
 
 def _without_holes(rows: list[Bars]) -> tuple[Bars, int]:
@@ -236,76 +227,59 @@ def _empty(like: Bars, ts_us: int) -> Bars:
     )
 
 
-def _replayed(
-    plane: AccountPlane,
-    steps: Iterable[KeptStep],
-    starts: Mapping[int, FoldState],
-    symbols: tuple[str, ...],
-    settings: _Settings,
-) -> Events:
+def _replayed(plane: AccountPlane, told: _Told) -> Events:
     """Return what the run's ledger did in all its steps."""
     found: list[Events] = []
-    state = None
-    for step in steps:
+    state = told.accounts[told.steps[0].seq]
+    for step in told.steps:
         if step.kind == START:
-            state = starts[step.seq]
+            state = told.accounts[step.seq]
             continue
-        assert state is not None
         assert step.inputs is not None
-        heard = Heard(whole=step.inputs["heard"], number=step.inputs["heard_value"])
-        targets = None if step.decision is None else step.decision.targets
         closes = step.kind == CLOSE
         state, events = follow_bar(
-            plane, state, _row(step, symbols, settings), heard,
-            targets=targets, recorded=closes, closes=closes,
-        )  # fmt: skip
+            plane,
+            state,
+            _bar(step, plane.symbols, plane.interval if closes else MOMENT),
+            Heard(whole=step.inputs["heard"].copy(), number=step.inputs["heard_value"].copy()),
+            targets=traded(
+                None if step.decision is None else step.decision.targets, step.inputs.get(HALTED)
+            ),
+            recorded=closes,
+            closes=closes,
+            half_spread=step.inputs.get(HALF_SPREAD),
+        )
         if state.digest() != step.account_sha:
             raise JournalError(
-                f"step {step.seq} must give its state again, gave another: the rules of the exchange traded on are not "
-                "those of data/instruments, or the program has changed since"
+                f"step {step.seq} must give its state again, gave another: the program has changed since"
             )
         found.append(events)
     return joined_events(found)
 
 
-def joined_events(found: list[Events]) -> Events:
-    """Return events that follow each other as one."""
-    return Events(
-        **{
-            name: np.concatenate([getattr(events, name) for events in found])
-            for name in ("whole", "number", "curve_ts", "curve")
-        }
-    )
-
-
 def _modelled(
-    plane: AccountPlane,
-    settings: _Settings,
-    bars: Bars,
-    steps: Iterable[KeptStep],
-    account: FoldState,
-    signal: FoldState | None,
+    plane: AccountPlane, held: Kept, bars: Bars, told: _Told, account: FoldState
 ) -> Tables:
     """Return what a backtest makes of the bars, from the states at the run's start."""
-    told = {
-        step.ts_us: bars_of(step.decision.inputs, symbols=bars.symbols, interval=settings.interval)
-        for step in steps
+    interval = held.parts.interval
+    seen = {
+        step.ts_us: bars_of(step.decision.inputs, symbols=bars.symbols, interval=interval)
+        for step in told.steps
         if step.decision is not None and step.decision.inputs
     }
-    rows = resample_bars(bars, settings.interval) if bars.interval != settings.interval else bars
-    decided = [
-        told.get(ts_us, rows.rows(row, row + 1)) for row, ts_us in enumerate(rows.ts_us.tolist())
-    ]
-    missing = [
-        bar for ts_us, bar in sorted(told.items()) if not len(rows.ts_us) or ts_us < rows.ts_us[0]
-    ]
-    bar = joined([*missing, *decided])
-    found = signals(bar, settings.signal, signal)
+    rows = resample_bars(bars, interval)
+    made = {
+        ts_us: rows.rows(row, row + 1)
+        for row, ts_us in enumerate(rows.ts_us.tolist())
+        if not seen or ts_us > min(seen)
+    }
+    decided = joined([bar for _, bar in sorted({**made, **seen}.items())])
+    found = signals(decided, held.parts.signal, told.signal)
     _, events = plane.advance(
         account,
         bars,
         targets=np.ascontiguousarray(found.weight_array),
-        decisions=decision_rows(bars.ts_us, bar.ts_us),
+        decisions=decision_rows(bars.ts_us, decided.ts_us),
     )
     return run_tables(events, plane, bars, found.weights)
 
@@ -331,12 +305,18 @@ def _corrected(steps: Iterable[KeptStep]) -> float:
     return total
 
 
-def _notes(steps: Iterable[KeptStep], missing: int, sessions: list[KeptSession]) -> Iterable[str]:
-    skipped = [s.decision.skipped for s in steps if s.decision is not None and s.decision.skipped]
+def _notes(told: _Told, missing: int) -> Iterable[str]:
+    skipped = [
+        step.decision.skipped
+        for step in told.steps
+        if step.decision is not None and step.decision.skipped
+    ]
     if skipped:
         yield f"{len(skipped)} decisions were skipped by the run, the last because {skipped[-1]}."
+    halted = sum(step.inputs is not None and HALTED in step.inputs for step in told.steps)
+    if halted:
+        yield f"In {halted} steps some symbols were halted, which the backtest trades all the same."
     if missing:
         yield f"{missing} bars are not in the journal: the backtest holds what it has through them."
-    if len(sessions) > 1:
-        yield f"The run was started {len(sessions)} times."
-    yield "Trading rules are those of data/instruments, by which every step gave its state again."
+    if told.started > 1:
+        yield f"The run was started {told.started} times."

@@ -157,8 +157,9 @@ def _method(study: Study) -> list[str]:
         "the same execution bars."
         if summary["wallet_error"] is not None
         else "Both sides begin with the states that the journal holds of the start, and see the bars that the run saw.",
-        "Target weights, orders, fills, fees and funding must be the same to the last bit, equity to 1e-9 of the "
-        "capital. An order is known by when it was decided, its symbol, side and type, and its place among those.",
+        "Target weights, orders, fills, fees and funding must be the same to the last bit (what an exchange of a real "
+        "run told: to its eight digits), equity to 1e-9 of the capital. An order is known by when it was decided, its "
+        "symbol, side and type, and its place among those.",
         "The first difference in time is the cause worth looking at: what follows it may follow from it.",
         f"{NAMES[BACKTEST]}: both folds over all bars at once. {NAMES[LIVE]}: the loop, one bar at a time, over REST "
         "and streams."

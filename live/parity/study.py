@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BACKTEST, LIVE = SIDES = ("backtest", "live")
 AROUND = 5
 """Rows that are shown before and after the first difference, of both sides."""
+TOLD = 1e-8
+"""By how much a number that an exchange tells may differ: it has eight digits."""
 _COMPARED = ("targets", "orders", "fills", "liquidations", "funding", "equity")
 
 
@@ -46,7 +48,7 @@ class Study:
     comparison : Comparison
         Of them.
     context : DataFrame
-        Rows around the first difference: ``side``, ``row``, and the columns of its table; empty without one.
+        Rows around the first difference: ``of`` (the side), ``row``, and the columns of its table; empty without one.
     bars : Bars
         The execution bars.
     """
@@ -138,6 +140,7 @@ def against_record(record: Record, *, place: str) -> Study:
         },
         manifest={"command": "live.parity", "journal": place, **record.versions},
         config_yaml=record.config_yaml,
+        tolerance=TOLD,
         corrected=record.corrected,
     )
 
@@ -159,6 +162,7 @@ def studied(
     facts: Mapping[str, Any],
     manifest: Mapping[str, Any],
     config_yaml: str = "",
+    tolerance: float = 0.0,
     corrected: float = 0.0,
 ) -> Study:
     """Compare two sides' tables and put together what is said of them.
@@ -175,10 +179,12 @@ def studied(
         What else the results folder says.
     config_yaml : str
         See `Study`.
+    tolerance : float
+        See `comparison.compare`.
     corrected : float
         See `gap.gap`.
     """
-    found = compare(backtest, live, capital=capital)
+    found = compare(backtest, live, capital=capital, tolerance=tolerance)
     marks = dict(zip(bars.symbols, known_marks(bars)[-1].tolist(), strict=True))
     return Study(
         summary={

@@ -104,7 +104,8 @@ def test_router_with_limits_and_slippage_control_on_minutes_is_equal(generated: 
     found = markets.compared(markets.case(generated, ROUTED, days=1))
     check_equal(found)
     fills = found.tables[LIVE]["fills"]
-    assert {"maker", "taker"} == set(fills["liquidity"])
+    assert "maker" in set(fills["liquidity"])
+    assert "canceled" in set(found.tables[LIVE]["orders"]["status"])
 
 
 def test_router_with_exits_and_isolated_margin_on_minutes_is_equal(generated: Path) -> None:

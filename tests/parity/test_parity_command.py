@@ -21,7 +21,8 @@ from live.parity.__main__ import main
 from live.parity.case import Case
 from live.parity.exchange import exchange_of
 from live.parity.lockstep import trade, warm
-from quantcore.config import compose, resolved_yaml
+from live.parts import session_text
+from quantcore.config import compose
 from tests.parity.markets import HOURLY, case
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -138,7 +139,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> str:
                 ran,
                 ready,
                 progress=lambda _: None,
-                config_yaml=resolved_yaml(compose("parity", overrides)),
+                config_yaml=session_text(compose("parity", overrides), ran.instruments()),
                 journal_url=url,
             )
         )
@@ -177,7 +178,5 @@ def test_journal_with_other_settings_than_the_run_had_is_refused(journal: str) -
             recorded(opened)
         with opened.transaction() as connection:
             connection.execute(update(table).values(config_yaml="mode: sim"))
-        with pytest.raises(
-            JournalError, match="lacks data, strategy, portfolio, account, execution"
-        ):
+        with pytest.raises(JournalError, match="must hold settings and rules"):
             recorded(opened)
