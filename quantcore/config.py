@@ -21,12 +21,13 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from quantcore.cluster import connect
 from quantcore.errors import ConfigError, QuantcoreError
+from quantcore.extras import refusal
 from quantcore.origins import COMMAND_LINE, DIFF_GROUPS, Origins
 from quantcore.settings import TARGET, build_settings, nearest, one_line, unknown_key
 
@@ -180,14 +181,22 @@ def group_options(cfg: DictConfig, groups: Iterable[str]) -> dict[str, list[str]
 
 
 def check_known(cfg: DictConfig) -> None:
-    """Refuse keys that only an experiment or the command line holds, outside nodes with a `_target_`.
+    """Refuse keys that only an experiment or the command line holds, outside nodes with a `_target_`, and a bad seed.
 
     Raises
     ------
     ConfigError
-        Naming the first such key, its place, the nearest known key and the known ones.
+        Naming the first such key, its place, the nearest known key and the known ones; or if ``seed`` is no whole
+        number from zero on.
     """
     _refuse_added(_plain(cfg, resolve=False), "", _origins(cfg))
+    seed = cfg.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        shown = "null" if seed is None else repr(seed)
+        place = _origins(cfg).locate("seed")
+        raise ConfigError(
+            f"seed must be a whole number >= 0, was {shown}{f' ({place})' if place else ''}"
+        )
 
 
 def writable_folder(path: str, *, key: str) -> Path:
@@ -237,10 +246,10 @@ def run_command(
 
     ``raise SystemExit(run_command("backtest", main))`` gives ``--help``, ``--cfg job``, overrides and multirun
     (``-m``, every job runs, the worst code counts; with ``hydra/launcher=ray`` that of the first job which failed).
-    Refused settings and data end in one line on stderr and code 2, Ctrl-C in code 130. An error that no check of ours
-    raised is a defect: it keeps its traceback and ends in code 1; where it happened inside a strategy, only the
-    strategy's own frames are shown. With the environment variable ``QUANTCORE_TRACEBACK`` at 1 every error shows its
-    whole traceback, with the same code.
+    Refused settings and data, and a package of one of our extras that is not installed, end in one line on stderr and
+    code 2, Ctrl-C in code 130. An error that no check of ours raised is a defect: it keeps its traceback and ends in
+    code 1; where it happened inside a strategy, only the strategy's own frames are shown. With the environment
+    variable ``QUANTCORE_TRACEBACK`` at 1 every error shows its whole traceback, with the same code.
 
     Parameters
     ----------
@@ -318,6 +327,11 @@ class _Job:
         try:
             check_known(cfg)
             return self.task(cfg) or 0
+        except ModuleNotFoundError as error:
+            if not refusal(error):
+                self.defect = error
+                raise
+            return _report_error(error, job=self.swept())
         except _REPORTED as error:
             if not _is_deliberate(error):
                 self.defect = error
@@ -491,6 +505,10 @@ def _explain(error: BaseException) -> str:
         near = nearest(name, known)
         text = f"no {group or 'command'} {name!r}" + (f"; nearest: {near}" if near else "")
         return text + (f"; known: {', '.join(sorted(known))}" if known else "")
+    if isinstance(error, ModuleNotFoundError):
+        return refusal(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} must be an override that Hydra can read: {one_line(error)}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: {error.problem}"

@@ -335,6 +335,9 @@ def main(cfg):
         np.zeros(3).reshape(2, 2)
     if capital == 5:
         Path("nowhere/at/all").read_text()
+    if capital in (10, 11):
+        name = "statsmodels.tsa" if capital == 10 else "mine"
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     return None
 
 
@@ -430,7 +433,18 @@ def test_an_experiment_names_the_run_and_the_command_line_outranks_it(toy: Path)
         (["account.capital=-5"], "account.capital must be > 0, was -5 (command line)"),
         (["account.capital=true"], "account.capital must be a finite number, was true"),
         (["account.flows=[1,x]"], "account.flows[1] must be a finite number, was 'x'"),
-        (["account.capital=[1"], "no viable alternative at input"),
+        (
+            ["account.capital=[1"],
+            "account.capital=[1 must be an override that Hydra can read: no viable alternative at input",
+        ),
+        (["seed=x"], "seed must be a whole number >= 0, was 'x' (command line)"),
+        (["seed=-1"], "seed must be a whole number >= 0, was -1 (command line)"),
+        (["seed=true"], "seed must be a whole number >= 0, was True (command line)"),
+        (["seed=null"], "seed must be a whole number >= 0, was null (command line)"),
+        (
+            ["account.capital=10"],
+            "statsmodels must be installed for this: pip install 'quantcore[research]'",
+        ),
         (["account.capital=2"], "no data for X, none at all"),
         (["account.capital=5"], "No such file or directory: nowhere/at/all"),
         (["--capital=5"], "unrecognized arguments: --capital"),
@@ -510,6 +524,9 @@ def test_a_defect_keeps_its_traceback(toy: Path) -> None:
     assert ended.code == 1
     assert "Traceback (most recent call last):" in ended.err
     assert ended.err[-1].startswith("ValueError: cannot reshape array")
+    unknown = run(toy, "account.capital=11")
+    assert unknown.code == 1
+    assert unknown.err[-1] == "ModuleNotFoundError: No module named 'mine'"
 
 
 @pytest.mark.integration

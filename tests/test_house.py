@@ -14,7 +14,17 @@ WORDS = ("types", "errors", "timegrid", "fold", "exits")
 ROWS: tuple[tuple[str, ...], ...] = (
     WORDS,
     ("kernels",),
-    ("frames", "cluster", "config", "settings", "origins", "overrides", "bars_text", "cards"),
+    (
+        "frames",
+        "cluster",
+        "config",
+        "extras",
+        "settings",
+        "origins",
+        "overrides",
+        "bars_text",
+        "cards",
+    ),
     ("data",),
     ("features",),
     ("finance",),

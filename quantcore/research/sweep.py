@@ -266,11 +266,16 @@ def swept_sets(
     Raises
     ------
     ConfigError
-        If the same sweep runs in another process, ``resume`` is neither true nor false, or as `searched`.
+        If the same sweep runs in another process, ``resume`` is neither true nor false, a package is not installed
+        that the page or the search needs, or as `searched`.
     """
+    from quantcore.extras import require
+
+    require("sklearn")
     if not isinstance(cfg.resume, bool):
         raise ConfigError(f"resume must be true or false, was {cfg.resume}")
     if settings.sampling == "tpe":
+        require("optuna")
         yield searched(cfg, settings, space, study, executor)
         return
     sets = sample(settings, study, seed=int(cfg.seed))[1]
