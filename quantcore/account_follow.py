@@ -44,23 +44,18 @@ from quantcore.kernels.layout import (
     ENDED,
     ENDS_US,
     EQUITY,
-    EVENT_FUNDING,
-    EVENT_STATE,
     FEES,
-    FUNDING,
     GUARDED,
     HALF_SPREAD,
     LAST_TS,
     LOTS,
     MAKER_FEE,
-    MARGIN_TYPE,
     NEVER,
     NO,
     OFF,
     OPEN_ORDERS,
     ORDER_ID,
     POST_ONLY,
-    QTY,
     REASON,
     SEEN,
     SIDE,
@@ -74,20 +69,14 @@ from quantcore.kernels.layout import (
     TYPE,
     WALLET,
     ZERO,
-    A,
     Account,
-    B,
-    C,
-    D,
     Journal,
     Market,
     Rules,
     constant,
 )
 from quantcore.kernels.ledger import (
-    ISOLATED,
-    _charge_isolated,
-    event,
+    book_funding,
     forced_fill,
     move_cash,
     pay_funding,
@@ -107,6 +96,7 @@ from quantcore.kernels.orders import (
 from quantcore.kernels.orders import (
     follow as follow_extremes,
 )
+from quantcore.kernels.rules import quantity
 from quantcore.orders import OrderScript
 from quantcore.risk.controller import N_WORK
 from quantcore.types import BoolArray, FillReason, FloatArray, IntArray
@@ -248,7 +238,7 @@ def _book(
     elif kind == FLOWED:
         move_cash(account, rules, journal, heard[TIME], number[PRICE])
     elif kind == FORCED:
-        _book_forced(account, rules, journal, ts, s, number, heard[RULE])
+        _book_forced(account, rules, journal, ts, s, heard[LOTS_TRADED], number, heard[RULE])
     elif kind == PAID:
         book_funding(
             account, rules, journal, s, heard[TIME], math.nan, math.nan, -number[PRICE], ZERO
@@ -279,37 +269,17 @@ def _book_own(
 
 @inner()
 def _book_forced(
-    account: Account, rules: Rules, journal: Journal, ts: int, s: int, number: FloatArray, reason: int
+    account: Account, rules: Rules, journal: Journal, ts: int, s: int, lots: int, number: FloatArray, reason: int
 ) -> None:  # fmt: skip
-    """Book that the exchange closed a position: by liquidation, with its fee, or at the end of a symbol."""
-    qty, price = account.position[s, 0], number[PRICE]
+    """Book that the exchange closed a position or a part of it: by liquidation, with its fee, or as a symbol ended."""
+    price = number[PRICE]
     if account.held[s, LOTS] == 0:
         return
-    if reason == _LIQUIDATION:
-        forced_fill(account, rules, journal, s, price, 0.0, ts, reason)
-        write_liquidation(account, journal, s, qty, price, number[FEE], number[INSURED], price, ts)
-        return
     rate = rules.rate[s, TAKER_FEE] if reason == _SETTLEMENT else 0.0
-    forced_fill(account, rules, journal, s, price, rate, ts, reason)
-
-
-@inner()
-def book_funding(
-    account: Account, rules: Rules, journal: Journal, s: int, time_us: int, rate: float, mark: float, amount: float,
-    assumed: int,
-) -> None:  # fmt: skip
-    """Book one payment of funding, > 0 paid."""
-    account.cash[FUNDING] += amount
-    if rules.size[s, MARGIN_TYPE] == ISOLATED:
-        _charge_isolated(account, s, amount)
-    else:
-        account.cash[WALLET] -= amount
-    row = event(journal, EVENT_FUNDING, time_us, s)
-    journal.whole[row, EVENT_STATE] = assumed
-    journal.number[row, A] = account.position[s, QTY]
-    journal.number[row, B] = mark
-    journal.number[row, C] = rate
-    journal.number[row, D] = amount
+    forced_fill(account, rules, journal, s, lots, price, rate, ts, reason)
+    if reason == _LIQUIDATION:
+        qty = quantity(rules, s, -lots)
+        write_liquidation(account, journal, s, qty, price, number[FEE], number[INSURED], price, ts)
 
 
 @inner()
@@ -407,9 +377,10 @@ def follow_bar(
     none = np.empty(0, dtype=np.int64)
     most = events_per_bar(account, none, none, OrderScript.empty()) + 8 * len(heard)
     journal = new_journal(most, 1, full_curve=True)
+    rules = _with_touch(plane.rules, half_spread)
     follow(
-        account, market_arrays(bars), _with_touch(plane.rules, half_spread), plane.config, heard.whole, heard.number, weights,
-        decision, closes, journal,
+        account, market_arrays(bars), rules, plane.config, heard.whole, heard.number, weights, decision, closes,
+        journal,
     )  # fmt: skip
     n_events, n_curve = journal.filled
     events = Events(
