@@ -77,6 +77,7 @@ from quantcore.kernels.layout import (
 )
 from quantcore.kernels.ledger import (
     book_funding,
+    fill,
     forced_fill,
     move_cash,
     pay_funding,
@@ -106,7 +107,7 @@ KIND = 0
 TIME = 1  # microseconds
 SYMBOL_AT = 2
 ORDER = 3  # own number of the order
-LOTS_TRADED = 4  # > 0; of a forced trade signed
+LOTS_TRADED = 4  # signed
 STATE = 5  # liquidity of a trade, status of an end, 1 for an assumed funding rate
 RULE = 6  # by which an order was refused, -1; reason of a forced trade
 N_HEARD = 7
@@ -124,6 +125,7 @@ FORCED = constant(4)
 CORRECTED = constant(5)
 PAID = constant(6)  # funding of which the exchange told the amount alone
 
+_TARGET = constant(FillReason.TARGET)
 _STOP_LOSS = constant(FillReason.STOP_LOSS)
 _TIME_EXIT = constant(FillReason.TIME_EXIT)
 _LIQUIDATION = constant(FillReason.LIQUIDATION)
@@ -220,10 +222,16 @@ def _book(
     """Book one event of the exchange; note in `lost` the symbols whose protective order it ended."""
     kind, s, ts = heard[KIND], heard[SYMBOL_AT], market.ts_us[row]
     if kind == TRADED:
-        k = _slot(account, heard[ORDER])
+        k, lots = _slot(account, heard[ORDER]), heard[LOTS_TRADED]
         if k >= 0:
             _book_own(
-                account, rules, journal, market, row, k, heard[LOTS_TRADED], number[PRICE], heard[STATE]
+                account, rules, journal, market, row, k, abs(lots), number[PRICE], heard[STATE]
+            )  # fmt: skip
+        else:  # of an order that was taken for gone
+            rate = rules.rate[s, MAKER_FEE if heard[STATE] == MAKER else TAKER_FEE]
+            fill(
+                account, rules, journal, s, lots, number[PRICE], rate, ts, account.counter[LAST_TS], heard[ORDER],
+                heard[STATE], _TARGET, number[PRICE],
             )  # fmt: skip
     elif kind == ENDED_ORDER:
         k = _slot(account, heard[ORDER])

@@ -53,7 +53,8 @@ def told_by_exchange(events: Events) -> Heard:
                 ([FORCED, ts, s, order, signed, 0, reason], [v[at.B], liquidation[at.C], liquidation[at.D]])
             )  # fmt: skip
         elif kind == at.EVENT_FILL:
-            rows.append(([TRADED, ts, s, order, lots, state, -1], [v[at.B], 0.0, 0.0]))
+            signed = lots * int(w[at.EVENT_SIDE])
+            rows.append(([TRADED, ts, s, order, signed, state, -1], [v[at.B], 0.0, 0.0]))
         elif kind == at.EVENT_FUNDING:
             rows.append(([FUNDED, ts, s, 0, 0, state, -1], [v[at.C], v[at.B], 0.0]))
         elif kind == at.EVENT_FLOW:
