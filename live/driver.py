@@ -352,7 +352,9 @@ class Driver:
                 await self.comparison.reconcile(self)
                 await self.sender.settled()
         except (TimeoutError, VenueError) as error:
-            self.note("end", f"not all is known of what was sent: {error or 'no answer in time'}")
+            self.note(
+                "end", f"not all is known of what was sent: {str(error) or 'no answer in time'}"
+            )
 
     async def _leave(self) -> None:
         for task in self._later:
