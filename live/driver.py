@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _REFUSALS_AT_ONCE = 2
 _REFUSAL_PAUSE_S, _REFUSAL_PAUSE_MAX_S = 0.5, 30.0
 _AGAIN_S = 1.0
+_FINISH_S = 20.0
 _LEAVE_S = 5.0
 
 
@@ -154,10 +155,14 @@ class Driver:
             If the journal fails, the feed does, or the exchange cannot be compared with at the start: nothing is sent
             any more.
         """
-        parts = (self._hear(), self._trade(open_requests), self._raise(), _until(stop))
-        tasks = [asyncio.create_task(part) for part in parts]
+        trading = asyncio.create_task(self._trade(open_requests))
+        stopping = asyncio.create_task(_until(stop))
+        beside = (asyncio.create_task(self._hear()), asyncio.create_task(self._raise()))
+        tasks = [trading, stopping, *beside]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if done == {stopping}:
+                await self._finish(trading)
         finally:
             for task in tasks:
                 task.cancel()
@@ -336,6 +341,20 @@ class Driver:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.failed(error)
+
+    async def _finish(self, trading: asyncio.Task[None]) -> None:
+        """Decide nothing more, and see that what was sent is known and protected."""
+        trading.cancel()
+        await asyncio.gather(trading, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_FINISH_S):
+                await self.sender.settled()
+                await self.comparison.reconcile(self)
+                await self.sender.settled()
+        except (TimeoutError, VenueError) as error:
+            self.note(
+                "end", f"not all is known of what was sent: {str(error) or 'no answer in time'}"
+            )
 
     async def _leave(self) -> None:
         for task in self._later:

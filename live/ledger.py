@@ -294,7 +294,8 @@ class Ledger:
         lots, price = lots_of(self.instruments[s], fill.qty), float(fill.price)
         if number is not None:
             liquidity = int(Liquidity.MAKER if fill.maker else Liquidity.TAKER)
-            whole = (said.TRADED, fill.time_us, s, number, lots, liquidity, _NO_RULE)
+            signed = lots * int(fill.side)
+            whole = (said.TRADED, fill.time_us, s, number, signed, liquidity, _NO_RULE)
             return [(whole, (price, 0.0, 0.0)), *self._fee_difference(fill, s, lots, price)]
         for beginning, reason in FORCED_BY.items():
             if fill.client_id.startswith(beginning):

@@ -35,7 +35,7 @@ from quantcore.execution.routing import hear_orders, work_routes
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.fills import inside, worse
+from quantcore.kernels.fills import worse
 from quantcore.kernels.layout import (
     ACTIVE_ROUTES,
     ACTIVE_TS,
@@ -44,23 +44,18 @@ from quantcore.kernels.layout import (
     ENDED,
     ENDS_US,
     EQUITY,
-    EVENT_FUNDING,
-    EVENT_STATE,
     FEES,
-    FUNDING,
     GUARDED,
     HALF_SPREAD,
     LAST_TS,
     LOTS,
     MAKER_FEE,
-    MARGIN_TYPE,
     NEVER,
     NO,
     OFF,
     OPEN_ORDERS,
     ORDER_ID,
     POST_ONLY,
-    QTY,
     REASON,
     SEEN,
     SIDE,
@@ -74,20 +69,15 @@ from quantcore.kernels.layout import (
     TYPE,
     WALLET,
     ZERO,
-    A,
     Account,
-    B,
-    C,
-    D,
     Journal,
     Market,
     Rules,
     constant,
 )
 from quantcore.kernels.ledger import (
-    ISOLATED,
-    _charge_isolated,
-    event,
+    book_funding,
+    fill,
     forced_fill,
     move_cash,
     pay_funding,
@@ -107,6 +97,7 @@ from quantcore.kernels.orders import (
 from quantcore.kernels.orders import (
     follow as follow_extremes,
 )
+from quantcore.kernels.rules import quantity
 from quantcore.orders import OrderScript
 from quantcore.risk.controller import N_WORK
 from quantcore.types import BoolArray, FillReason, FloatArray, IntArray
@@ -116,7 +107,7 @@ KIND = 0
 TIME = 1  # microseconds
 SYMBOL_AT = 2
 ORDER = 3  # own number of the order
-LOTS_TRADED = 4  # > 0; of a forced trade signed
+LOTS_TRADED = 4  # signed
 STATE = 5  # liquidity of a trade, status of an end, 1 for an assumed funding rate
 RULE = 6  # by which an order was refused, -1; reason of a forced trade
 N_HEARD = 7
@@ -134,6 +125,7 @@ FORCED = constant(4)
 CORRECTED = constant(5)
 PAID = constant(6)  # funding of which the exchange told the amount alone
 
+_TARGET = constant(FillReason.TARGET)
 _STOP_LOSS = constant(FillReason.STOP_LOSS)
 _TIME_EXIT = constant(FillReason.TIME_EXIT)
 _LIQUIDATION = constant(FillReason.LIQUIDATION)
@@ -230,10 +222,16 @@ def _book(
     """Book one event of the exchange; note in `lost` the symbols whose protective order it ended."""
     kind, s, ts = heard[KIND], heard[SYMBOL_AT], market.ts_us[row]
     if kind == TRADED:
-        k = _slot(account, heard[ORDER])
+        k, lots = _slot(account, heard[ORDER]), heard[LOTS_TRADED]
         if k >= 0:
             _book_own(
-                account, rules, journal, market, row, k, heard[LOTS_TRADED], number[PRICE], heard[STATE]
+                account, rules, journal, market, row, k, abs(lots), number[PRICE], heard[STATE]
+            )  # fmt: skip
+        else:  # of an order that was taken for gone
+            rate = rules.rate[s, MAKER_FEE if heard[STATE] == MAKER else TAKER_FEE]
+            fill(
+                account, rules, journal, s, lots, number[PRICE], rate, ts, account.counter[LAST_TS], heard[ORDER],
+                heard[STATE], _TARGET, number[PRICE],
             )  # fmt: skip
     elif kind == ENDED_ORDER:
         k = _slot(account, heard[ORDER])
@@ -248,7 +246,7 @@ def _book(
     elif kind == FLOWED:
         move_cash(account, rules, journal, heard[TIME], number[PRICE])
     elif kind == FORCED:
-        _book_forced(account, rules, journal, ts, s, number, heard[RULE])
+        _book_forced(account, rules, journal, ts, s, heard[LOTS_TRADED], number, heard[RULE])
     elif kind == PAID:
         book_funding(
             account, rules, journal, s, heard[TIME], math.nan, math.nan, -number[PRICE], ZERO
@@ -268,10 +266,7 @@ def _book_own(
     s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
     maker = liquidity == MAKER
     reference = price if maker else market.open[row, s]
-    if kind == PROFIT:
-        stop = account.order[k, STOP_PRICE]
-        reference = inside(stop, market.low[row, s], market.high[row, s])
-    elif kind > LIMIT:
+    if kind > LIMIT and kind != PROFIT:
         reference = worse(side, account.order[k, STOP_PRICE], reference)
     fee_rate = rules.rate[s, MAKER_FEE if maker else TAKER_FEE]
     whole = max(fillable(account, k), lots)
@@ -282,37 +277,17 @@ def _book_own(
 
 @inner()
 def _book_forced(
-    account: Account, rules: Rules, journal: Journal, ts: int, s: int, number: FloatArray, reason: int
+    account: Account, rules: Rules, journal: Journal, ts: int, s: int, lots: int, number: FloatArray, reason: int
 ) -> None:  # fmt: skip
-    """Book that the exchange closed a position: by liquidation, with its fee, or at the end of a symbol."""
-    qty, price = account.position[s, 0], number[PRICE]
+    """Book that the exchange closed a position or a part of it: by liquidation, with its fee, or as a symbol ended."""
+    price = number[PRICE]
     if account.held[s, LOTS] == 0:
         return
-    if reason == _LIQUIDATION:
-        forced_fill(account, rules, journal, s, price, 0.0, ts, reason)
-        write_liquidation(account, journal, s, qty, price, number[FEE], number[INSURED], price, ts)
-        return
     rate = rules.rate[s, TAKER_FEE] if reason == _SETTLEMENT else 0.0
-    forced_fill(account, rules, journal, s, price, rate, ts, reason)
-
-
-@inner()
-def book_funding(
-    account: Account, rules: Rules, journal: Journal, s: int, time_us: int, rate: float, mark: float, amount: float,
-    assumed: int,
-) -> None:  # fmt: skip
-    """Book one payment of funding, > 0 paid."""
-    account.cash[FUNDING] += amount
-    if rules.size[s, MARGIN_TYPE] == ISOLATED:
-        _charge_isolated(account, s, amount)
-    else:
-        account.cash[WALLET] -= amount
-    row = event(journal, EVENT_FUNDING, time_us, s)
-    journal.whole[row, EVENT_STATE] = assumed
-    journal.number[row, A] = account.position[s, QTY]
-    journal.number[row, B] = mark
-    journal.number[row, C] = rate
-    journal.number[row, D] = amount
+    forced_fill(account, rules, journal, s, lots, price, rate, ts, reason)
+    if reason == _LIQUIDATION:
+        qty = quantity(rules, s, -lots)
+        write_liquidation(account, journal, s, qty, price, number[FEE], number[INSURED], price, ts)
 
 
 @inner()
@@ -412,8 +387,8 @@ def follow_bar(
     journal = new_journal(most, 1, full_curve=True)
     rules = _with_touch(plane.rules, half_spread)
     follow(
-        account, market_arrays(bars), rules, plane.config, heard.whole, heard.number, weights, decision,
-        closes, journal,
+        account, market_arrays(bars), rules, plane.config, heard.whole, heard.number, weights, decision, closes,
+        journal,
     )  # fmt: skip
     n_events, n_curve = journal.filled
     events = Events(

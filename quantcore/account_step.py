@@ -393,7 +393,10 @@ def _settle_ended(
             settled |= test_margin(account, rules, journal, market, row, YES)
         if account.held[s, LOTS] != 0:
             mark, fee_rate = mark_at(account, market, row, s, AT_CLOSE), rules.rate[s, TAKER_FEE]
-            forced_fill(account, rules, journal, s, mark, fee_rate, market.ts_us[row], _SETTLEMENT)
+            lots = -account.held[s, LOTS]
+            forced_fill(
+                account, rules, journal, s, lots, mark, fee_rate, market.ts_us[row], _SETTLEMENT
+            )  # fmt: skip
             settled = True
     return settled
 

@@ -10,6 +10,7 @@ from numba import njit
 from quantcore.account_step import send_scripted
 from quantcore.kernels.layout import (
     CLIENT,
+    LOTS,
     NONE,
     OPEN_ORDERS,
     SEEN,
@@ -95,7 +96,8 @@ def close_by_force(
     if liquidates:
         take_over(lent(account), lent(rules), lent(journal), s, price, ts)
     else:
-        forced_fill(lent(account), lent(rules), lent(journal), s, price, 0.0, ts, reason)
+        lots = -account.held[s, LOTS]
+        forced_fill(lent(account), lent(rules), lent(journal), s, lots, price, 0.0, ts, reason)
     return 1
 
 

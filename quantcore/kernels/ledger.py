@@ -236,10 +236,10 @@ def fill(
 
 @inner()
 def forced_fill(
-    account: Account, rules: Rules, journal: Journal, s: int, price: float, fee_rate: float, ts: int, reason: int
+    account: Account, rules: Rules, journal: Journal, s: int, lots: int, price: float, fee_rate: float, ts: int,
+    reason: int,
 ) -> None:  # fmt: skip
-    """Close a whole position by an order that the exchange makes, decided at the previous close."""
-    lots = -account.held[s, LOTS]
+    """Trade signed lots of a position by an order that the exchange makes, decided at the previous close."""
     order_id = next_order_id(account)
     decision_ts = account.counter[LAST_TS]
     side = ONE if lots > 0 else NONE
@@ -277,7 +277,7 @@ def take_over(
         left = account.position[s, MARGIN]
     left += qty * (price - account.position[s, ENTRY])
     fee = min(rules.rate[s, LIQUIDATION_FEE] * abs(qty) * price, max(left, 0.0))
-    forced_fill(account, rules, journal, s, price, 0.0, ts, _LIQUIDATION)
+    forced_fill(account, rules, journal, s, -account.held[s, LOTS], price, 0.0, ts, _LIQUIDATION)
     write_liquidation(account, journal, s, qty, price, fee, max(-left, 0.0), price, ts)
 
 
@@ -347,7 +347,15 @@ def pay_funding(
     qty = account.position[s, QTY]
     if qty == 0.0 or (assumed and qty * rate < 0.0):
         return
-    amount = qty * mark * rate
+    book_funding(account, rules, journal, s, time_us, rate, mark, qty * mark * rate, assumed)
+
+
+@inner()
+def book_funding(
+    account: Account, rules: Rules, journal: Journal, s: int, time_us: int, rate: float, mark: float, amount: float,
+    assumed: int,
+) -> None:  # fmt: skip
+    """Book one payment of funding, > 0 paid."""
     account.cash[FUNDING] += amount
     if rules.size[s, MARGIN_TYPE] == ISOLATED:
         _charge_isolated(account, s, amount)
@@ -355,7 +363,7 @@ def pay_funding(
         account.cash[WALLET] -= amount
     row = event(journal, EVENT_FUNDING, time_us, s)
     journal.whole[row, EVENT_STATE] = assumed
-    journal.number[row, A] = qty
+    journal.number[row, A] = account.position[s, QTY]
     journal.number[row, B] = mark
     journal.number[row, C] = rate
     journal.number[row, D] = amount

@@ -290,7 +290,7 @@ def _close(
     left = max(others + qty * (price - entry), 0.0)
     fee = min(rules.rate[s, LIQUIDATION_FEE] * abs(qty) * price, left)
     ts = market.ts_us[row]
-    forced_fill(account, rules, journal, s, price, 0.0, ts, _LIQUIDATION)
+    forced_fill(account, rules, journal, s, -lots, price, 0.0, ts, _LIQUIDATION)
     # The loss of an isolated position ends with its own margin.
     insurance = max(-(others + qty * (price - entry)), 0.0) if _is_isolated(rules, s) else 0.0
     write_liquidation(account, journal, s, qty, price, fee, insurance, mark, ts)

@@ -48,11 +48,13 @@ def told_by_exchange(events: Events) -> Heard:
         state, reason, lots = (int(w[c]) for c in (at.EVENT_STATE, at.EVENT_REASON, at.EVENT_LOTS))
         if kind == at.EVENT_FILL and reason in FORCED_BY:
             liquidation = number[n + 2] if reason == FillReason.LIQUIDATION else np.zeros(6)
+            signed = lots * int(w[at.EVENT_SIDE])
             rows.append(
-                ([FORCED, ts, s, order, lots, 0, reason], [v[at.B], liquidation[at.C], liquidation[at.D]])
+                ([FORCED, ts, s, order, signed, 0, reason], [v[at.B], liquidation[at.C], liquidation[at.D]])
             )  # fmt: skip
         elif kind == at.EVENT_FILL:
-            rows.append(([TRADED, ts, s, order, lots, state, -1], [v[at.B], 0.0, 0.0]))
+            signed = lots * int(w[at.EVENT_SIDE])
+            rows.append(([TRADED, ts, s, order, signed, state, -1], [v[at.B], 0.0, 0.0]))
         elif kind == at.EVENT_FUNDING:
             rows.append(([FUNDED, ts, s, 0, 0, state, -1], [v[at.C], v[at.B], 0.0]))
         elif kind == at.EVENT_FLOW:
@@ -105,3 +107,30 @@ def test_an_account_that_is_told_what_happened_is_the_one_that_found_out(
         np.testing.assert_array_equal(mine.curve, events.curve)
         if draw.random() < 0.3:  # as after a restart
             state = FoldState.from_bytes(state.to_bytes())
+
+
+@pytest.mark.parametrize("reason", sorted(FORCED_BY))
+def test_a_position_closed_by_force_in_parts_is_as_one_closed_at_once(reason: FillReason) -> None:
+    case = replace(routed_case(3, latency=1), router=None)
+    row, after, bars, plane = next(
+        (row, after, bars, plane)
+        for row, _, after, _, bars, plane in steps(case, case_targets(case, 1.2 * case.leverage))
+        if np.abs(after["held"][:, at.LOTS]).max() > 2 and row + 1 < bars.n_bars
+    )
+    s = int(np.argmax(np.abs(after["held"][:, at.LOTS])))
+    lots, bar = int(after["held"][s, at.LOTS]), bars.rows(row + 1, row + 2)
+    price = float(bar.array("close")[0, s])
+
+    def told(*parts: tuple[int, float]) -> FoldState:
+        rows = [
+            ([FORCED, int(bar.ts_us[0]), s, 0, part, 0, reason], [price, fee, 0.0])
+            for part, fee in parts
+        ]
+        return follow_bar(plane, after, bar, Heard.of(rows))[0]
+
+    first = -lots // 3
+    whole, parts = told((-lots, 3.0)), told((first, 1.0), (-lots - first, 2.0))
+    assert whole["held"][s, at.LOTS] == parts["held"][s, at.LOTS] == 0
+    np.testing.assert_allclose(parts["cash"], whole["cash"], rtol=1e-12)
+    some = told((first, 1.0))
+    assert some["held"][s, at.LOTS] == lots + first

@@ -147,6 +147,9 @@ def test_a_second_telling_changes_nothing(tmp_path: Path) -> None:
             NEW,
         )
         assert journal.last_event == 9
+        market = change(price=None, filled="0.002")
+        assert journal.hear([market], heard_us=10) == (NEW,)
+        assert journal.hear([market], heard_us=11) == (KNOWN,)
 
 
 def test_a_telling_that_contradicts_the_first_is_refused_with_its_batch(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ async def test_it_recovers_takes_bars_and_ends_when_told(made: Made) -> None:
     assert made.comparison.rounds == 2
     stop.set()
     await running
+    assert made.comparison.rounds == 3  # what was sent last is known and protected before it leaves
 
 
 async def test_an_error_of_the_journal_ends_it_and_is_told_as_it_is(

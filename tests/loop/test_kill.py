@@ -18,9 +18,9 @@ from tests.loop.on_exchange import Ground, agreed, ground, trading, until, whole
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-def started(there: Ground) -> subprocess.Popen[str]:
+def started(there: Ground, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "live.run", *there.overrides()],
+        [sys.executable, "-m", "live.run", *there.overrides(*overrides)],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -114,7 +114,7 @@ def test_it_starts_an_exchange_that_outlives_it_and_begins_anew_when_that_is_los
 
 def test_ctrl_c_ends_in_order_and_says_what_stays(tmp_path: Path) -> None:
     with ground(tmp_path) as there:
-        process = started(there)
+        process = started(there, "execution=taker")  # whose orders do not rest
         try:
             decisions(process, 2, 120.0)
             process.send_signal(signal.SIGINT)
@@ -124,6 +124,8 @@ def test_ctrl_c_ends_in_order_and_says_what_stays(tmp_path: Path) -> None:
         finally:
             process.kill()
             process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
         assert "Ended in order" in rest
         assert "Traceback" not in rest
         assert len(there.books()["algo_orders"]) == len(there.books()["positions"])

@@ -153,6 +153,20 @@ def test_a_stop_that_somebody_else_ended_is_placed_anew() -> None:
     assert anew.request.conditional
 
 
+def test_a_trade_of_an_order_that_was_taken_for_gone_is_booked_and_guarded(ledger: Ledger) -> None:
+    step = close(ledger, 0, targets=[0.1, np.nan])
+    trade = fill(ledger, step)
+    gone = ledger.ended(step.wanted[0].number, "BTCUSDT", OrderStatus.EXPIRED, None, BEGIN_US)
+    assert moment(ledger, 1, gone).wanted == ()
+    rows = ledger.hear(trade)
+    assert rows is not None
+    (stop,) = moment(ledger, 2, *rows).wanted
+    assert ledger.qty("BTCUSDT") == trade.qty
+    assert ledger.wallet == pytest.approx(7700.0 - float(trade.fee), abs=1e-8)
+    assert isinstance(stop.request, Order)
+    assert stop.request.close_position
+
+
 def moment(ledger: Ledger, seconds: int, *heard: Any) -> LedgerStep:
     """Take a step between two closes."""
     bar = row(0, interval=MOMENT, late_us=seconds * 1_000_000)

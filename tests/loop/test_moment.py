@@ -18,6 +18,7 @@ from tests.loop.made import plane_of
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 INSTRUMENTS = load_instruments(SYMBOLS)
+RULES = plane_of(SYMBOLS).rules
 NOW_US = 1_704_182_283_456_789
 
 
@@ -64,6 +65,16 @@ def test_the_router_sees_the_books_own_touch_around_its_middle(bid: float, ask: 
     assert seen(half_spreads(told, INSTRUMENTS, row.array("close")[0]), row) == (bid, ask)
 
 
+def test_the_touch_is_the_books_own_at_any_price(rng: np.random.Generator) -> None:
+    for _ in range(500):
+        bid = int(rng.integers(1, 10_000_000))
+        ask = bid + int(rng.integers(1, 40))
+        told = quotes(bid=bid / 10, ask=ask / 10)
+        row = moment(told, SYMBOLS, NOW_US, None)
+        spread = half_spreads(told, INSTRUMENTS, row.array("close")[0])
+        assert seen(spread, row) == (bid / 10, ask / 10)
+
+
 @pytest.mark.parametrize("close", [41_999.0, 42_000.0, 42_000.1, 42_003.0])
 def test_around_a_bars_close_what_is_posted_never_crosses_the_book(close: float) -> None:
     told = quotes(bid=42_000.0, ask=42_000.1)
@@ -83,8 +94,7 @@ def seen(spread: FloatArray, row: Bars) -> tuple[float, float]:
     """Return the touch of BTCUSDT as the router has it."""
     from quantcore.account_plane import market_arrays
 
-    plane = plane_of(SYMBOLS)
-    rate = plane.rules.rate.copy()
+    rate = RULES.rate.copy()
     rate[0, at.HALF_SPREAD] = spread[0]
-    bid, ask = _touch.py_func(plane.rules._replace(rate=rate), market_arrays(row), 0, 0)
+    bid, ask = _touch.py_func(RULES._replace(rate=rate), market_arrays(row), 0, 0)
     return round(float(bid), 8), round(float(ask), 8)

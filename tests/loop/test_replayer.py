@@ -95,6 +95,7 @@ def income(time_us: int) -> Income:
         ([fill(1), fill(2), balance(2), balance(1)], [None, None, 2, None]),
         ([fill(2), balance(2), fill(1)], [None, None, 2]),
         ([balance(1), income(1)], [None, 1]),
+        ([fill(2), balance(1), fill(1)], [None, None, None]),
         ([balance(3)], [3]),
         ([fill(1), balance(1), twin(1), fill(2), balance(2)], [None, None, None, None, 2]),
         ([fill(1), other(1), balance(1), balance(2)], [None, None, None, 2]),
