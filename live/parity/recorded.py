@@ -101,7 +101,7 @@ def recorded(journal: Journal) -> Record:
     held = _settings(told.session, journal.place)
     symbols, interval = told.session.session.symbols, held.parts.execution_interval
     rows = [_bar(step, symbols, interval) for step in told.steps if step.kind == CLOSE]
-    bars, missing = _without_holes(rows)
+    bars, missing = without_holes(rows)
     begun = told.accounts[told.steps[0].seq]
     if begun["counter"][at.OPEN_ORDERS]:
         raise JournalError(
@@ -205,7 +205,7 @@ def _bar(step: KeptStep, symbols: tuple[str, ...], interval: str) -> Bars:
     return bars_of(step.inputs, symbols=symbols, interval=interval)
 
 
-def _without_holes(rows: list[Bars]) -> tuple[Bars, int]:
+def without_holes(rows: list[Bars]) -> tuple[Bars, int]:
     """Return the bars as one, with rows of NaN where the run saw none, and how many those are."""
     length = interval_us(rows[0].interval)
     whole, missing = [rows[0]], 0
