@@ -101,9 +101,7 @@ def recorded(journal: Journal) -> Record:
     held = _settings(told.session, journal.place)
     symbols, interval = told.session.session.symbols, held.parts.execution_interval
     rows = [_bar(step, symbols, interval) for step in told.steps if step.kind == CLOSE]
-    if not rows:
-        raise JournalError(f"journal must hold a closed bar, {journal.place} holds none")
-    bars, missing = _without_holes(rows)
+    bars, missing = without_holes(rows)
     begun = told.accounts[told.steps[0].seq]
     if begun["counter"][at.OPEN_ORDERS]:
         raise JournalError(
@@ -170,10 +168,13 @@ def _told(journal: Journal) -> _Told:
         }
         signal = reading.snapshot(connection, "signal", upto=steps[0].seq)
         events = reading.events(connection)
+    closes = [n for n, step in enumerate(steps) if step.kind == CLOSE]
+    if not closes:
+        raise JournalError(f"journal must hold a closed bar, {journal.place} holds none")
     return _Told(
         session=session,
         started=len(same),
-        steps=steps,
+        steps=steps[: closes[-1] + 1],  # what came later has no bar yet
         accounts={seq: kept.state for seq, kept in accounts.items() if kept is not None},
         signal=None if signal is None else signal.state,
         doubts=tuple(event.reason for _, event in events if isinstance(event, Doubt)),
@@ -204,7 +205,7 @@ def _bar(step: KeptStep, symbols: tuple[str, ...], interval: str) -> Bars:
     return bars_of(step.inputs, symbols=symbols, interval=interval)
 
 
-def _without_holes(rows: list[Bars]) -> tuple[Bars, int]:
+def without_holes(rows: list[Bars]) -> tuple[Bars, int]:
     """Return the bars as one, with rows of NaN where the run saw none, and how many those are."""
     length = interval_us(rows[0].interval)
     whole, missing = [rows[0]], 0
@@ -262,11 +263,12 @@ def _modelled(
 ) -> Tables:
     """Return what a backtest makes of the bars, from the states at the run's start."""
     interval = held.parts.interval
-    seen = {
-        step.ts_us: bars_of(step.decision.inputs, symbols=bars.symbols, interval=interval)
+    decided_on = [
+        bars_of(step.decision.inputs, symbols=bars.symbols, interval=interval)
         for step in told.steps
         if step.decision is not None and step.decision.inputs
-    }
+    ]
+    seen = {int(bar.ts_us[-1]): bar for bar in decided_on}
     rows = resample_bars(bars, interval)
     made = {
         ts_us: rows.rows(row, row + 1)
@@ -288,7 +290,7 @@ def _decided(steps: Iterable[KeptStep], symbols: tuple[str, ...]) -> pd.DataFram
     rows: dict[int, FloatArray] = {}
     for step in steps:
         if step.decision is not None and step.decision.targets is not None:
-            rows[step.ts_us] = step.decision.targets
+            rows[int(step.decision.inputs["ts_us"][-1])] = step.decision.targets
     return pd.DataFrame(
         np.array(list(rows.values())).reshape(len(rows), len(symbols)),
         index=to_index(np.array(list(rows), dtype=np.int64)),
