@@ -10,7 +10,7 @@ from live.feed.market_rest import Kind, MarketRest
 from live.feed.rows import Parts, RowForm, bars_of, fault_of
 from quantcore.data.checks import at_text
 from quantcore.data.rest_rows import Candle, Settled
-from quantcore.errors import SchemaMismatch
+from quantcore.errors import QuantcoreError, SchemaMismatch
 from quantcore.frames import Bars
 
 
@@ -91,7 +91,7 @@ async def _together(*asked: Coroutine[Any, Any, Any]) -> list[Any]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in asked]
-    except* Exception as failures:
+    except* QuantcoreError as failures:
         raise _first(failures) from failures
     return [task.result() for task in tasks]
 
