@@ -245,11 +245,11 @@ def run_command(
     """Run a command from the process's arguments and return its exit code; every `__main__` is one call of this.
 
     ``raise SystemExit(run_command("backtest", main))`` gives ``--help``, ``--cfg job``, overrides and multirun
-    (``-m``, every job runs, the worst code counts; with ``hydra/launcher=ray`` that of the first job which failed).
-    Refused settings and data, and a package of one of our extras that is not installed, end in one line on stderr and
-    code 2, Ctrl-C in code 130. An error that no check of ours raised is a defect: it keeps its traceback and ends in
-    code 1; where it happened inside a strategy, only the strategy's own frames are shown. With the environment
-    variable ``QUANTCORE_TRACEBACK`` at 1 every error shows its whole traceback, with the same code.
+    (``-m``, every job runs and says first which it is, the worst code counts; with ``hydra/launcher=ray`` that of the
+    first job which failed). Refused settings and data, and a package of one of our extras that is not installed, end in
+    one line on stderr and code 2, Ctrl-C in code 130. An error that no check of ours raised is a defect: it keeps its
+    traceback and ends in code 1; where it happened inside a strategy, only the strategy's own frames are shown. With
+    the environment variable ``QUANTCORE_TRACEBACK`` at 1 every error shows its whole traceback, with the same code.
 
     Parameters
     ----------
@@ -323,9 +323,11 @@ class _Job:
         return code
 
     def _ended(self, cfg: DictConfig) -> int:
-        """Return the task's exit code, with what was refused as one line."""
+        """Return the task's exit code, with what was refused as one line, and of a multirun what the job is first."""
         try:
             check_known(cfg)
+            if job := self.swept():
+                print(f"job {job}")
             return self.task(cfg) or 0
         except ModuleNotFoundError as error:
             if not refusal(error):

@@ -384,7 +384,8 @@ def run(toy: Path, *arguments: str, **environment: str) -> Ended:
 def test_a_run_succeeds_and_leaves_no_files(toy: Path) -> None:
     before = sorted(toy.rglob("*"))
     assert run(toy) == Ended(0, ["toy 7700 -"])
-    assert run(toy, "-m", "account.capital=8,9") == Ended(0, ["toy 8 -", "toy 9 -"])
+    jobs = ["job account.capital=8", "toy 8 -", "job account.capital=9", "toy 9 -"]
+    assert run(toy, "-m", "account.capital=8,9") == Ended(0, jobs)
     assert sorted(toy.rglob("*")) == before
 
 
@@ -483,7 +484,8 @@ def test_a_broken_option_file_is_named_with_its_line(toy: Path) -> None:
 def test_a_task_decides_its_exit_code_and_multirun_keeps_the_worst(toy: Path) -> None:
     assert run(toy, "account.capital=1") == Ended(1, ["toy 1 -"])
     ended = run(toy, "account.capital=1,-3,8", "-m")
-    assert (ended.code, ended.out) == (2, ["toy 1 -", "toy 8 -"])
+    jobs = [f"job account.capital={capital}" for capital in (1, -3, 8)]
+    assert (ended.code, ended.out) == (2, [jobs[0], "toy 1 -", jobs[1], jobs[2], "toy 8 -"])
     assert ended.err == [
         "account.capital must be > 0, was -3 (command line) [job account.capital=-3]"
     ]

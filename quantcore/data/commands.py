@@ -137,8 +137,14 @@ def _refuse_experiment(cfg: DictConfig) -> None:
 
 
 def synth(market: MarketData, options: DataOptions, console: Console) -> int:
-    """Write a market's tables to the store, at the interval of its bars; all appear together."""
-    store = _target(options)
+    """Write a market's tables to the store, at the interval of its bars; all appear together.
+
+    Raises
+    ------
+    ConfigError
+        If the store holds prices that were not invented.
+    """
+    store = _target(options, synthetic=True)
     tables = disassemble_bars(market.bars)
     interval = market.bars.interval
     added: dict[str, int] = {}
@@ -146,6 +152,7 @@ def synth(market: MarketData, options: DataOptions, console: Console) -> int:
     parts += [("mark", name, series) for name, series in tables.marks.items()]
     parts += [("open_interest", name, series) for name, series in tables.open_interest.items()]
     with store.changes() as changes:
+        changes.mark_synthetic()
         for kind, name, series in parts:
             for symbol, table in series.items():
                 added[store.name(kind, name, symbol)] = changes.write(table, kind, name, symbol)
@@ -161,11 +168,14 @@ def copy(options: DataOptions, console: Console) -> int:
         raise ConfigError("action=import must be given from=FOLDER, was null")
     reader = open_reader(options.source)
     parts = _chosen(reader, options)
-    store = _target(options)
+    synthetic = _is_synthetic(reader)
+    store = _target(options, synthetic=synthetic)
     with tqdm(parts, desc="check", unit="series") as checking:
         for part in checking:
             _check_part(reader, *part)
     with store.changes() as changes:
+        if synthetic:
+            changes.mark_synthetic()
         copied = copy_tables(reader, changes, parts)
         with tqdm(copied, total=len(parts), desc="import", unit="series") as copying:
             added = dict(copying)
@@ -223,10 +233,13 @@ def validate(options: DataOptions, console: Console) -> int:
         raise ConfigError(f"to must not be the data that is validated, was {target}")
     settings = options.quality()
     parts = _chosen(reader, options)
-    store = _target(options, _CLEAN)
+    synthetic = _is_synthetic(reader)
+    store = _target(options, _CLEAN, synthetic=synthetic)
     findings: list[Finding] = []
     repairs: list[pa.Table] = [REPAIRS_SCHEMA.empty_table()]
     with store.changes() as changes:
+        if synthetic:
+            changes.mark_synthetic()
         for part in tqdm(parts, desc="validate", unit="series"):
             findings += validate_series(reader, part, settings)
             repairs += _write_clean(reader, changes, part)
@@ -291,13 +304,25 @@ def open_reader(source: str | None) -> TableReader:
     raise ConfigError(f"from must be an existing folder or store, was {place}")
 
 
-def _target(options: DataOptions, default: str = _STORE) -> Store:
-    """Return the store to write to, before anything is read or computed; makes nothing."""
+def _target(options: DataOptions, default: str = _STORE, *, synthetic: bool = False) -> Store:
+    """Return the store to write to, before anything is read or computed; makes nothing.
+
+    Invented prices and recorded ones are never merged into one store: rows of the same times would replace each other.
+    """
     place = options.to or default
     store = Store.open(place, create=True, key="to")
     if "://" not in place:
         writable_folder(place, key="to")
+    if store.holds_anything() and store.is_synthetic() != synthetic:
+        held, given = ("recorded", "invented") if synthetic else ("invented", "recorded")
+        raise ConfigError(
+            f"to must be another store than one of {held} prices for {given} ones, was {place}"
+        )
     return store
+
+
+def _is_synthetic(reader: TableReader) -> bool:
+    return isinstance(reader, Store) and reader.is_synthetic()
 
 
 def _chosen(reader: TableReader, options: DataOptions) -> list[tuple[str, str, str]]:

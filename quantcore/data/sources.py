@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -22,6 +22,9 @@ from quantcore.data.tables import (
 from quantcore.errors import ConfigError, DataGap
 from quantcore.frames import Bars, resample_bars
 from quantcore.timegrid import check_grids, interval_us, to_timestamp, to_us
+
+INVENTED = "prices are synthetic: a seeded random market without predictability, not a record of any exchange"
+"""The first note of data that was generated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +163,9 @@ class StoreData(SourceSettings):
 
     def load(self, *, reviewed: bool = False) -> MarketData:
         """Read the store; parameters and errors as `FolderData.load`."""
-        return load_market(Store.open(self.root), self, reviewed=reviewed)
+        store = Store.open(self.root)
+        market = load_market(store, self, reviewed=reviewed)
+        return replace(market, notes=(INVENTED, *market.notes)) if store.is_synthetic() else market
 
 
 def load_market(

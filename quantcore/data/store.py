@@ -28,6 +28,9 @@ from quantcore.data.tables import TableReader, read_checked
 from quantcore.errors import ConfigError, SchemaMismatch
 from quantcore.types import IntArray
 
+_ORIGIN = "origin"
+_SYNTHETIC = {"prices": "synthetic"}
+
 
 class Store:
     """A folder or URL laid out as ``kind=K/interval=I/symbol=S/part-YYYY.parquet``.
@@ -195,9 +198,16 @@ class Store:
 
     def write_notes(self, name: str, notes: Mapping[str, str]) -> None:
         """Keep a small mapping beside the tables, in place of the one before."""
-        self.write_bytes(
-            f"{name}.json", json.dumps(dict(sorted(notes.items())), indent=0).encode() + b"\n"
-        )
+        with self.changes() as changes:
+            changes.write_notes(name, notes)
+
+    def holds_anything(self) -> bool:
+        """Return whether there is a table of any kind."""
+        return any(self.intervals(kind) for kind in SCHEMAS)
+
+    def is_synthetic(self) -> bool:
+        """Return whether its prices are invented: what `Changes.mark_synthetic` left beside the tables."""
+        return self.read_notes(_ORIGIN) == _SYNTHETIC
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Write a file inside the store in one move."""
@@ -318,6 +328,15 @@ class Changes:
         """Write a file inside the store."""
         with self._fs.open_output_stream(self._place(path)) as stream:
             stream.write(content)
+
+    def write_notes(self, name: str, notes: Mapping[str, str]) -> None:
+        """Keep a small mapping beside the tables, in place of the one before."""
+        text = json.dumps(dict(sorted(notes.items())), indent=0)
+        self.write_bytes(f"{name}.json", text.encode() + b"\n")
+
+    def mark_synthetic(self) -> None:
+        """Note beside the tables that their prices are invented."""
+        self.write_notes(_ORIGIN, _SYNTHETIC)
 
     def _begin(self, table: pa.Table, kind: str, interval: str, symbol: str) -> str:
         name = self._store.name(kind, interval, symbol)

@@ -22,7 +22,7 @@ import numpy as np
 from quantcore.data.assemble import without_ended
 from quantcore.data.coverage import coverage_notes
 from quantcore.data.instruments import Instrument, decimal_fraction, load_instruments, step_values
-from quantcore.data.sources import MarketData, SourceSettings
+from quantcore.data.sources import INVENTED, MarketData, SourceSettings
 from quantcore.data.synthetic_model import (
     OTHER,
     PROFILES,
@@ -44,8 +44,6 @@ GENERATOR_VERSION = 1
 
 DEFAULT_SYMBOLS = tuple(PROFILES)
 """The default universe; `n_symbols` takes the first so many."""
-
-NOTE = "prices are synthetic: a seeded random market without predictability, not a record of any exchange"
 
 _TICK_FIELDS = ("open", "high", "low", "close")
 _STEP_FIELDS = ("volume", "taker_buy_volume")
@@ -263,7 +261,7 @@ def _write_bars(bars: Bars, folder: Path) -> None:
         np.save(folder / f"field_{name}.npy", values)
     for name in _SETTLEMENT_FIELDS:
         np.save(folder / f"settlement_{name}.npy", getattr(bars.settlements, name))
-    content = {"note": NOTE, "symbols": bars.symbols, "fields": list(bars.fields)}
+    content = {"note": INVENTED, "symbols": bars.symbols, "fields": list(bars.fields)}
     with (folder / "content.json").open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
         file.flush()
@@ -367,6 +365,6 @@ class SyntheticData(SourceSettings):
             bars=bars,
             interval=self.interval,
             start_us=start_us,
-            notes=(NOTE, *notes),
+            notes=(INVENTED, *notes),
             ends_us=ends_us,
         )

@@ -135,6 +135,10 @@ def find_folder(name: str, runs: Path) -> Path:
     if latest:
         command, back = latest["command"] or _BACKTEST, int(latest["back"] or 0)
         finished = _finished(runs / command)
+        if not finished:
+            raise ConfigError(
+                f"{name} must be the results of a backtest or walk-forward, {runs / command} holds none"
+            )
         if back >= len(finished):
             raise ConfigError(
                 f"{name} must be one of the {len(finished)} results under {runs / command}"

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from quantcore.backtest.experiment import shown
+from quantcore.backtest.notes import idle_notes
 from quantcore.data.sources import MarketData
 from quantcore.errors import ConfigError, DataGap
 from quantcore.frames import Bars, resample_bars
@@ -103,17 +104,18 @@ def prove(
     Raises
     ------
     ConfigError
-        If `noise_cuts` or `cold_starts` is negative.
+        If `noise_cuts` or `cold_starts` is no whole number from zero on, or the data is too short for a decision.
     DataGap
         If the data holds no whole decision bar.
     """
     for name, number in (("noise_cuts", noise_cuts), ("cold_starts", cold_starts)):
-        if number < 0:
-            raise ConfigError(f"{name} must be >= 0, was {number}")
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ConfigError(f"{name} must be a whole number >= 0, was {number!r}")
     bars = data.decision_bars()
     if bars.n_bars == 0:
         raise DataGap(f"data must hold a whole decision bar of {data.interval}, held none")
     whole = signals(bars, settings)
+    idle_notes(whole, bars, settings)
     said = _arrays(bars, whole)
     differing = np.zeros(bars.n_bars, dtype=np.bool_)
     tables = [
@@ -258,6 +260,8 @@ def main(cfg: DictConfig) -> int:
 
     runs = writable_folder(cfg.runs, key="runs")
     settings = signal_settings(cfg)
+    build(cfg.account)
+    build(cfg.execution)
     data = build(cfg.data).load(reviewed=settings.universe is not None)
     proof = prove(
         data,

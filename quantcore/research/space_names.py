@@ -134,6 +134,7 @@ def _check_options(parameter: Parameter, options: Sequence[str]) -> None:
 def _refuse_path(path: str, leaves: Collection[str], groups: Collection[str]) -> None:
     below = [leaf for leaf in leaves if leaf.startswith(f"{path}.")]
     if below:
+        _check_root(path)
         shown = ", ".join(below[:_SHOWN]) + (", ..." if len(below) > _SHOWN else "")
         raise ConfigError(f"{path} must be one setting, is a node of {len(below)}: {shown}")
     if path.rpartition(".")[2].startswith("_"):

@@ -18,8 +18,11 @@ OBJECTIVE = "sharpe"
 """Column by which sets are judged."""
 NEAREST_MIN = 4
 """Fewest nearest sets that are a neighbourhood where sets were sampled."""
-LATTICE_FILLED = 0.5
-"""Share of all combinations that must be there for the next value of one parameter to be looked for."""
+LATTICE_FILLED = 2.0 / 3.0
+"""Share of all combinations that must be there for the next value of one parameter to be looked for.
+
+More than the half that is there where one parameter is drawn anew for every set and another has two options.
+"""
 PLATEAU = 0.75
 """Share of the best set's value that its median neighbour keeps on a plateau."""
 NOBODY = -1

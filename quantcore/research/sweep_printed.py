@@ -56,7 +56,7 @@ def print_sweep(
             )
         screen.print(lines)
     for reason, count in refusals(table).items():
-        screen.print(Text(f"{count:,} sets refused: {reason}", style="dim"))
+        screen.print(Text(f"{plural(count, 'set')} refused: {reason}", style="dim"))
     for note in swept.facts.notes:
         screen.print(Text(f"note: {note}", style="dim"))
     screen.print(Text(f"report: {folder / 'sweep.html'}", style="dim"), soft_wrap=True)

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from quantcore.config import compose
+from quantcore.config import build, compose
 from quantcore.data.commands import main, read_options
 from quantcore.data.folder import Folder
 from quantcore.data.quality import series_of
-from quantcore.data.sources import StoreData
+from quantcore.data.sources import INVENTED, StoreData
 from quantcore.data.store import Store
 from quantcore.errors import ConfigError, DataGap, SchemaMismatch
 
@@ -233,6 +233,34 @@ def test_synth_writes_a_market_that_the_store_gives_back(tmp_path: Path) -> None
     kinds = {(kind, interval) for kind, interval, _ in series_of(Store.open(str(store)))}
     assert ("klines", "1h") in kinds
     assert ("funding", "event") in kinds
+
+
+def test_invented_and_recorded_prices_never_share_a_store(folder: Path, tmp_path: Path) -> None:
+    invented, recorded, copied = (str(tmp_path / name) for name in ("invented", "recorded", "copy"))
+    small = [f"data.root={tmp_path / 'synthetic'}", "data.days=20", "data.n_symbols=2"]
+    small.append("data.late_listings=0")
+    run("action=synth", f"to={invented}", *small)
+    run("action=import", f"from={folder}", f"to={recorded}")
+    before = [Store.open(recorded).read(*part) for part in series_of(Store.open(recorded))]
+    refused = "^to must be another store than one of {} prices for {} ones, was "
+    with pytest.raises(ConfigError, match=refused.format("recorded", "invented") + recorded):
+        run("action=synth", f"to={recorded}", *small)
+    with pytest.raises(ConfigError, match=refused.format("invented", "recorded") + invented):
+        run("action=import", f"from={folder}", f"to={invented}")
+    with pytest.raises(ConfigError, match=refused.format("invented", "recorded") + invented):
+        run("action=validate", f"from={recorded}", f"to={invented}")
+    assert [Store.open(recorded).read(*p) for p in series_of(Store.open(recorded))] == before
+    run("action=synth", f"to={invented}", *small)
+    run("action=import", f"from={invented}", f"to={copied}")
+    run("action=validate", f"from={copied}", f"to={copied}-clean")
+    for place, synthetic in (
+        (invented, True),
+        (copied, True),
+        (f"{copied}-clean", True),
+        (recorded, False),
+    ):
+        settings = compose("backtest", ["data=store", f"data.root={place}", "data.interval=1h"])
+        assert (build(settings.data).load().notes[:1] == (INVENTED,)) is synthetic
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 
 from quantcore.data import synthetic
 from quantcore.data.instruments import decimal_fraction, load_instruments
+from quantcore.data.sources import INVENTED
 from quantcore.data.synthetic import (
     DEFAULT_SYMBOLS,
-    NOTE,
     SyntheticData,
     SyntheticMarket,
     generate,
@@ -353,7 +353,7 @@ def test_failed_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_source_loads_market_data_that_says_it_is_synthetic(tmp_path: Path) -> None:
     market = _source(tmp_path).load()
-    assert market.notes[0] == NOTE
+    assert market.notes[0] == INVENTED
     assert market.interval == "4h"
     assert market.bars.interval == "1h"
     assert market.bars.symbols == tuple(sorted(DEFAULT_SYMBOLS[:4]))

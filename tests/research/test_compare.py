@@ -203,7 +203,7 @@ def test_the_command_publishes_what_it_prints(
         (["latest"], "named 1"),
         ("latest", "named 1"),
         (["latest", 3], r"folders must be a list of names, was \['latest', 3\]"),
-        (["latest", "latest~1"], "latest must be one of the 0 results under"),
+        (["latest", "latest~1"], "latest must be the results of a backtest or walk-forward, "),
     ],
 )
 def test_names_that_cannot_be_compared_are_refused_and_leave_nothing(

@@ -60,7 +60,7 @@ def test_a_path_is_itself_wherever_it_lies(runs: Path, tmp_path: Path) -> None:
     [
         ("latest~3", r"latest~3 must be one of the 3 results under .*backtest"),
         ("walk_forward/latest~1", "must be one of the 1 results"),
-        ("sweep/latest", "must be one of the 0 results"),
+        ("sweep/latest", "must be the results of a backtest or walk-forward, .*sweep holds none"),
         ("20240301T000000.000000Z-d", "nearest: 20240301T000000.000000Z-c"),
         ("20240501T000000.000000Z-p", "run must be a results folder"),
     ],

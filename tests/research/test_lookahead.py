@@ -264,8 +264,17 @@ def test_cold_starts_that_nobody_asked_for_are_not_said_to_be_impossible() -> No
 @pytest.mark.parametrize("name", ["noise_cuts", "cold_starts"])
 def test_negative_numbers_of_cuts_and_starts_are_refused(name: str) -> None:
     numbers = {"noise_cuts": 0, "cold_starts": 0, name: -1}
-    with pytest.raises(ConfigError, match=f"{name} must be >= 0, was -1"):
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number >= 0, was -1"):
         proof_of(TREND, MARKET, **numbers)
+
+
+def test_data_in_which_nothing_could_be_decided_proves_nothing() -> None:
+    bars = small_bars(days=1, n_symbols=2, interval="1h", seed=1).rows(0, 5)
+    short = MarketData(bars=bars, interval="1h", start_us=None, notes=())
+    with pytest.raises(
+        ConfigError, match=r"need [\d,]+ bars to warm up, the data holds 5: no deci"
+    ):
+        proof_of(TREND, short, noise_cuts=0, cold_starts=0)
 
 
 def test_data_without_a_whole_decision_bar_is_refused() -> None:
@@ -296,6 +305,8 @@ def configured(folder: Path, *, leaks: bool) -> Any:
             "universe": {},
             "regime": {},
             "matrix": {},
+            "account": {},
+            "execution": {},
             "strategy": {
                 "_target_": "tests.research.leaks.centred_window.CentredWindowSettings",
                 "leaks": leaks,
@@ -332,7 +343,7 @@ def test_the_command_ends_in_one_where_a_decision_differs_and_says_which(
 
 
 def prove_from_outside(workplace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    small = ("data.n_symbols=4", "data.days=60", "data.late_listings=1", "data.interval=4h")
+    small = ("data.n_symbols=4", "data.days=320", "data.late_listings=1", "data.interval=4h")
     return subprocess.run(
         [sys.executable, "-m", "quantcore.research.lookahead", "+experiment=quickstart", *small, *arguments],
         cwd=workplace,
@@ -349,7 +360,7 @@ def test_the_command_ends_in_nought_and_counts_what_it_compared(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     folder = tmp_path / done.stdout.strip().splitlines()[-1]
     summary = json.loads((folder / "summary.json").read_text("utf-8"))
-    assert summary["checked"] > summary["decisions"] == 360
+    assert summary["checked"] > summary["decisions"] == 1_920
     assert summary["differing"] == 0
     assert not list((tmp_path / "data" / "runs" / ".partial").glob("*"))
 
@@ -359,7 +370,10 @@ def test_the_command_ends_in_nought_and_counts_what_it_compared(tmp_path: Path) 
     ("override", "said"),
     [
         ("portfolio.gross_max=-1", "gross_max must be finite and > 0"),
-        ("noise_cuts=-3", "noise_cuts must be >= 0, was -3"),
+        ("noise_cuts=-3", "noise_cuts must be a whole number >= 0, was -3"),
+        ("cold_starts=x", "cold_starts must be a whole number >= 0, was 'x'"),
+        ("account.capital=-5", "account.capital must be > 0, was -5"),
+        ("execution.slippage_bps=-1", "execution.slippage_bps must be >= 0, was -1"),
     ],
 )
 def test_a_refused_command_says_one_line_and_leaves_nothing(

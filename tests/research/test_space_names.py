@@ -68,6 +68,7 @@ def test_every_part_between_bars_and_account_can_be_swept(trend: dict[str, Any])
         ("data=folder", "data cannot be swept, all sets share the data"),
         ("runs=a,b", "runs cannot be swept, it is the same for all sets"),
         ("seed=1,2", "seed cannot be swept"),
+        ("walk_forward=1,2", "walk_forward cannot be swept, it is the same for all sets"),
         ("portfolio=half_kely", "no portfolio 'half_kely'; nearest: half_kelly; known: half_kelly, inv"),
         ("portfolio=1", "no portfolio 1; known"),
         ("portfolio=interval(0,1)", r"portfolio must be swept by its options .*interval\(0.0, 1.0\)"),

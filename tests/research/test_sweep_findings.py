@@ -69,6 +69,16 @@ def test_neighbours_of_a_sample_are_the_nearest_with_the_same_words() -> None:
         np.testing.assert_allclose(ours, np.sort(distance)[:4])
 
 
+def test_one_drawn_parameter_and_two_options_are_a_sample_and_no_grid() -> None:
+    drawn = np.random.default_rng(3).random(40)
+    table = pd.DataFrame({"a": drawn, "w": ["x", "x", "y", "y"] * 10})
+    around = neighbours(axes_of(table, ["a", "w"]), len(table))
+    assert not around.adjacent
+    for own, row in enumerate(around.rows.tolist()):
+        assert NOBODY not in row
+        assert {table["w"][k] for k in row} == {table["w"][own]}
+
+
 def test_sets_in_the_same_place_are_neighbours_but_never_of_themselves() -> None:
     rng = np.random.default_rng(3)
     table = pd.DataFrame({"a": rng.random(50), "b": rng.random(50)})

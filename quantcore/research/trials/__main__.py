@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> int:
     actions = {"show": show, "verify": verify, "merge": merge}
     if cfg.action not in actions:
         raise ConfigError(f"action must be one of {', '.join(actions)}, was {cfg.action}")
-    ledger = open_ledger(cfg.ledger)
+    ledger = open_ledger(cfg.ledger, writable=cfg.action != "verify")
     if ledger is None:
         raise ConfigError("ledger must be a path or a URL here, was off")
     sources = _sources(cfg)
@@ -84,7 +84,7 @@ def merge(ledger: Ledger, sources: tuple[str, ...], console: Console) -> int:
     """Add what other ledgers hold and this one does not."""
     others = []
     for place in sources:
-        source = open_ledger(place, writable=False)
+        source = open_ledger(place, writable=False, key="from")
         others.append(Contents() if source is None else source.read())
         _say_damage(others[-1], console, place)
     lines = missing_lines(ledger.read(), others)

@@ -84,13 +84,15 @@ class Ledger:
         self._path = path
         self.place = place
 
-    def check(self, *, writable: bool = True) -> None:
+    def check(self, *, writable: bool = True, key: str = KEY) -> None:
         """Refuse a place that cannot be used or holds something else, before anything is computed; makes nothing.
 
         Parameters
         ----------
         writable : bool
-            Whether it will be written to; one that is only read must exist.
+            Whether it will be written to; one that is only read must exist and hold something.
+        key : str
+            The setting that names it, for messages.
 
         Raises
         ------
@@ -103,15 +105,16 @@ class Ledger:
                 _check_writable(Path(self._path))
         except _FAILURES as error:
             raise ConfigError(
-                f"{KEY} must be a file that can be {'written' if writable else 'read'}, was {self.place}: "
+                f"{key} must be a file that can be {'written' if writable else 'read'}, was {self.place}: "
                 f"{_reason(error)}"
             ) from error
         if not head and not writable:
-            raise ConfigError(f"{KEY} must exist, was {self.place}")
+            raise ConfigError(f"{key} must exist and hold something, was {self.place}")
         lines = [line.strip() for line in head.split(b"\n") if line.strip()]
         if lines and not any(_START.startswith(line[: len(_START)]) for line in lines):
             raise ConfigError(
-                f"{KEY} must be a ledger of trials or a new file, was {self.place} with other contents"
+                f"{key} must be a ledger of trials{' or a new file' if writable else ''}, was {self.place} with other "
+                "contents"
             )
 
     def read(self) -> Contents:
@@ -182,7 +185,7 @@ class Ledger:
             return bytes(stream.read())
 
 
-def open_ledger(value: object, *, writable: bool = True) -> Ledger | None:
+def open_ledger(value: object, *, writable: bool = True, key: str = KEY) -> Ledger | None:
     """Return the ledger that the setting names, checked by `Ledger.check`; None where it is off.
 
     Parameters
@@ -190,7 +193,9 @@ def open_ledger(value: object, *, writable: bool = True) -> Ledger | None:
     value : object
         A path or a URL such as ``s3://bucket/trials.jsonl``; ``"off"``, false (which YAML makes of ``off``) or None.
     writable : bool
-        Whether it will be written to; one that is only read must exist.
+        Whether it will be written to; one that is only read must exist and hold something.
+    key : str
+        The setting, for messages.
 
     Raises
     ------
@@ -200,9 +205,9 @@ def open_ledger(value: object, *, writable: bool = True) -> Ledger | None:
     if value is None or value is False or value == OFF:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{KEY} must be a path, a URL or off, was {value!r}")
-    ledger = _opened(value)
-    ledger.check(writable=writable)
+        raise ConfigError(f"{key} must be a path, a URL or off, was {value!r}")
+    ledger = _opened(value, key)
+    ledger.check(writable=writable, key=key)
     return ledger
 
 
@@ -240,14 +245,14 @@ def write_line(line: Entry | Market) -> bytes:
     return json.dumps(held, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _opened(value: str) -> Ledger:
+def _opened(value: str, key: str) -> Ledger:
     if "://" not in value:
         return Ledger(None, value, value)
     try:
         filesystem, path = pafs.FileSystem.from_uri(value)
     except (*_FAILURES, ValueError) as error:
         raise ConfigError(
-            f"{KEY} must be a URL that opens, was {value}: {_reason(error)}"
+            f"{key} must be a URL that opens, was {value}: {_reason(error)}"
         ) from error
     local = isinstance(filesystem, pafs.LocalFileSystem)
     return Ledger(None if local else filesystem, path, value)

@@ -163,10 +163,14 @@ def test_merging_keeps_the_lines_as_they_were(tmp_path: Path) -> None:
     [
         (["action=list"], "action must be one of show, verify, merge, was list"),
         (["ledger=off"], "ledger must be a path or a URL here, was off"),
+        (["action=verify", "ledger=none.jsonl"], r"ledger must exist and hold something, was none"),
         (["action=merge"], r"from must name ledgers for action=merge alone, was \[\]"),
         (["from=[a.jsonl]"], r"from must name ledgers for action=merge alone, was \['a.jsonl'\]"),
         (["action=merge", "from=[3]"], r"from must be a list of paths or URLs, was \[3\]"),
-        (["action=merge", "from=none.jsonl"], r"ledger must exist, was none\.jsonl"),
+        (
+            ["action=merge", "from=none.jsonl"],
+            r"from must exist and hold something, was none\.jsonl",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(

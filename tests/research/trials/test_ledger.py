@@ -131,7 +131,7 @@ def test_a_ledger_with_a_damaged_first_line_is_still_one(tmp_path: Path, text: s
 
 
 def test_a_ledger_that_is_only_read_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="ledger must exist, was"):
+    with pytest.raises(ConfigError, match="ledger must exist and hold something, was"):
         open_ledger(str(tmp_path / "none.jsonl"), writable=False)
 
 
