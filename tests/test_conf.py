@@ -65,10 +65,21 @@ WITHOUT_SETTINGS = ("regime/none", "risk/none", "universe/all")
 """Options that choose to do without their group."""
 
 
-@pytest.mark.parametrize(
-    "option", [o for o in OPTIONS if not o.startswith(("experiment/", "conf/"))]
-)
-@pytest.mark.parametrize("primary", PRIMARIES)
+PLAIN = [o for o in OPTIONS if not o.startswith(("experiment/", "conf/"))]
+NOT_FOR = {("live", "data/recorded")}
+"""The loop trades bars; recorded streams are the simulator's."""
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Every option under `backtest`, and under a changing third of the other commands."""
+    chosen = [("backtest", option) for option in PLAIN]
+    others = [p for p in PRIMARIES if p != "backtest"]
+    for number, option in enumerate(PLAIN):
+        chosen += [(p, option) for p in others[number % 3 :: 3]]
+    return [pair for pair in chosen if pair not in NOT_FOR]
+
+
+@pytest.mark.parametrize(("primary", "option"), pairs())
 def test_option_composes_and_builds(primary: str, option: str) -> None:
     group, _, name = option.rpartition("/")
     sign = "" if group in compose(primary).hydra.runtime.choices else "+"

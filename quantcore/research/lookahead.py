@@ -109,7 +109,7 @@ def prove(
         If the data holds no whole decision bar.
     """
     for name, number in (("noise_cuts", noise_cuts), ("cold_starts", cold_starts)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        if not _is_count(number):
             raise ConfigError(f"{name} must be a whole number >= 0, was {number!r}")
     bars = data.decision_bars()
     if bars.n_bars == 0:
@@ -169,6 +169,10 @@ def with_noise(bars: Bars, cut: int, rng: np.random.Generator) -> Bars:
         fields=fields,
         settlements=bars.rows(0, cut).settlements,
     )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _arrays(bars: Bars, said: Signals) -> dict[str, Array]:
