@@ -17,7 +17,7 @@ EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
-    assert LONG < {path.stem for path in NOTEBOOKS}
+    assert {path.stem for path in NOTEBOOKS} > LONG
     assert {path.stem for path in NOTEBOOKS} == {path.stem for path in FOLDER.glob("*.py")}
 
 
