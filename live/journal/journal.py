@@ -30,6 +30,7 @@ from live.journal.records import (
     Answered,
     Difference,
     Note,
+    Pulse,
     Recorded,
     Session,
     Step,
@@ -49,6 +50,7 @@ _NUMBERED = (
     tables.events.c.event_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
+    tables.pulses.c.pulse_id,
 )
 
 
@@ -301,6 +303,12 @@ class Journal:
             "rule": difference.rule.value,
         }
         self._add(tables.differences, row)
+
+    def pulse(self, pulse: Pulse) -> None:
+        """Commit how the loop does."""
+        row = _finite_row(vars(pulse))
+        stopped = None if pulse.stopped is None else self._redact(pulse.stopped)
+        self._add(tables.pulses, row | {"stopped": stopped, "counts": to_json(dict(pulse.counts))})
 
     def recover(self) -> Recovery:
         """Return all that a start needs: see `recovery.recover`."""

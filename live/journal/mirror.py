@@ -43,6 +43,7 @@ _COUNTED = (
     tables.events.c.event_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
+    tables.pulses.c.pulse_id,
 )
 
 
