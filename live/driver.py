@@ -17,6 +17,7 @@ from live.broker.interface import (
     Answer,
     Balance,
     Broker,
+    Cancel,
     Fill,
     Order,
     OrderChange,
@@ -24,14 +25,17 @@ from live.broker.interface import (
 from live.feed.feed import Feed
 from live.feed.rows import Row, Skipped
 from live.folds import Decided
+from live.hand import called_off, is_flat
 from live.journal.journal import Journal
 from live.journal.records import Note, NoteKind
 from live.journal.told import Event
+from live.kill_switch import Level
 from live.ledger import Wanted
 from live.loop import Due, Loop
 from live.moment import half_spreads, moment
 from live.reconcile import Finding
 from live.sender import Sender, SenderSettings
+from live.status import AnyDriver
 from quantcore.errors import VenueError
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
@@ -44,6 +48,7 @@ _REFUSAL_PAUSE_S, _REFUSAL_PAUSE_MAX_S = 0.5, 30.0
 _AGAIN_S = 1.0
 _FINISH_S = 20.0
 _LEAVE_S = 5.0
+_HAND = "kill switch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,7 @@ class DriverSettings:
 class Watcher(Protocol):
     """Who is told how it goes."""
 
-    def decision(self, close_us: int, decided: Decided | None, driver: Driver) -> None:
+    def decision(self, close_us: int, decided: Decided | None, driver: AnyDriver) -> None:
         """Take notice of a decision, or of one that was given up."""
         ...
 
@@ -117,6 +122,8 @@ class Driver:
     """Why no order that opens is sent, by who says so."""
     heard_events: int = 0
     """New events so far."""
+    _flat: bool = False
+    """Whether it was told that all is flat."""
     _missed: int = 0
     _skipped: dict[int, str] = field(default_factory=dict)
     _refusals: dict[str, int] = field(default_factory=dict)
@@ -133,6 +140,16 @@ class Driver:
     def broker(self) -> Broker:
         """Where orders go."""
         return self.loop.broker
+
+    @property
+    def sent(self) -> int:
+        """Requests so far."""
+        return self.sender.sent
+
+    @property
+    def doubtful(self) -> set[str]:
+        """Symbols with a request of which nobody knows what became."""
+        return self.sender.doubtful
 
     @property
     def journal(self) -> Journal:
@@ -255,11 +272,49 @@ class Driver:
         if decided is not None:
             self.watcher.decision(row.close_us, None if skipped else decided, self)
 
+    def stand(self, level: Level, why: str) -> None:
+        """Let a person's hand stop what opens, or close everything, or let it go on; from the next tick on.
+
+        Parameters
+        ----------
+        level : Level
+            How far.
+        why : str
+            Who asked for it, in the words of the kill switch.
+        """
+        self.loop.level, self._flat = level, False
+        self.stopped.pop(_HAND, None)
+        words = "released"
+        if level is not Level.NONE:
+            words = f"{level.name.lower()} by {why or 'hand'}"
+            self.stopped[_HAND] = words
+        self._intervene(words)
+
     def note(self, source: str, message: str) -> None:
         """Write down what went wrong."""
         log.warning("%s: %s", source, message)
         now_us = self.broker.now_us()
         self.journal.note(Note(ts_us=now_us, kind=NoteKind.ERROR, source=source, message=message))
+
+    def _intervene(self, message: str) -> None:
+        """Write down what a person did, and what came of it."""
+        log.info("kill switch: %s", message)
+        now_us = self.broker.now_us()
+        self.journal.note(
+            Note(ts_us=now_us, kind=NoteKind.INTERVENTION, source=_HAND, message=message)
+        )
+
+    def _call_off(self) -> None:
+        """Call off what opens, or close what is held, unless that is on its way; after refusals not at once again."""
+        now_us = self.broker.now_us()
+        rows = called_off(self.loop.ledger, self.loop.level, now_us)
+        for row in rows.values():
+            self.loop.tell(row)
+        if rows:
+            self.follow()
+        if self.loop.level is Level.FLATTEN and not self._flat and is_flat(self.loop.ledger):
+            self._flat = True
+            self._intervene("all own positions are closed")
 
     def doubt(self, reason: str) -> None:
         """Ask for a comparison with the exchange."""
@@ -287,7 +342,7 @@ class Driver:
         free = []
         for due in batch:
             wanted = due.wanted
-            if wanted.request.symbol in self.loop.halted:
+            if wanted.request.symbol in self.loop.halted and not self._may_leave(wanted):
                 self.sender.withhold(due, "another hand is in the symbol")
             elif self.stopped and isinstance(wanted.request, Order) and not wanted.urgent:
                 answer = self.sender.withhold(due, next(iter(self.stopped.values())))
@@ -295,6 +350,17 @@ class Driver:
             else:
                 free.append(due)
         self.sender.submit(free)
+
+    def _may_leave(self, wanted: Wanted) -> bool:
+        """Return whether a request passes though another hand is in its symbol, because a person wants out of it.
+
+        An order that only reduces, of no more than the own position, can neither open nor take what the other hand
+        added; a stop that closes the whole position could.
+        """
+        request = wanted.request
+        if isinstance(request, Cancel):
+            return self.loop.level is not Level.NONE and not request.conditional
+        return self.loop.level is Level.FLATTEN and request.reduce_only
 
     async def _refuse(self, wanted: Wanted, answer: Answer, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
@@ -324,6 +390,8 @@ class Driver:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self.settings.tick_s)
+            if self.loop.level is not Level.NONE:
+                self._call_off()
             if self.loop.ledger.state["counter"][at.ACTIVE_ROUTES] > 0:
                 self.follow()
 

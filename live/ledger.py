@@ -191,6 +191,18 @@ class Ledger:
         """Return a correction of the wallet, USDT, as the account step hears it."""
         return (said.CORRECTED, time_us, 0, 0, 0, 0, _NO_RULE), (amount, 0.0, 0.0)
 
+    def called_off(self, symbol: str, time_us: int, *, closes: bool) -> Row:
+        """Return a person's word that nothing opens in a symbol, or that it is closed, as the account step hears it."""
+        return (said.CALLED_OFF, time_us, self.at[symbol], 0, 0, int(closes), _NO_RULE), (
+            0.0,
+            0.0,
+            0.0,
+        )
+
+    def tickets(self) -> np.ndarray:
+        """Return the orders that it takes for open, one row each, columns as `kernels.layout` names them."""
+        return self._tickets(self.state)
+
     def _income(self, income: Income) -> Row:
         """Return money that moved without a trade: funding of a symbol held, a transfer, or else a correction."""
         s = self.at.get(income.symbol or "")

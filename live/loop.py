@@ -30,9 +30,20 @@ from live.folds import (
     step_inputs,
     traded,
 )
+from live.hand import restrain
 from live.journal.journal import Journal
-from live.journal.records import START, Answered, Decision, Intent, Latency, Recorded, Step
+from live.journal.records import (
+    START,
+    Answered,
+    AnsweredBy,
+    Decision,
+    Intent,
+    Latency,
+    Recorded,
+    Step,
+)
 from live.journal.told import Event
+from live.kill_switch import Level
 from live.ledger import Ledger, LedgerStep, Row, Wanted
 from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
@@ -89,9 +100,13 @@ class Loop:
     journal: Journal
     in_order: bool
     decisions: int = 0
+    sent: int = 0
+    """Requests in lock-step."""
     doubts: list[str] = field(default_factory=list)
     halted: set[str] = field(default_factory=set)
     """Symbols that are not traded."""
+    level: Level = Level.NONE
+    """How far a person has stopped it."""
     last_events: Events | None = None
     """Of the account in the last step."""
     last_us: int = 0
@@ -158,11 +173,11 @@ class Loop:
         """Take what the exchange said in lock-step."""
         self.take(events, heard_us=heard_us)
 
-    async def close_bar(self, row: Bars) -> Decided | None:
-        """Take a bar that has closed in lock-step, and send what is wanted, one after the other."""
-        decided, due = self.close(row)
+    async def close_bar(self, row: Bars, *, skipped: str = "") -> Decided | None:
+        """Take a bar that has closed in lock-step, and send what is wanted, one after the other; see `close`."""
+        decided, due = self.close(row, skipped=skipped)
         for each in due:
-            await self._send(each)
+            await self.send(each)
         return decided
 
     def close(
@@ -187,10 +202,19 @@ class Loop:
         decided = None if bar is None else self.signal.decide(bar)
         halted = self._halted()
         targets = None if decided is None or skipped else decided.targets
+        restrained = None
+        if targets is not None and self.level is not Level.NONE:
+            restrained = restrain(targets, self.level, self.ledger, row)
         step = self.ledger.step(
-            row, heard, targets=traded(targets, halted), recorded=True, half_spread=half_spread
+            row,
+            heard,
+            targets=traded(targets, halted, restrained),
+            recorded=True,
+            half_spread=half_spread,
         )
-        inputs = step_inputs(row, Heard.of(heard), half_spread=half_spread, halted=halted)
+        inputs = step_inputs(
+            row, Heard.of(heard), half_spread=half_spread, halted=halted, restrained=restrained
+        )
         due = self._commit(row, inputs, step, CLOSE, decided, skipped, since_us)
         return decided, due
 
@@ -273,15 +297,21 @@ class Loop:
             for wanted, number in zip(step.wanted, ids, strict=True)
         ]
 
-    async def _send(self, due: Due) -> None:
+    async def send(self, due: Due, *, by: AnsweredBy = AnsweredBy.REQUEST) -> None:
+        """Send a request in lock-step, write its answer down, and keep a refusal for the next step."""
         sent_us = monotonic_us()
         answer = await request(self.broker, due.wanted)
+        self.sent += 1
         latency = Latency(
             sent_after_us=sent_us - due.since_us, answered_after_us=monotonic_us() - sent_us
         )
         self.journal.answer(
             Answered(
-                intent_id=due.intent_id, ts_us=self.broker.now_us(), answer=answer, latency=latency
+                intent_id=due.intent_id,
+                ts_us=self.broker.now_us(),
+                answer=answer,
+                by=by,
+                latency=latency,
             )
         )
         if answer.outcome is Outcome.REFUSED and not isinstance(due.wanted.request, Cancel):

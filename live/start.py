@@ -127,7 +127,7 @@ async def begin(
         closed_us = _floor(now_us, parts.execution_interval)
         signal, last_row = await _warm(parts, feed, closed_us)
         wallet = float((await broker.account()).wallet)
-        state = _dated(replace(plane, capital=wallet).start(), closed_us)
+        state = dated(replace(plane, capital=wallet).start(), closed_us)
     else:
         replayed = recovery.resume(replayer_of(recovery.session).advance)
         assert replayed is not None
@@ -138,7 +138,9 @@ async def begin(
     first_us, equal_us = _heard(journal) or (now_us, now_us)
     journal.begin(session, now_us=now_us)
     ledger = Ledger(plane, instruments, ClientIds(session.prefix), state)
-    loop = Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=False)
+    loop = Loop(
+        ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=parts.in_order
+    )
     for _, event in recovery.unused:
         loop.mean(event)
     loop.begin(
@@ -217,7 +219,7 @@ def _due(request: OpenIntent) -> Due:
     return Due(wanted=wanted, intent_id=request.intent_id, since_us=monotonic_us())
 
 
-def _dated(state: FoldState, closed_us: int) -> FoldState:
+def dated(state: FoldState, closed_us: int) -> FoldState:
     """Return a fresh account's state that knows the close before its first bar."""
     arrays = state.copies()
     arrays["counter"][at.LAST_TS] = closed_us

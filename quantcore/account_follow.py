@@ -30,6 +30,7 @@ from quantcore.account_plane import (
 )
 from quantcore.account_step import RECORD_ONLY, decide
 from quantcore.errors import SchemaMismatch
+from quantcore.execution.crossing import cross_asked
 from quantcore.execution.exits import guard_positions
 from quantcore.execution.routing import hear_orders, work_routes
 from quantcore.fold import FoldState
@@ -68,6 +69,7 @@ from quantcore.kernels.layout import (
     TRAILING_STOP,
     TYPE,
     WALLET,
+    YES,
     ZERO,
     Account,
     Journal,
@@ -90,8 +92,10 @@ from quantcore.kernels.orders import (
     LIMIT,
     MAKER,
     PROFIT,
+    ask,
     cancel_all,
     end_order,
+    expected_lots,
     fillable,
 )
 from quantcore.kernels.orders import (
@@ -108,7 +112,7 @@ TIME = 1  # microseconds
 SYMBOL_AT = 2
 ORDER = 3  # own number of the order
 LOTS_TRADED = 4  # signed
-STATE = 5  # liquidity of a trade, status of an end, 1 for an assumed funding rate
+STATE = 5  # liquidity of a trade, status of an end, 1 for an assumed funding rate, or where a position is to be closed
 RULE = 6  # by which an order was refused, -1; reason of a forced trade
 N_HEARD = 7
 # and real ones
@@ -124,12 +128,14 @@ FLOWED = constant(3)
 FORCED = constant(4)
 CORRECTED = constant(5)
 PAID = constant(6)  # funding of which the exchange told the amount alone
+CALLED_OFF = constant(7)  # a person's word: nothing opens in a symbol, and with STATE 1 what is held is closed
 
 _TARGET = constant(FillReason.TARGET)
 _STOP_LOSS = constant(FillReason.STOP_LOSS)
 _TIME_EXIT = constant(FillReason.TIME_EXIT)
 _LIQUIDATION = constant(FillReason.LIQUIDATION)
 _SETTLEMENT = constant(FillReason.SETTLEMENT)
+_RISK = constant(FillReason.RISK)
 
 
 @njit(cache=True, error_model="numpy")
@@ -166,6 +172,8 @@ def follow(
     isolated, pnl, maintenance, gross, net, _ = value(account, rules, market, row)
     equity = account.cash[WALLET] + isolated + pnl
     account.cash[EQUITY] = equity
+    if config[POST_ONLY] == OFF and _is_called_off(heard):
+        cross_asked(account, rules, journal, market, row, config)
     if closes:
         account.counter[LAST_TS] = market.ts_us[row]
         work, allowed = np.empty((N_WORK, len(account.held))), np.empty((1, len(account.held)))
@@ -251,9 +259,38 @@ def _book(
         book_funding(
             account, rules, journal, s, heard[TIME], math.nan, math.nan, -number[PRICE], ZERO
         )
+    elif kind == CALLED_OFF:
+        _call_off(account, s, heard[STATE])
     else:
         account.cash[WALLET] += number[PRICE]
         account.cash[FEES] -= number[PRICE]
+
+
+@inner()
+def _is_called_off(heard: IntArray) -> bool:
+    """Return whether a person's word is among what was heard."""
+    called = False
+    for n in range(len(heard)):
+        called |= heard[n, KIND] == CALLED_OFF
+    return called
+
+
+@inner()
+def _call_off(account: Account, s: int, closes: int) -> None:
+    """Ask for no more of a symbol than is held and was decided, or at once for nothing of it.
+
+    Without a router there is nothing to call off: a market order cannot be taken back.
+    """
+    lots, goal = account.held[s, LOTS], expected_lots(account, s)
+    if closes:
+        if lots != 0 or goal != 0:
+            ask(account, s, ZERO, _RISK, YES)
+        return
+    kept = ZERO
+    if goal * lots > 0:
+        kept = goal if abs(goal) < abs(lots) else lots
+    if len(account.route) > 0 and kept != goal:
+        ask(account, s, kept, _RISK, YES)
 
 
 @inner()

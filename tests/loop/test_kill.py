@@ -140,4 +140,4 @@ def test_real_money_without_keys_and_arming_is_refused_in_one_line(mode: str) ->
     )  # fmt: skip
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
-    assert "QUANTCORE_ARMED" in done.stderr
+    assert "BINANCE_API_KEY and BINANCE_API_SECRET must be set" in done.stderr
