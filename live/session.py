@@ -108,8 +108,10 @@ async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tup
             config_yaml=session_text(asked.cfg, instruments),
             versions={name: version(name) for name in _PACKAGES},
         )
-        found = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
         speed = place.broker.clock_speed
+        found = await begin(
+            parts, session, instruments, broker=broker, journal=journal, feed=feed, speed=speed
+        )
         pace = DriverSettings(
             tick_s=settings.tick_s,
             reconcile_s=settings.reconcile_s,

@@ -211,6 +211,7 @@ class Journal:
                 "inputs": pack(step.inputs),
                 "account_sha": account_sha,
                 "signal_sha": None if step.signal is None else step.signal.digest(),
+                "took_us": step.took_us,
             }
             self._database.insert(connection, tables.steps, row)
             numbers = self._add_intents(connection, step)

@@ -224,6 +224,8 @@ class Step:
         Whether the states themselves are kept; the journal's first step must.
     last_event : int or None
         The last event that the step knows; None: every event told to the journal so far.
+    took_us : int or None
+        Microseconds of a monotonic clock that the account took: booking, risk, sizer, router, stops.
     """
 
     seq: int
@@ -240,6 +242,7 @@ class Step:
     risk: RiskState | None = None
     snapshot: bool = False
     last_event: int | None = None
+    took_us: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind == START and not self.snapshot:
@@ -248,7 +251,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Microseconds of a monotonic clock: from the decision to sending, and from sending to the answer."""
+    """Microseconds of a monotonic clock: from the bar or event that was there to sending, and on to the answer."""
 
     sent_after_us: int
     answered_after_us: int

@@ -86,6 +86,7 @@ steps = Table(
     _raw("inputs", null=True),  # null: pruned
     _text("account_sha"),  # of the state after the step
     _text("signal_sha", null=True),  # null: the step did not move the signal plane
+    _whole("took_us", null=True),  # of the account: booking, risk, sizer, router, stops
 )
 
 decisions = Table(
