@@ -67,13 +67,14 @@ def latencies(journal: Journal, *, last: bool = False) -> tuple[Measured, ...]:
         .where(sent.c.action == SEND, answers.c.sent_after_us.is_not(None), *own)
     )
     risk = (
-        select(steps.c.took_us)
+        select(tables.timings.c.account_us)
+        .join(steps, steps.c.seq == tables.timings.c.seq)
         .join(tables.decisions, tables.decisions.c.seq == steps.c.seq)
-        .where(steps.c.took_us.is_not(None), *own)
+        .where(*own)
     )
     with journal.transaction() as connection:
         rows = connection.execute(orders).all()
-        checks = [row.took_us for row in connection.execute(risk)]
+        checks = [row.account_us for row in connection.execute(risk)]
     decided = [row.sent_after_us for row in rows if row.kind == CLOSE]
     stops = [row.sent_after_us for row in rows if row.kind == EVENT and row.reason == _STOP]
     return (

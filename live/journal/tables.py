@@ -86,7 +86,6 @@ steps = Table(
     _raw("inputs", null=True),  # null: pruned
     _text("account_sha"),  # of the state after the step
     _text("signal_sha", null=True),  # null: the step did not move the signal plane
-    _whole("took_us", null=True),  # of the account: booking, risk, sizer, router, stops
 )
 
 decisions = Table(
@@ -272,6 +271,13 @@ risk_states = Table(
     _whole("binding"),
 )
 
+timings = Table(
+    "timings",
+    metadata,
+    _of("seq", "steps.seq", key=True),
+    _whole("account_us"),  # of booking, risk, sizer, router, stops
+)
+
 snapshots = Table(
     "snapshots",
     metadata,
@@ -304,4 +310,29 @@ differences = Table(
     _text("expected"),
     _text("found"),
     _text("rule"),
+)
+
+pulses = Table(
+    "pulses",
+    metadata,
+    _number("pulse_id"),
+    _of("session_id", "sessions.session_id"),
+    _whole("ts_us"),
+    _whole("sockets"),
+    _whole("connected"),
+    _real("book_age_s"),
+    _real("mark_age_s"),
+    _real("kline_age_s"),
+    _whole("used_weight"),
+    _real("clock_off_ms"),
+    _whole("requests"),  # of market data, since the session began
+    _whole("failures"),  # of these
+    _whole("doubtful"),  # symbols with a request of which nobody knows what became
+    _whole("halted"),  # symbols that are not traded
+    _text("stopped", null=True),  # why nothing opens
+    _real("memory_mb"),
+    _real("disk_free_mb"),
+    _whole("copy_behind", null=True),  # steps that the copy lacks; null: there is none
+    _text("counts"),  # JSON, the feed's
+    Index("pulses_by_time", "ts_us"),
 )
