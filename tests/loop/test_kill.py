@@ -42,8 +42,8 @@ def decisions(process: subprocess.Popen[str], wanted: int, seconds: float) -> li
     raise AssertionError("".join(said[-20:]))
 
 
-async def killed(folder: Path, times: int, rng: np.random.Generator) -> None:
-    with ground(folder) as there:
+async def killed(folder: Path, times: int, rng: np.random.Generator, *options: str) -> None:
+    with ground(folder, *options) as there:
         for _ in range(times):
             process = started(there)
             try:
@@ -65,6 +65,12 @@ async def test_killed_twice_it_goes_on_and_the_books_agree(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     await killed(tmp_path, 2, rng)
+
+
+async def test_killed_on_a_day_of_bad_streams_it_goes_on_and_the_books_agree(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    await killed(tmp_path, 3, rng, "faults=flaky_streams")
 
 
 @pytest.mark.slow

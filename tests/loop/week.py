@@ -41,6 +41,8 @@ HISTORY_DAYS = 20
 """Before the week, to warm the signals up."""
 LOOK_S = 0.5
 START_S = 120.0
+SETTLED_S = 40.0
+"""After which a run has loaded and compiled what it needs."""
 WALLET_TOLERANCE = 1e-6
 """USDT by which the wallets may differ in the end: thousands of fees, each rounded to eight digits."""
 
@@ -63,6 +65,8 @@ class Asked:
         Of everything that is written.
     interval, execution_interval : str
         Of the decisions, and of the bars that the account sees.
+    faults : str
+        Of the exchange, a name of ``conf/faults``.
     more : tuple of str
         Overrides of ``live.run``.
     """
@@ -74,6 +78,7 @@ class Asked:
     folder: Path
     interval: str
     execution_interval: str
+    faults: str
     more: tuple[str, ...]
 
     @property
@@ -95,7 +100,7 @@ class Asked:
             "data=synthetic", "data.interval=${data.interval}", "data.execution_interval=${data.execution_interval}",
             "data.n_symbols=10", "data.late_listings=0", f"data.days={math.ceil(self.days) + HISTORY_DAYS + 2}",
             f"start=2024-01-{1 + HISTORY_DAYS:02d}", "capital=${account.capital}", "snapshot_seconds=5",
-            "idle_seconds=120",
+            "idle_seconds=120", f"faults={self.faults}",
         )  # fmt: skip
         return [
             sys.executable, "-m", "live.run", "conf=sim", f"conf.journal={self.journal}",
@@ -313,7 +318,7 @@ def report(watch: Watch, code: int, books: dict[str, Any]) -> int:
         f"positions without a stop: {_longest(spans, killed=False)} while it ran, "
         f"{_longest(spans, killed=True)} across a kill",
         *(each.words() for each in measured),
-        f"memory of the loop at the end of each run: {_row(_memory(samples))} MiB",
+        f"memory of the loop, MiB, from {SETTLED_S:.0f} s after each start: {', '.join(memory(samples))}",
         f"memory of the exchange: {_row(sizes)} MiB",
         verify_words,
         *(f"WRONG: {text}" for text in wrong),
@@ -357,13 +362,20 @@ def _row(sizes: list[float]) -> str:
     return ", ".join(f"{size:.0f}" for size in sizes)
 
 
-def _memory(samples: list[Sample]) -> list[float]:
-    """Return the loop's memory at the end of each run of it."""
-    last: dict[int, float] = {}
+def memory(samples: list[Sample]) -> list[str]:
+    """Return the loop's memory in words: once each run had settled, and at its end."""
+    runs: dict[int, list[Sample]] = {}
     for sample in samples:
         if sample.loop_mib:
-            last[sample.run] = sample.loop_mib
-    return list(last.values())
+            runs.setdefault(sample.run, []).append(sample)
+    found = []
+    for seen in runs.values():
+        settled = [s for s in seen if s.wall_s - seen[0].wall_s > SETTLED_S] or seen[-1:]
+        first, last = settled[0], settled[-1]
+        found.append(
+            f"{first.loop_mib:.0f} to {last.loop_mib:.0f} ({last.wall_s - first.wall_s:.0f} s)"
+        )
+    return found
 
 
 def main() -> int:
@@ -377,6 +389,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--interval", default="1h")
     parser.add_argument("--execution-interval", default="5m")
+    parser.add_argument("--faults", default="calm")
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("more", nargs="*", help="overrides of live.run")
     told = parser.parse_args()
@@ -384,7 +397,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     asked = Asked(
         days=told.days, speed=told.speed, kills=told.kills, seed=told.seed, folder=folder.resolve(),
-        interval=told.interval, execution_interval=told.execution_interval, more=tuple(told.more),
+        interval=told.interval, execution_interval=told.execution_interval, faults=told.faults,
+        more=tuple(told.more),
     )  # fmt: skip
     watch = Watch(asked)
     code, books = watch.run()
