@@ -248,7 +248,7 @@ def counts(journal: Journal) -> dict[str, Any]:
     with journal.transaction() as connection:
 
         def number(table: Any, *wanted: Any) -> int:
-            return int(connection.scalar(select(func.count()).select_from(table).where(*wanted)))
+            return connection.scalar(select(func.count()).select_from(table).where(*wanted)) or 0
 
         differences = connection.execute(
             select(tables.differences.c.subject, tables.differences.c.rule)
