@@ -106,14 +106,17 @@ async def begun(
             config_yaml=session_text(asked.cfg, instruments),
             versions={name: version(name) for name in _PACKAGES},
         )
-        found = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
+        speed = place.broker.clock_speed
+        found = await begin(
+            parts, session, instruments, broker=broker, journal=journal, feed=feed, speed=speed
+        )
         driver = _driver(asked, place, found, broker, feed, status)
         if isinstance(driver, PaperDriver):
             driver.check(fresh=before is None)
         status.begun(journal.place, driver, resumed=before is not None)
         await stack.enter_async_context(_pulled(switch, driver, status))
         if is_armed_by(settings.mode, wanted=asked.flight.dead_man):
-            pause_s = EVERY_S / place.broker.clock_speed
+            pause_s = EVERY_S / speed
             await stack.enter_async_context(armed(DeadMansSwitch(broker, symbols), pause_s))
         closes = found.last_row.array("close")[-1].tolist()
         after_us = int(found.last_row.ts_us[-1])
