@@ -248,9 +248,9 @@ class BinanceBroker:
         with forms.legible(calls.ACCOUNT.method):
             return forms.account_report(
                 told,
-                hedge_mode=bool(mode["dualSidePosition"]),
-                multi_assets=bool(assets["multiAssetsMargin"]),
-                burns_bnb=bool(burn["feeBurn"]),
+                hedge_mode=forms.flag_of(mode["dualSidePosition"]),
+                multi_assets=forms.flag_of(assets["multiAssetsMargin"]),
+                burns_bnb=forms.flag_of(burn["feeBurn"]),
                 permissions=permissions,
             )
 
