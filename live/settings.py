@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from live.hidden import check_no_password, check_variable
 from quantcore.errors import ConfigError
 
 MODES = ("sim", "paper", "testnet", "staging", "prod")
@@ -74,7 +75,7 @@ class LiveSettings:
     account : str
         A name of the account; a journal holds one.
     journal : str
-        Its URL.
+        Its URL, without a password.
     synchronous : str
         Of SQLite, see `open_journal`.
     rest_url, stream_url, permissions_url : str or None
@@ -117,6 +118,9 @@ class LiveSettings:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(f"conf.mode must be one of {', '.join(MODES)}, was {self.mode!r}")
+        for name in ("api_key", "api_secret"):
+            check_variable(f"conf.{name}", getattr(self, name))
+        check_no_password("conf.journal", self.journal)
         for name in ("grace_s", "tick_s", "reconcile_s"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"conf.{name} must be > 0, was {getattr(self, name)}")

@@ -120,7 +120,9 @@ class BinanceBroker:
         try:
             await self._read(calls.TIME)
             await self._measure_clock()
-            self.budget.publish((await self._read(calls.INFO))["rateLimits"])
+            info = await self._read(calls.INFO)
+            with forms.legible(calls.INFO.method):
+                self.budget.publish(info["rateLimits"])
             await self._read(calls.MAKE_KEY)
             await self._socket.open(self.settings.timeout_s)
             opened = True
@@ -453,9 +455,12 @@ class BinanceBroker:
 
     async def _measure_clock(self) -> None:
         async def ask_ms() -> int:
-            return int(
-                (await self._requests.once(calls.TIME, priority=Priority.EXIT))["serverTime"]
-            )
+            told = await self._requests.once(calls.TIME, priority=Priority.EXIT)
+            try:
+                return forms.time_of(told["serverTime"]) // forms.MILLISECOND_US
+            except (KeyError, TypeError, ValueError):
+                failure = unanswered("answered in a form not understood")
+            raise RequestFailed(failure)
 
         await self.clock.measure(ask_ms, samples=_CLOCK_SAMPLES if self.clock.runs else 1)
         self._check_clock()
