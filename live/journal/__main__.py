@@ -102,8 +102,8 @@ def prune(cfg: DictConfig) -> int:
         done = prune(journal, before_us=before_us)
         journal.compact()
         print(
-            f"{journal.place}: inputs of {done.steps:,} steps, {done.snapshots:,} snapshots and {done.events:,} events "
-            f"dropped; it can be replayed from step {done.from_seq:,} on."
+            f"{journal.place}: inputs of {done.steps:,} steps, {done.snapshots:,} snapshots, {done.events:,} events "
+            f"and {done.pulses:,} pulses dropped; it can be replayed from step {done.from_seq:,} on."
         )
     return 0
 

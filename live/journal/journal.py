@@ -7,7 +7,7 @@ nothing; the loop may go on protecting positions and try again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -30,6 +30,7 @@ from live.journal.records import (
     Answered,
     Difference,
     Note,
+    Pulse,
     Recorded,
     Session,
     Step,
@@ -49,6 +50,7 @@ _NUMBERED = (
     tables.events.c.event_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
+    tables.pulses.c.pulse_id,
 )
 
 
@@ -58,6 +60,7 @@ def open_journal(
     secrets: Sequence[str] = (),
     read_only: bool = False,
     synchronous: str = "full",
+    make: Callable[[Database, Redactor], Journal] | None = None,
 ) -> Journal:
     """Open a journal, made or brought to the code's revision if need be; close it in the end.
 
@@ -72,6 +75,8 @@ def open_journal(
         For those who look on while the loop writes.
     synchronous : str
         Of SQLite: with ``"full"`` a commit survives a loss of power, with ``"normal"`` the end of the process alone.
+    make : callable, optional
+        Makes a journal of another kind of what was opened.
 
     Raises
     ------
@@ -86,7 +91,7 @@ def open_journal(
     except BaseException:
         database.close()
         raise
-    return Journal(database, Redactor(secrets))
+    return (make or Journal)(database, Redactor(secrets))
 
 
 class Journal:
@@ -301,6 +306,12 @@ class Journal:
             "rule": difference.rule.value,
         }
         self._add(tables.differences, row)
+
+    def pulse(self, pulse: Pulse) -> None:
+        """Commit how the loop does."""
+        row = _finite_row(vars(pulse))
+        stopped = None if pulse.stopped is None else self._redact(pulse.stopped)
+        self._add(tables.pulses, row | {"stopped": stopped, "counts": to_json(dict(pulse.counts))})
 
     def recover(self) -> Recovery:
         """Return all that a start needs: see `recovery.recover`."""

@@ -318,6 +318,55 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """How the loop does at a moment.
+
+    Parameters
+    ----------
+    ts_us : int
+        When, on the exchange's clock.
+    sockets, connected : int
+        Of market data: how many there should be, and how many bring something.
+    book_age_s, mark_age_s, kline_age_s : float
+        Of the newest event of the oldest stream, seconds of the exchange's clock; NaN of a kind without streams.
+    used_weight : int
+        Of requests in the running minute, as the exchange counts it.
+    clock_off_ms : float
+        Added to this machine's clock to have the exchange's; NaN where the exchange has a time of its own.
+    requests, failures : int
+        Of market data since the session began, and how many of these failed.
+    doubtful, halted : int
+        Symbols with a request of which nobody knows what became, and symbols that are not traded.
+    stopped : str or None
+        Why nothing opens.
+    memory_mb, disk_free_mb : float
+        Of the process, and beside the journal.
+    copy_behind : int or None
+        Steps that the journal's copy lacks; None where there is none.
+    counts : mapping of str to int
+        The feed's, since the session began.
+    """
+
+    ts_us: int
+    sockets: int
+    connected: int
+    book_age_s: float
+    mark_age_s: float
+    kline_age_s: float
+    used_weight: int
+    clock_off_ms: float
+    requests: int
+    failures: int
+    doubtful: int
+    halted: int
+    stopped: str | None
+    memory_mb: float
+    disk_free_mb: float
+    copy_behind: int | None
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeptSession:
     """A session as the journal has it; `ended_us` is None of one that runs or was killed."""
 

@@ -304,3 +304,28 @@ differences = Table(
     _text("found"),
     _text("rule"),
 )
+
+pulses = Table(
+    "pulses",
+    metadata,
+    _number("pulse_id"),
+    _of("session_id", "sessions.session_id"),
+    _whole("ts_us"),
+    _whole("sockets"),
+    _whole("connected"),
+    _real("book_age_s"),
+    _real("mark_age_s"),
+    _real("kline_age_s"),
+    _whole("used_weight"),
+    _real("clock_off_ms"),
+    _whole("requests"),  # of market data, since the session began
+    _whole("failures"),  # of these
+    _whole("doubtful"),  # symbols with a request of which nobody knows what became
+    _whole("halted"),  # symbols that are not traded
+    _text("stopped", null=True),  # why nothing opens
+    _real("memory_mb"),
+    _real("disk_free_mb"),
+    _whole("copy_behind", null=True),  # steps that the copy lacks; null: there is none
+    _text("counts"),  # JSON, the feed's
+    Index("pulses_by_time", "ts_us"),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from pathlib import Path
@@ -23,7 +24,7 @@ from live.journal import (
     open_journal,
     reading,
 )
-from live.journal.revisions import head
+from live.journal.revisions import head, upgrade
 from live.journal.tables import metadata
 from quantcore.errors import ConfigError, JournalError
 from tests.journal.entries import (
@@ -33,10 +34,12 @@ from tests.journal.entries import (
     income,
     intent,
     opened,
+    pulse,
     session,
     url_of,
     whole_run,
 )
+from tests.journal.test_transfer import fingerprints
 
 
 def file_of(folder: Path) -> Path:
@@ -267,6 +270,52 @@ def test_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:
         }
         assert context.get_current_revision() == head()
     assert indexes["one_send_per_client"] == indexes["one_final_answer"] == 1
+
+
+NEW_IN = {"0002": {"pulses"}}
+"""Tables by the revision that made them."""
+
+
+def as_of(url: str, revision: str, journal: Journal) -> None:
+    """Make a database as the code of a former revision left it, with what a journal of now holds."""
+    later = set().union(*(made for since, made in NEW_IN.items() if since > revision))
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as old, journal.transaction() as held:
+        upgrade(old, revision)
+        there = set(sqlalchemy.inspect(old).get_table_names()) - {"alembic_version"}
+        assert there == {table.name for table in metadata.sorted_tables} - later
+        for table in metadata.sorted_tables:
+            rows = [row._asdict() for row in held.execute(sqlalchemy.select(table))]
+            if table.name in there and rows:
+                old.execute(sqlalchemy.insert(table), rows)
+
+
+def brought_here(url: str, revision: str, journal: Journal) -> None:
+    """Open a former revision's database with the code of now: nothing of it is lost, and it goes on."""
+    as_of(url, revision, journal)
+    with open_journal(url) as brought:
+        expected = fingerprints(journal)
+        for since, made in NEW_IN.items():
+            if since > revision:
+                empty = {"rows": 0, "sha256": hashlib.sha256().hexdigest()}
+                expected |= dict.fromkeys(made, empty)
+        assert fingerprints(brought) == expected
+        assert brought.replay(ADVANCE) == journal.replay(ADVANCE)
+        brought.begin(session(), now_us=1)
+        brought.pulse(pulse(1))
+        assert fingerprints(brought)["pulses"] != expected["pulses"]
+
+
+@pytest.mark.parametrize("revision", ["0001"])
+def test_an_older_journal_is_brought_here_with_all_that_it_holds(
+    tmp_path: Path, revision: str
+) -> None:
+    path = tmp_path / "old" / "journal.sqlite"
+    path.parent.mkdir(mode=0o700)
+    path.touch(mode=0o600)
+    with opened(tmp_path) as journal:
+        whole_run(journal)
+        brought_here(f"sqlite:///{path}", revision, journal)
 
 
 @pytest.mark.parametrize("read_only", [False, True])
