@@ -35,7 +35,6 @@ _DOUBTFUL: Final = MappingProxyType(
     {
         "MARGIN_CALL": "margin call",
         "CONDITIONAL_ORDER_TRIGGER_REJECT": "a conditional order was rejected as it triggered",
-        EXPIRED: "the listen key has expired",
     }
 )
 _BRIEF_US: Final = 5_000_000
@@ -82,6 +81,8 @@ class UserStream:
     def hear(self, message: Any) -> list[BrokerEvent]:
         """Return what a message means; one that is not understood is a `Doubt`, a trade told before is nothing.
 
+        Nor is the end of the listen key: the socket ends with it and tells that.
+
         Parameters
         ----------
         message : object
@@ -96,6 +97,8 @@ class UserStream:
             time_us = _stamp_us(message)
         except ValueError:
             return [Doubt(time_us=0, reason=f"user stream: {kind[:40]} at no time that there is")]
+        if kind == EXPIRED:  # the socket tells of its end, once
+            return []
         if kind in _DOUBTFUL:
             return [Doubt(time_us=time_us, reason=f"user stream: {_DOUBTFUL[kind]}")]
         if kind not in self._kinds:
