@@ -139,6 +139,21 @@ class Driver:
         """Where everything is written."""
         return self.loop.journal
 
+    @property
+    def doubtful(self) -> int:
+        """Symbols with a request of which nobody knows what became."""
+        return len(self.sender.doubtful)
+
+    @property
+    def halted(self) -> int:
+        """Symbols that are not traded."""
+        return len(self.loop.halted)
+
+    @property
+    def why_stopped(self) -> str | None:
+        """Why no order that opens is sent."""
+        return next(iter(self.stopped.values()), None)
+
     async def run(self, stop: asyncio.Event, open_requests: Sequence[Due] = ()) -> None:
         """Recover, then trade until told to stop; orders and stops stay at the exchange.
 

@@ -21,8 +21,8 @@ from live.journal.records import (
     Answered,
     AnsweredBy,
     Difference,
+    Health,
     Note,
-    Pulse,
     Recorded,
     Step,
 )
@@ -74,10 +74,12 @@ class Metrics:
         self.sockets = self._gauge("sockets", "Of market data", "state")
         self.age = self._gauge("stream_age_seconds", "Of the oldest stream's newest event", "kind")
         self.weight = self._gauge("used_weight", "Of requests in the running minute")
-        self.clock = self._gauge("clock_offset_seconds", "Exchange's clock less this machine's")
-        self.feed_requests = self._gauge(
-            "feed_requests", "For market data in this session", "outcome"
+        self.late = self._gauge(
+            "late_seconds", "By which the event loop came late to its heartbeat"
         )
+        self.stream = self._gauge("account_stream", "Whether the account's stream is open")
+        self.clock = self._gauge("clock_offset_seconds", "Exchange's clock less this machine's")
+        self.api_requests = self._gauge("api_requests", "Over REST in this session", "outcome")
         self.symbols = self._gauge("symbols", "By what keeps them from trading", "state")
         self.stopped = self._gauge("stopped", "Whether nothing may open")
         self.memory = self._gauge("memory_bytes", "Of the process")
@@ -135,22 +137,24 @@ class Metrics:
             if event.fee_asset == "USDT":
                 self.fees.inc(max(float(event.fee), 0.0))
 
-    def pulse(self, pulse: Pulse) -> None:
+    def health(self, health: Health) -> None:
         """Take notice of how the loop does."""
-        self.sockets.labels("wanted").set(pulse.sockets)
-        self.sockets.labels("connected").set(pulse.connected)
+        self.sockets.labels("wanted").set(health.sockets)
+        self.sockets.labels("connected").set(health.connected)
         for kind in ("book", "mark", "kline"):
-            self.age.labels(kind).set(getattr(pulse, f"{kind}_age_s"))
-        self.weight.set(pulse.used_weight)
-        self.clock.set(pulse.clock_off_ms * 1e-3)
-        self.feed_requests.labels("all").set(pulse.requests)
-        self.feed_requests.labels("failed").set(pulse.failures)
-        self.symbols.labels("doubtful").set(pulse.doubtful)
-        self.symbols.labels("halted").set(pulse.halted)
-        self.stopped.set(pulse.stopped is not None)
-        self.memory.set(pulse.memory_mb * 1e6)
-        self.disk.set(pulse.disk_free_mb * 1e6)
-        self.behind.set(float("nan") if pulse.copy_behind is None else pulse.copy_behind)
+            self.age.labels(kind).set(getattr(health, f"{kind}_age_s"))
+        self.weight.set(health.used_weight)
+        self.late.set(health.late_us * _US)
+        self.stream.set(health.account_stream)
+        self.clock.set(health.clock_off_ms * 1e-3)
+        self.api_requests.labels("all").set(health.requests)
+        self.api_requests.labels("failed").set(health.failures)
+        self.symbols.labels("doubtful").set(health.doubtful)
+        self.symbols.labels("halted").set(health.halted)
+        self.stopped.set(health.stopped is not None)
+        self.memory.set(health.memory_mb * 1e6)
+        self.disk.set(health.disk_free_mb * 1e6)
+        self.behind.set(float("nan") if health.copy_behind is None else health.copy_behind)
 
 
 class MeteredJournal(Journal):
@@ -194,6 +198,11 @@ class MeteredJournal(Journal):
         """See `Journal.note`."""
         super().note(note)
         self._metrics.notes.labels(note.kind.value, note.source).inc()
+
+    def health(self, health: Health) -> None:
+        """See `Journal.health`."""
+        super().health(health)
+        self._metrics.health(health)
 
     def difference(self, difference: Difference) -> None:
         """See `Journal.difference`."""

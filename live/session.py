@@ -24,6 +24,7 @@ from live.feed.feed import Feed, opened
 from live.feed.line import StreamSettings
 from live.feed.market_rest import MarketRestSettings
 from live.feed.rows import RowForm
+from live.heartbeat import Heart, beat
 from live.journal.database import sqlite_path
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
@@ -124,6 +125,9 @@ async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tup
         closes = found.last_row.array("close")[-1].tolist()
         after_us = int(found.last_row.ts_us[-1])
         await feed.start(after_us, dict(zip(symbols, closes, strict=True)))
+        heart = Heart(broker=broker, feed=feed, driver=driver, folder=_folder(settings))
+        beating = asyncio.create_task(beat(journal, heart))
+        stack.callback(beating.cancel)
         yield driver, found.open_requests
 
 
@@ -202,6 +206,11 @@ async def _feed(
     rng = np.random.default_rng(secrets.randbits(64))
     async with opened(assembler, streams, rest, now_us=broker.now_us, rng=rng) as feed:
         yield feed
+
+
+def _folder(settings: LiveSettings) -> Path | None:
+    path = sqlite_path(settings.journal)
+    return None if path is None else path.parent
 
 
 def _prefix() -> str:

@@ -103,7 +103,7 @@ def prune(cfg: DictConfig) -> int:
         journal.compact()
         print(
             f"{journal.place}: inputs of {done.steps:,} steps, {done.snapshots:,} snapshots, {done.events:,} events "
-            f"and {done.pulses:,} pulses dropped; it can be replayed from step {done.from_seq:,} on."
+            f"and {done.health:,} heartbeats dropped; it can be replayed from step {done.from_seq:,} on."
         )
     return 0
 

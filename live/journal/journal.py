@@ -29,8 +29,8 @@ from live.journal.records import (
     START,
     Answered,
     Difference,
+    Health,
     Note,
-    Pulse,
     Recorded,
     Session,
     Step,
@@ -50,7 +50,7 @@ _NUMBERED = (
     tables.events.c.event_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
-    tables.pulses.c.pulse_id,
+    tables.health.c.health_id,
 )
 
 
@@ -116,6 +116,11 @@ class Journal:
     def place(self) -> str:
         """Where it is, without a password."""
         return self._database.place
+
+    @property
+    def replaced(self) -> bool:
+        """Whether its file was removed, or another one lies there."""
+        return self._database.replaced
 
     @property
     def next_seq(self) -> int:
@@ -216,6 +221,7 @@ class Journal:
                 "inputs": pack(step.inputs),
                 "account_sha": account_sha,
                 "signal_sha": None if step.signal is None else step.signal.digest(),
+                "took_us": step.took_us,
             }
             self._database.insert(connection, tables.steps, row)
             numbers = self._add_intents(connection, step)
@@ -294,6 +300,12 @@ class Journal:
         }
         self._add(tables.notes, row)
 
+    def health(self, health: Health) -> None:
+        """Commit how the loop does."""
+        stopped = None if health.stopped is None else self._redact(health.stopped)
+        row = {"stopped": stopped, "counts": to_json(dict(health.counts))}
+        self._add(tables.health, _finite_row(vars(health)) | row)
+
     def difference(self, difference: Difference) -> None:
         """Commit a difference from the exchange and the rule that resolves it, before it is applied."""
         row = {
@@ -306,12 +318,6 @@ class Journal:
             "rule": difference.rule.value,
         }
         self._add(tables.differences, row)
-
-    def pulse(self, pulse: Pulse) -> None:
-        """Commit how the loop does."""
-        row = _finite_row(vars(pulse))
-        stopped = None if pulse.stopped is None else self._redact(pulse.stopped)
-        self._add(tables.pulses, row | {"stopped": stopped, "counts": to_json(dict(pulse.counts))})
 
     def recover(self) -> Recovery:
         """Return all that a start needs: see `recovery.recover`."""
@@ -415,6 +421,9 @@ class Journal:
                 "targets": pack_row(targets),
                 "input_row": pack(step.decision.inputs) if step.decision.inputs else None,
                 "skipped": self._redact(step.decision.skipped) or None,
+                "strategies": None
+                if not step.decision.strategies
+                else to_json(_finite_row(dict(step.decision.strategies))),
             }
             yield tables.decisions, [seq | row]
         yield (

@@ -43,7 +43,7 @@ _COUNTED = (
     tables.events.c.event_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
-    tables.pulses.c.pulse_id,
+    tables.health.c.health_id,
 )
 
 

@@ -1,4 +1,4 @@
-"""Leaving out what nobody will replay any more: inputs of old steps, old snapshots, balances, doubts and pulses."""
+"""Leaving out what nobody will replay any more: inputs of old steps, old snapshots, balances, doubts and heartbeats."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Pruned:
     steps: int
     snapshots: int
     events: int
-    pulses: int
+    health: int
 
 
 def prune(journal: Journal, *, before_us: int) -> Pruned:
     """Drop what was needed to replay the time before an instant, and return how much that was.
 
     It drops the inputs of steps (their hashes stay), the input rows of decisions (their targets stay), snapshots,
-    the balances and doubts that such steps knew and the pulses before the instant, but the last of each. Fills, orders,
-    answers, incomes, equity, positions, reasons, notes and differences stay, and all that is later than the last
-    snapshot of either plane.
+    the balances and doubts that such steps knew and the heartbeats before the instant, but the last of each. Fills,
+    orders, answers, incomes, equity, positions, reasons, notes and differences stay, and all that is later than the
+    last snapshot of either plane.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def prune(journal: Journal, *, before_us: int) -> Pruned:
                 events.c.kind == kind, ~exists().where(details.c.event_id == events.c.event_id)
             )
             n_events += connection.execute(delete(events).where(gone)).rowcount
-        pulses = tables.pulses
-        newest = select(func.max(pulses.c.pulse_id)).scalar_subquery()
-        n_pulses = connection.execute(
-            delete(pulses).where(pulses.c.ts_us < before_us, pulses.c.pulse_id < newest)
+        health = tables.health
+        newest = select(func.max(health.c.health_id)).scalar_subquery()
+        n_health = connection.execute(
+            delete(health).where(health.c.ts_us < before_us, health.c.health_id < newest)
         ).rowcount
-    return Pruned(from_seq, n_steps, n_snapshots, n_events, n_pulses)
+    return Pruned(from_seq, n_steps, n_snapshots, n_events, n_health)

@@ -27,11 +27,11 @@ from live.journal import (
     Decision,
     Equity,
     Event,
+    Health,
     Intent,
     Journal,
     KeptStep,
     Position,
-    Pulse,
     Reason,
     RiskState,
     Session,
@@ -266,9 +266,12 @@ def income(income_id: str = "9", **changed: object) -> Income:
     return Income(**given | changed)  # type: ignore[arg-type]  # likewise
 
 
-def pulse(ts_us: int, **changed: object) -> Pulse:
+def health(ts_us: int, **changed: object) -> Health:
     given = {
         "ts_us": ts_us,
+        "wall_us": ts_us + 5,
+        "late_us": 100,
+        "account_stream": True,
         "sockets": 2,
         "connected": 1,
         "book_age_s": 0.25,
@@ -286,7 +289,7 @@ def pulse(ts_us: int, **changed: object) -> Pulse:
         "copy_behind": None,
         "counts": {"rows": 3},
     }
-    return Pulse(**given | changed)  # type: ignore[arg-type]  # likewise
+    return Health(**given | changed)  # type: ignore[arg-type]  # likewise
 
 
 def one_of_each() -> tuple[Event, ...]:
@@ -319,11 +322,11 @@ def whole_run(journal: Journal) -> Loop:
     journal.hear([change(), balance("999.74999950"), fill()], heard_us=2)
     journal.hear([change(OrderStatus.FILLED, time_us=3 * HOUR_US, filled="0.01")], heard_us=3)
     loop.step()
-    journal.pulse(pulse(3 * HOUR_US))
+    journal.health(health(3 * HOUR_US))
     (resting,) = loop.step([intent(3)], extras=True)
     journal.answer(answered(resting, Outcome.UNKNOWN))
     journal.answer(answered(resting, by=AnsweredBy.QUERY))
-    journal.pulse(pulse(6 * HOUR_US, stopped="fees must be paid in USDT", copy_behind=4))
+    journal.health(health(6 * HOUR_US, stopped="fees must be paid in USDT", copy_behind=4))
     paid = {"time_us": 4 * HOUR_US, "positions": ()}
     journal.hear(
         [balance("999.69999950", change="-0.05", kind="FUNDING_FEE", **paid), income()], heard_us=4

@@ -31,10 +31,10 @@ from tests.journal.entries import (
     ADVANCE,
     Loop,
     fill,
+    health,
     income,
     intent,
     opened,
-    pulse,
     session,
     url_of,
     whole_run,
@@ -272,7 +272,7 @@ def test_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:
     assert indexes["one_send_per_client"] == indexes["one_final_answer"] == 1
 
 
-NEW_IN = {"0002": {"pulses"}}
+NEW_IN = {"0002": {"health"}}
 """Tables by the revision that made them."""
 
 
@@ -302,8 +302,8 @@ def brought_here(url: str, revision: str, journal: Journal) -> None:
         assert fingerprints(brought) == expected
         assert brought.replay(ADVANCE) == journal.replay(ADVANCE)
         brought.begin(session(), now_us=1)
-        brought.pulse(pulse(1))
-        assert fingerprints(brought)["pulses"] != expected["pulses"]
+        brought.health(health(1))
+        assert fingerprints(brought)["health"] != expected["health"]
 
 
 @pytest.mark.parametrize("revision", ["0001"])

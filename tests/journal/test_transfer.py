@@ -158,7 +158,7 @@ def test_pruning_keeps_what_happened_and_every_state_after_the_cut(tmp_path: Pat
         assert prune(journal, before_us=7 * HOUR_US) == Pruned(4, 4, 2, 1, 1)
         after = fingerprints(journal)
         changed = {name for name in before if before[name] != after[name]}
-        assert changed == {"steps", "decisions", "snapshots", "events", "balances", "pulses"}
+        assert changed == {"steps", "decisions", "snapshots", "events", "balances", "health"}
         assert {seq: journal.replay(ADVANCE, at_seq=seq) for seq in states} == states
         with pytest.raises(JournalError, match="step 3 has none"):
             journal.replay(ADVANCE, at_seq=3)

@@ -31,9 +31,9 @@ from tests.journal.entries import (
     Loop,
     answered,
     fill,
+    health,
     income,
     intent,
-    pulse,
     session,
     url_of,
 )
@@ -104,12 +104,14 @@ def test_what_a_query_finds_out_is_no_latency_of_a_request(
     assert value(metrics, "sent_seconds_count") == 0
 
 
-def test_notes_differences_and_pulses_are_told(metrics: Metrics, journal: MeteredJournal) -> None:
+def test_notes_differences_and_heartbeats_are_told(
+    metrics: Metrics, journal: MeteredJournal
+) -> None:
     journal.note(Note(ts_us=1, kind=NoteKind.INTERVENTION, source="operator", message="freeze"))
     journal.difference(
         Difference(ts_us=1, subject="order", expected="a", found="b", rule=Resolution.CANCEL)
     )
-    metrics.pulse(pulse(1, stopped="frozen", copy_behind=7))
+    journal.health(health(1, stopped="frozen", copy_behind=7))
     assert value(metrics, "notes_total", kind="intervention", source="operator") == 1
     assert value(metrics, "differences_total", subject="order", rule="cancel") == 1
     assert value(metrics, "stopped") == 1
