@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from live.broker.interface import BrokerHealth
+from live.broker.interface import Broker
 from live.clock import monotonic_us
 from live.feed.feed import Health as FeedHealth
 from live.journal.journal import Journal
 from live.journal.records import Health
+from live.status import AnyDriver
 from quantcore.errors import JournalError
 
 log = logging.getLogger(__name__)
@@ -27,42 +28,11 @@ BEAT_S: Final = 10.0
 _MB = 1e-6
 
 
-class Broker(Protocol):
-    """What is asked of a broker."""
-
-    def now_us(self) -> int:
-        """Return the exchange's time."""
-        ...
-
-    def health(self) -> BrokerHealth:
-        """Return how it does."""
-        ...
-
-
 class Feed(Protocol):
     """What is asked of a feed."""
 
     def health(self) -> FeedHealth:
         """Return how it does."""
-        ...
-
-
-class Driven(Protocol):
-    """What keeps trading from going on."""
-
-    @property
-    def doubtful(self) -> int:
-        """Symbols with a request of which nobody knows what became."""
-        ...
-
-    @property
-    def halted(self) -> int:
-        """Symbols that are not traded."""
-        ...
-
-    @property
-    def why_stopped(self) -> str | None:
-        """Why nothing opens."""
         ...
 
 
@@ -82,7 +52,7 @@ class Heart:
 
     broker: Broker
     feed: Feed
-    driver: Driven
+    driver: AnyDriver
     folder: Path | None = None
     copy_behind: Callable[[], int | None] = field(default=lambda: None)
 
@@ -129,9 +99,9 @@ def health_of(heart: Heart, *, late_us: int, wall_us: int) -> Health:
         book_age_s=age.get("book", math.nan),
         mark_age_s=age.get("mark", math.nan),
         kline_age_s=age.get("kline", math.nan),
-        doubtful=driver.doubtful,
-        halted=driver.halted,
-        stopped=driver.why_stopped,
+        doubtful=len(driver.doubtful),
+        halted=len(driver.loop.halted),
+        stopped=next(iter(driver.stopped.values()), None),
         memory_mb=_memory_mb(),
         disk_free_mb=math.nan if heart.folder is None else _disk_free_mb(heart.folder),
         copy_behind=heart.copy_behind(),

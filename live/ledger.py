@@ -168,6 +168,14 @@ class Ledger:
             int(ticket[at.ORDER_ID]): self._name(ticket) for ticket in self._tickets(self.state)
         }
 
+    def opening_orders(self) -> dict[int, Cancel]:
+        """Return what names each order that it takes for open and that may open or enlarge a position, by number."""
+        return {
+            int(ticket[at.ORDER_ID]): self._name(ticket)
+            for ticket in self._tickets(self.state)
+            if ticket[at.FLAGS] == 0
+        }
+
     def hear(self, event: Fill | OrderChange | Income) -> list[Row] | None:
         """Return an event as the account step hears it; None for one of a foreign order, which is not booked."""
         if isinstance(event, Fill):
@@ -195,6 +203,22 @@ class Ledger:
     def corrected(self, amount: float, time_us: int) -> Row:
         """Return a correction of the wallet, USDT, as the account step hears it."""
         return (said.CORRECTED, time_us, 0, 0, 0, 0, _NO_RULE), (amount, 0.0, 0.0)
+
+    def called_off(self, symbol: str, time_us: int, *, closes: bool) -> Row:
+        """Return a person's word that nothing opens in a symbol, or that it is closed, as the account step hears it."""
+        return (said.CALLED_OFF, time_us, self.at[symbol], 0, 0, int(closes), _NO_RULE), (
+            0.0,
+            0.0,
+            0.0,
+        )
+
+    def tickets(self) -> np.ndarray:
+        """Return the orders that it takes for open, one row each, columns as `kernels.layout` names them."""
+        return self._tickets(self.state)
+
+    def withdrawn(self, time_us: int) -> Row:
+        """Return the wish that whatever opens is called off, as the account step hears it."""
+        return (said.WITHDRAWN, time_us, 0, 0, 0, 0, _NO_RULE), (0.0, 0.0, 0.0)
 
     def _income(self, income: Income) -> Row:
         """Return money that moved without a trade: funding of a symbol held, a transfer, or else a correction."""

@@ -83,6 +83,8 @@ EFFECTS = (
     "live.journal",
     "live.clock",
     "live.heartbeat",
+    "live.logs",
+    "live.metrics",
     "live.guard.terminal",
     "live.kill_switch",
     "live.monitor.view",

@@ -341,6 +341,10 @@ class Broker(Protocol):
         """Return the exchange's time."""
         ...
 
+    def health(self) -> BrokerHealth:
+        """Return how it does, for monitoring."""
+        ...
+
     def events(self) -> AsyncIterator[BrokerEvent]:
         """Yield what happens to the account, in order, for ever; losses of the connection come as `Doubt`."""
         ...

@@ -222,6 +222,7 @@ class Journal:
                 "account_sha": account_sha,
                 "signal_sha": None if step.signal is None else step.signal.digest(),
                 "took_us": step.took_us,
+                "account_us": step.account_us,
             }
             self._database.insert(connection, tables.steps, row)
             numbers = self._add_intents(connection, step)

@@ -235,6 +235,8 @@ class Step:
         The last event that the step knows; None: every event told to the journal so far.
     took_us : int or None
         From its cause to its commit, microseconds of a monotonic clock.
+    account_us : int or None
+        Of these, what the account took: booking, risk, sizer, router, stops.
     """
 
     seq: int
@@ -252,6 +254,7 @@ class Step:
     snapshot: bool = False
     last_event: int | None = None
     took_us: int | None = None
+    account_us: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind == START and not self.snapshot:
@@ -260,7 +263,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Microseconds of a monotonic clock: from the decision to sending, and from sending to the answer."""
+    """Microseconds of a monotonic clock: from the bar or event that was there to sending, and on to the answer."""
 
     sent_after_us: int
     answered_after_us: int

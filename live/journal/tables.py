@@ -87,6 +87,7 @@ steps = Table(
     _text("account_sha"),  # of the state after the step
     _text("signal_sha", null=True),  # null: the step did not move the signal plane
     _whole("took_us", null=True),  # from its cause to its commit, on the machine's clock
+    _whole("account_us", null=True),  # of these, what the account took
 )
 
 decisions = Table(

@@ -168,6 +168,7 @@ class Loop:
 
 
 EXTRAS = {
+    "took_us": 120,
     "reasons": [
         Reason(
             symbol="BTCUSDT",

@@ -285,9 +285,13 @@ def as_of(url: str, revision: str, journal: Journal) -> None:
         there = set(sqlalchemy.inspect(old).get_table_names()) - {"alembic_version"}
         assert there == {table.name for table in metadata.sorted_tables} - later
         for table in metadata.sorted_tables:
-            rows = [row._asdict() for row in held.execute(sqlalchemy.select(table))]
-            if table.name in there and rows:
-                old.execute(sqlalchemy.insert(table), rows)
+            if table.name in there:
+                known = [c["name"] for c in sqlalchemy.inspect(old).get_columns(table.name)]
+                columns = [table.c[name] for name in known]
+                rows = [row._asdict() for row in held.execute(sqlalchemy.select(*columns))]
+                named = sqlalchemy.table(table.name, *map(sqlalchemy.column, known))
+                if rows:
+                    old.execute(sqlalchemy.insert(named), rows)
 
 
 def brought_here(url: str, revision: str, journal: Journal) -> None:

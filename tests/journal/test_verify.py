@@ -301,6 +301,13 @@ def test_what_the_exchange_cannot_have_said_is_explained(
     assert message in found[check][0]
 
 
+def test_funding_of_the_time_in_which_nobody_listened_is_told_by_the_list_alone(
+    journal: Journal,
+) -> None:
+    journal.hear([income("11", amount="-1", time_us=12 * HOUR_US)], heard_us=9)
+    assert "funding" not in differences(verify(journal, replayer()))
+
+
 def test_an_id_of_another_and_a_cancel_of_nothing_are_explained(journal: Journal) -> None:
 
     loop = Loop(journal)

@@ -14,6 +14,7 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Add columns, null in older rows, and a table."""
     op.add_column("steps", sa.Column("took_us", sa.BigInteger(), nullable=True))
+    op.add_column("steps", sa.Column("account_us", sa.BigInteger(), nullable=True))
     op.add_column("decisions", sa.Column("strategies", sa.Text(), nullable=True))
     op.add_column("positions", sa.Column("isolated_margin", sa.Double(), nullable=True))
     op.add_column("positions", sa.Column("liquidation_chance", sa.Double(), nullable=True))
