@@ -42,6 +42,8 @@ FORCED_BY = {
 }
 """Beginnings of the client ids of orders that the exchange makes itself (BINANCE.md), and why."""
 
+_DIGITS = 18
+"""Of an order's number, at most: it is counted in 64 bits."""
 _ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 _NO_RULE = -1
 _FEE_TOLERANCE = 1e-8
@@ -110,7 +112,10 @@ class ClientIds:
     def number(self, client_id: str) -> int | None:
         """Return the number of an own order, None for a foreign one."""
         rest = client_id.removeprefix(self._prefix)
-        return int(rest) if rest != client_id and rest.isdecimal() else None
+        if rest == client_id or not rest.isdecimal() or len(rest) > _DIGITS:
+            return None
+        number = int(rest)
+        return number if self.of(number) == client_id else None
 
 
 class Ledger:
@@ -180,7 +185,7 @@ class Ledger:
         if isinstance(event, Income):
             return [self._income(event)]
         number = self.ids.number(event.order.client_id)
-        if number is None:
+        if number is None or event.order.symbol not in self.at:
             return None
         if event.order.status not in _ENDS:
             return []
@@ -317,17 +322,18 @@ class Ledger:
         if s is None:
             return None
         number = self.ids.number(fill.client_id)
+        forced = next((r for name, r in FORCED_BY.items() if fill.client_id.startswith(name)), None)
+        if number is None and forced is None:
+            return None
         lots, price = lots_of(self.instruments[s], fill.qty), float(fill.price)
         if number is not None:
             liquidity = int(Liquidity.MAKER if fill.maker else Liquidity.TAKER)
             signed = lots * int(fill.side)
             whole = (said.TRADED, fill.time_us, s, number, signed, liquidity, _NO_RULE)
             return [(whole, (price, 0.0, 0.0)), *self._fee_difference(fill, s, lots, price)]
-        for beginning, reason in FORCED_BY.items():
-            if fill.client_id.startswith(beginning):
-                whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(reason))
-                return [(whole, (price, float(fill.fee), 0.0))]
-        return None
+        assert forced is not None
+        whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(forced))
+        return [(whole, (price, float(fill.fee), 0.0))]
 
     def _fee_difference(self, fill: Fill, s: int, lots: int, price: float) -> list[Row]:
         """Return the correction where the exchange took another fee than the rules say."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from live.journal import open_journal
-from live.journal.__main__ import main
+from live.journal.__main__ import WIDTH, main
+from live.journal.findings import HOLDS
 from live.journal.replay_check import Replayer
 from quantcore.config import compose
 from quantcore.errors import ConfigError, JournalError
@@ -39,8 +40,13 @@ def test_verify_prints_a_table_and_what_it_left_out(
 ) -> None:
     assert run(folder) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["Check", "Examined", "Result"]
-    assert ["fills", "3", "whole"] in [line.split() for line in lines]
+    assert lines[0].split() == ["Check", "What", "must", "hold", "Examined", "Result"]
+    assert len(lines) == 1 + len(HOLDS) + 1
+    for name, line in zip(HOLDS, lines[1:], strict=False):
+        assert line.startswith(f"{name} ")
+        assert HOLDS[name] in line
+        assert len(line) <= WIDTH
+    assert lines[6].split()[-2:] == ["3", "whole"]
     assert lines[-1].endswith(
         "is whole, as far as it was checked: replay, own wallet, protection not."
     )

@@ -85,6 +85,27 @@ def test_files_that_others_may_read_are_refused(
         open_journal(url_of(tmp_path), read_only=read_only)
 
 
+@pytest.mark.parametrize("ending", ["-wal", "-shm", ".lock"])
+def test_files_beside_it_that_others_may_read_are_refused(tmp_path: Path, ending: str) -> None:
+    with opened(tmp_path):
+        beside = file_of(tmp_path).with_name(f"journal.sqlite{ending}")
+        beside.chmod(0o640)
+        with pytest.raises(ConfigError, match=rf"{beside.name} has mode 0640: chmod 600 it$"):
+            open_journal(url_of(tmp_path), read_only=True)
+
+
+def test_a_generous_umask_opens_nothing(tmp_path: Path) -> None:
+    former = os.umask(0)
+    try:
+        with opened(tmp_path) as journal:
+            Loop(journal).step()
+            held = [each.stat().st_mode & 0o777 for each in file_of(tmp_path).parent.iterdir()]
+    finally:
+        os.umask(former)
+    assert held == [0o600] * 4
+    assert file_of(tmp_path).parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         loop = Loop(journal)
@@ -197,8 +218,13 @@ def test_a_damaged_file_is_refused(tmp_path: Path, at: int) -> None:
         ),
         (
             "postgresql+psycopg://me:secret@127.0.0.1:1/x",
+            ConfigError,
+            "url must hold no password, does: PGPASSWORD",
+        ),
+        (
+            "postgresql+psycopg://me@127.0.0.1:1/x",
             JournalError,
-            r"postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/x said: connection failed",
+            r"postgresql\+psycopg://me@127.0.0.1:1/x said: connection failed",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from live.journal import START, Intent, Journal, Step
-from live.journal.findings import Check
+from live.journal.findings import HOLDS, Check
 from live.journal.recovery import Advance
 from live.journal.replay_check import Replayer
 from live.journal.verify import verify
@@ -89,7 +89,8 @@ def test_without_a_replayer_it_says_what_it_did_not_check(journal: Journal) -> N
     checks = verify(journal)
     left_out = {check.name for check in checks if check.skipped}
     assert left_out == {"replay", "own wallet", "protection"}
-    assert all("needs a replayer" in check.outcome for check in checks if check.skipped)
+    assert {check.name for check in checks} == set(HOLDS)
+    assert all("journal.replayer names none" in check.outcome for check in checks if check.skipped)
     advance_only = verify(journal, lambda session: Replayer(advance=ADVANCE))
     assert {c.name: c.outcome for c in advance_only if c.skipped} == dict.fromkeys(
         ("own wallet", "protection"), "not checked: the replayer does not tell"
