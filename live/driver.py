@@ -36,7 +36,7 @@ from live.moment import half_spreads, moment
 from live.reconcile import Finding
 from live.sender import Sender, SenderSettings
 from live.status import AnyDriver
-from quantcore.errors import VenueError
+from quantcore.errors import JournalError, VenueError
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.types import FloatArray
@@ -47,8 +47,11 @@ _REFUSALS_AT_ONCE = 2
 _REFUSAL_PAUSE_S, _REFUSAL_PAUSE_MAX_S = 0.5, 30.0
 _AGAIN_S = 1.0
 _FINISH_S = 20.0
+_CALLED_OFF_S = 3.0
+_LOOK_S = 0.05
 _LEAVE_S = 5.0
 _HAND = "kill switch"
+_END = "end"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,10 @@ class Watcher(Protocol):
         """Take notice of a decision, or of one that was given up."""
         ...
 
+    def recovered(self, n_events: int, n_differences: int) -> None:
+        """Take notice that everything was compared at the start: new events heard, and differences found."""
+        ...
+
     def caught_up(self, n_bars: int) -> None:
         """Take notice of bars that had closed before the loop was there, and that are known now."""
         ...
@@ -87,6 +94,10 @@ class Watcher(Protocol):
 
 class Comparing(Protocol):
     """What compares everything with the exchange (`live.comparison`)."""
+
+    async def read_missed(self, driver: Driver) -> None:
+        """Take fills and incomes that were not heard; raises VenueError if the exchange cannot be read."""
+        ...
 
     async def reconcile(self, driver: Driver) -> list[Finding]:
         """Resolve each difference and return what was found; raises VenueError if the exchange cannot be read."""
@@ -124,6 +135,8 @@ class Driver:
     """New events so far."""
     _flat: bool = False
     """Whether it was told that all is flat."""
+    fills: int = 0
+    """New fills so far."""
     _missed: int = 0
     _skipped: dict[int, str] = field(default_factory=dict)
     _refusals: dict[str, int] = field(default_factory=dict)
@@ -157,7 +170,7 @@ class Driver:
         return self.loop.journal
 
     async def run(self, stop: asyncio.Event, open_requests: Sequence[Due] = ()) -> None:
-        """Recover, then trade until told to stop; orders and stops stay at the exchange.
+        """Recover, then trade until told to stop; what opens is called off then, what protects stays at the exchange.
 
         Parameters
         ----------
@@ -169,8 +182,8 @@ class Driver:
         Raises
         ------
         QuantcoreError
-            If the journal fails, the feed does, or the exchange cannot be compared with at the start: nothing is sent
-            any more.
+            If the journal fails, the feed does, or the exchange cannot be compared with at the start. Unless it is the
+            journal, what opens is called off before that is raised.
         """
         trading = asyncio.create_task(self._trade(open_requests))
         stopping = asyncio.create_task(_until(stop))
@@ -178,17 +191,16 @@ class Driver:
         tasks = [trading, stopping, *beside]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if done == {stopping}:
+            errors = [_first(error) for task in done if (error := task.exception()) is not None]
+            if not any(isinstance(error, JournalError) for error in errors):
                 await self._finish(trading)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave()
-        for task in done:
-            error = task.exception()
-            if error is not None:
-                raise _first(error)
+        if errors:
+            raise errors[0]
 
     def take(self, events: Sequence[Event]) -> None:
         """Take what the exchange said, whoever heard it; what is known already changes nothing."""
@@ -224,6 +236,8 @@ class Driver:
     def follow(self) -> None:
         """Let protective orders and routes follow at the prices of now."""
         now_us = max(self.broker.now_us(), self.loop.last_us)
+        if _END in self.stopped and self._opens:
+            self.loop.tell(self.loop.ledger.withdrawn(now_us))
         row = moment(self.feed.quotes, self.loop.ledger.plane.symbols, now_us, self.last_row)
         self._send(self.loop.follow(row, half_spread=self._spreads(row)))
 
@@ -309,6 +323,7 @@ class Driver:
     def _mind(self, event: Event) -> None:
         """Take notice of what a new event means beside the books."""
         if isinstance(event, Fill):
+            self.fills += 1
             self.sender.activity[event.symbol] += 1
             if event.fee_asset != "USDT":
                 self.stopped["fees"] = f"fees must be paid in USDT, were in {event.fee_asset}"
@@ -318,6 +333,12 @@ class Driver:
                 self.doubt(f"{event.order.client_id} is stuck as it triggers")
         elif isinstance(event, Balance) and event.kind != "ORDER":
             self.doubt(f"the balance changed by {event.kind}")
+
+    @property
+    def _opens(self) -> bool:
+        """Whether an order or a route may open or enlarge a position."""
+        ledger = self.loop.ledger
+        return bool(ledger.opening_orders() or ledger.state["counter"][at.ACTIVE_ROUTES] > 0)
 
     def _spreads(self, row: Bars) -> FloatArray:
         return half_spreads(self.feed.quotes, self.loop.ledger.instruments, row.array("close")[-1])
@@ -353,11 +374,15 @@ class Driver:
         self.follow()
 
     async def _trade(self, open_requests: Sequence[Due]) -> None:
-        """Find out what became of an earlier run's requests, compare everything, then take bars."""
+        """Protect what filled while nobody was here, find out what became of requests, compare, then take bars."""
+        if self.loop.has_news:
+            self.follow()
+        await self.comparison.read_missed(self)
         for due in open_requests:
             self.sender.resolve(due)
         await self.sender.settled()
-        await self.comparison.reconcile(self)
+        findings = await self.comparison.reconcile(self)
+        self.watcher.recovered(self.heard_events, len(findings))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_rows())
             group.create_task(self._tick())
@@ -411,18 +436,29 @@ class Driver:
             self.failed(error)
 
     async def _finish(self, trading: asyncio.Task[None]) -> None:
-        """Decide nothing more, and see that what was sent is known and protected."""
+        """Decide nothing more, call off what opens, and see that what was sent is known and protected."""
         trading.cancel()
         await asyncio.gather(trading, return_exceptions=True)
+        self.stopped[_END] = "the loop ends"
         try:
             async with asyncio.timeout(_FINISH_S):
-                await self.sender.settled()
+                self.follow()
+                await self._called_off()
                 await self.comparison.reconcile(self)
-                await self.sender.settled()
+                await self._called_off()
         except (TimeoutError, VenueError) as error:
             self.note(
                 "end", f"not all is known of what was sent: {str(error) or 'no answer in time'}"
             )
+
+    async def _called_off(self) -> None:
+        """Wait until nothing is on its way, and a while for the word that what opened has ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CALLED_OFF_S):
+                while self.loop.ledger.opening_orders():
+                    await self.sender.settled()
+                    await asyncio.sleep(_LOOK_S)
+        await self.sender.settled()
 
     async def _leave(self) -> None:
         for task in self._later:

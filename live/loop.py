@@ -67,12 +67,20 @@ class Due:
     intent_id : int
         As the journal counts it.
     since_us : int
-        When its step began, on the monotonic clock.
+        When what made its step was there, on the monotonic clock: a bar, or the first event heard.
     """
 
     wanted: Wanted
     intent_id: int
     since_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """Microseconds of the monotonic clock: when what made a step was there, and how long the account took."""
+
+    since_us: int
+    account_us: int
 
 
 @dataclass(kw_only=True)
@@ -112,6 +120,8 @@ class Loop:
     last_us: int = 0
     """Time of the last step."""
     _unused: list[Row] = field(default_factory=list)
+    _heard_us: int | None = None
+    """When the first of them was heard, on the monotonic clock."""
 
     def begin(self, now_us: int, *, known: int | None = None) -> None:
         """Write down the states from which on everything is replayed.
@@ -144,6 +154,7 @@ class Loop:
 
     def take(self, events: Sequence[Event], *, heard_us: int) -> list[Event]:
         """Write down what the exchange said, keep what it means for the next step, and return what was new."""
+        began_us = monotonic_us()
         told = self.journal.hear(events, heard_us=heard_us)
         new = [
             event
@@ -152,6 +163,8 @@ class Loop:
         ]
         for event in new:
             self.mean(event)
+        if self._unused and self._heard_us is None:
+            self._heard_us = began_us
         return new
 
     def mean(self, event: Event) -> None:
@@ -205,6 +218,7 @@ class Loop:
         restrained = None
         if targets is not None and self.level is not Level.NONE:
             restrained = restrain(targets, self.level, self.ledger, row)
+        began_us = monotonic_us()
         step = self.ledger.step(
             row,
             heard,
@@ -215,7 +229,8 @@ class Loop:
         inputs = step_inputs(
             row, Heard.of(heard), half_spread=half_spread, halted=halted, restrained=restrained
         )
-        due = self._commit(row, inputs, step, CLOSE, decided, skipped, since_us)
+        took = Took(since_us=since_us, account_us=monotonic_us() - began_us)
+        due = self._commit(row, inputs, step, CLOSE, decided, skipped, took)
         return decided, due
 
     def follow(self, moment: Bars, *, half_spread: FloatArray | None = None) -> list[Due]:
@@ -223,13 +238,15 @@ class Loop:
 
         A step in which nothing was heard and nothing happens is not taken at all.
         """
-        since_us = monotonic_us()
+        since_us = monotonic_us() if self._heard_us is None else self._heard_us
         heard = self._take_heard()
+        began_us = monotonic_us()
         step = self.ledger.step(moment, heard, closes=False, half_spread=half_spread)
+        took = Took(since_us=since_us, account_us=monotonic_us() - began_us)
         if not heard and not len(step.events.whole) and not step.wanted:
             return []
         inputs = step_inputs(moment, Heard.of(heard), half_spread=half_spread)
-        return self._commit(moment, inputs, step, EVENT, None, "", since_us)
+        return self._commit(moment, inputs, step, EVENT, None, "", took)
 
     def refused(self, wanted: Wanted, answer: Answer) -> Row:
         """Return the end of an order that was not carried out as the account step hears it.
@@ -245,6 +262,7 @@ class Loop:
 
     def _take_heard(self) -> list[Row]:
         heard, self._unused = self._unused, []
+        self._heard_us = None
         return heard
 
     def _halted(self) -> BoolArray | None:
@@ -260,7 +278,7 @@ class Loop:
         kind: str,
         decided: Decided | None,
         skipped: str,
-        since_us: int,
+        took: Took,
     ) -> list[Due]:
         symbols = self.ledger.plane.symbols
         self.decisions += decided is not None
@@ -285,6 +303,8 @@ class Loop:
                 positions=tuple(positions(state, symbols)) if kind == CLOSE else (),
                 risk=risk_state(state) if kind == CLOSE else None,
                 snapshot=decided is not None and self.decisions % SNAPSHOT_EVERY == 1,
+                took_us=monotonic_us() - took.since_us,
+                account_us=took.account_us,
             )
         )
         self.ledger.take(step)
@@ -292,7 +312,7 @@ class Loop:
         if decided is not None:
             self.signal.take(decided)
         return [
-            Due(wanted=wanted, intent_id=number, since_us=since_us)
+            Due(wanted=wanted, intent_id=number, since_us=took.since_us)
             for wanted, number in zip(step.wanted, ids, strict=True)
         ]
 
@@ -344,4 +364,5 @@ def _decision(decided: Decided, skipped: str) -> Decision:
         targets=None if skipped else decided.targets,
         inputs=bars_arrays(decided.bar),
         skipped=skipped,
+        strategies=decided.strategies,
     )

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from live.broker.interface import Answer, Cancel, Outcome
+from live.broker.interface import Answer, Cancel, Fill, Outcome
 from live.broker.paper import PaperBroker
 from live.driver import Watcher
 from live.feed.feed import Feed
@@ -57,6 +57,8 @@ class PaperDriver:
     stopped: dict[str, str] = field(default_factory=dict)
     """Why nothing opens, by who says so."""
     _skipped: dict[int, str] = field(default_factory=dict)
+    fills: int = 0
+    """New fills so far."""
     _missed: int = 0
     _flat: bool = False
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -209,7 +211,8 @@ class PaperDriver:
     async def _hear(self) -> None:
         events = await self.account.caught_up()
         if events:
-            self.loop.take(events, heard_us=self.account.now_us())
+            new = self.loop.take(events, heard_us=self.account.now_us())
+            self.fills += sum(isinstance(event, Fill) for event in new)
         for doubt in self.loop.doubts:
             self._note(NoteKind.ERROR, "account", doubt)
         self.loop.doubts.clear()
@@ -218,9 +221,9 @@ class PaperDriver:
         """Find out what became of a request without an answer, and send it if it never was."""
         wanted = due.wanted.request
         is_cancel = isinstance(wanted, Cancel)
-        name = wanted if is_cancel else Cancel(
+        name = Cancel(
             client_id=wanted.client_id, symbol=wanted.symbol, conditional=wanted.conditional
-        )  # fmt: skip
+        )
         order = await self.account.query(name)
         if order is None if not is_cancel else order is not None and order.status not in _ENDS:
             await self.loop.send(due)

@@ -72,7 +72,9 @@ async def find_place(settings: LiveSettings) -> Place:
             **common,
         )
         return Place(broker=reached, words=settings.rest_url)
-    found, started = await attach(settings.simulator)
+    found, started = await attach(
+        settings.simulator, hidden=(settings.api_key, settings.api_secret)
+    )
     told = await _get(f"{found.control}/time")
     if int(told["time"]) + int(told["bar"]) >= int(told["end"]):
         raise ConfigError(

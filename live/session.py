@@ -22,6 +22,7 @@ from live.dry_run import dry_run
 from live.feed.feed import Feed
 from live.guard.checks import refuse
 from live.guard.dead_man import EVERY_S, DeadMansSwitch, armed, is_armed_by
+from live.heartbeat import Heart, beat
 from live.journal.database import sqlite_path
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
@@ -105,18 +106,24 @@ async def begun(
             config_yaml=session_text(asked.cfg, instruments),
             versions={name: version(name) for name in _PACKAGES},
         )
-        found = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
+        speed = place.broker.clock_speed
+        found = await begin(
+            parts, session, instruments, broker=broker, journal=journal, feed=feed, speed=speed
+        )
         driver = _driver(asked, place, found, broker, feed, status)
         if isinstance(driver, PaperDriver):
             driver.check(fresh=before is None)
         status.begun(journal.place, driver, resumed=before is not None)
         await stack.enter_async_context(_pulled(switch, driver, status))
         if is_armed_by(settings.mode, wanted=asked.flight.dead_man):
-            pause_s = EVERY_S / place.broker.clock_speed
+            pause_s = EVERY_S / speed
             await stack.enter_async_context(armed(DeadMansSwitch(broker, symbols), pause_s))
         closes = found.last_row.array("close")[-1].tolist()
         after_us = int(found.last_row.ts_us[-1])
         await feed.start(after_us, dict(zip(symbols, closes, strict=True)))
+        heart = Heart(broker=broker, feed=feed, driver=driver, folder=_folder(settings))
+        beating = asyncio.create_task(beat(journal, heart))
+        stack.callback(beating.cancel)
         yield driver, found.open_requests
 
 
@@ -208,6 +215,11 @@ def move_aside(path: Path, now: datetime) -> Path:
         if file.exists():
             file.rename(aside.with_name(aside.name + ending))
     return aside
+
+
+def _folder(settings: LiveSettings) -> Path | None:
+    path = sqlite_path(settings.journal)
+    return None if path is None else path.parent
 
 
 def _prefix() -> str:

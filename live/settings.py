@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from live.guard.modes import MODES
+from live.hidden import check_no_password, check_variable
 from live.journal.database import sqlite_path, without_password
 from quantcore.errors import ConfigError
 
@@ -76,7 +77,7 @@ class LiveSettings:
     account : str
         A name of the account; a journal holds one.
     journal : str
-        Its URL.
+        Its URL, without a password.
     synchronous : str
         Of SQLite, see `open_journal`.
     rest_url, stream_url, permissions_url : str or None
@@ -123,6 +124,9 @@ class LiveSettings:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(f"conf.mode must be one of {', '.join(MODES)}, was {self.mode!r}")
+        for name in ("api_key", "api_secret"):
+            check_variable(f"conf.{name}", getattr(self, name))
+        check_no_password("conf.journal", self.journal)
         for name in ("grace_s", "tick_s", "reconcile_s"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"conf.{name} must be > 0, was {getattr(self, name)}")

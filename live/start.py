@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -16,6 +16,7 @@ from live.folds import CLOSE, SignalFold
 from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import OpenIntent, Session
+from live.journal.recovery import Recovery
 from live.ledger import ClientIds, Ledger, Wanted
 from live.loop import Due, Loop
 from live.parts import Parts, kept
@@ -108,10 +109,16 @@ async def begin(
     broker: Broker,
     journal: Journal,
     feed: Feed,
+    speed: float = 1.0,
 ) -> Begun:
     """Return the loop with the states of the journal, or with fresh ones of a journal without steps.
 
     A fresh account has the capital that the exchange says; what it holds besides is found by the first comparison.
+
+    Parameters
+    ----------
+    speed : float
+        Seconds of the exchange per second here.
 
     Raises
     ------
@@ -150,7 +157,7 @@ async def begin(
     return Begun(
         loop=loop,
         last_row=last_row,
-        open_requests=tuple(map(_due, recovery.open_intents)),
+        open_requests=tuple(_open_requests(recovery, now_us, speed)),
         equal_us=equal_us,
         first_us=first_us,
     )
@@ -209,14 +216,23 @@ def _check_steps(before: Sequence[Instrument], now: Sequence[Instrument], state:
             )
 
 
-def _due(request: OpenIntent) -> Due:
+def _open_requests(recovery: Recovery, now_us: int, speed: float) -> Iterator[Due]:
+    """Yield the requests without a final answer, each as old as the step that committed it."""
+    committed_us = {step.seq: step.ts_us for step in recovery.steps}
+    first_us = recovery.steps[0].ts_us if recovery.steps else now_us
+    for each in recovery.open_intents:
+        age_us = max(now_us - committed_us.get(each.seq, first_us), 0)
+        yield _due(each, monotonic_us() - int(age_us / speed))
+
+
+def _due(request: OpenIntent, since_us: int) -> Due:
     intent = request.intent
     sent = intent.request
     reduces = isinstance(sent, Order) and (sent.reduce_only or sent.close_position)
     wanted = Wanted(
         number=intent.order_number, request=sent, urgent=isinstance(sent, Cancel) or reduces
     )
-    return Due(wanted=wanted, intent_id=request.intent_id, since_us=monotonic_us())
+    return Due(wanted=wanted, intent_id=request.intent_id, since_us=since_us)
 
 
 def dated(state: FoldState, closed_us: int) -> FoldState:

@@ -25,6 +25,7 @@ from live.broker.interface import (
     AccountReport,
     Answer,
     BrokerEvent,
+    BrokerHealth,
     Cancel,
     Fill,
     Income,
@@ -158,6 +159,10 @@ class PaperBroker:
     def now_us(self) -> int:
         """Return the exchange's time."""
         return self._venue.now_us if self._now_us is None else self._now_us()
+
+    def health(self) -> BrokerHealth:
+        """Return that nothing can be away: the account is in this process."""
+        return BrokerHealth(requests=0, failures=0, clock_off_ms=math.nan, account_stream=True)
 
     @property
     def last_row_us(self) -> int:

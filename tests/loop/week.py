@@ -2,7 +2,7 @@
 
 ``python -m tests.loop.week`` starts ``python -m live.run conf=sim`` in a folder of its own, kills it with SIGKILL,
 starts it again, ends it in order when the week is over, and reports decisions, fills, differences by rule, the own
-equity beside the exchange's, how long positions stood without a stop, memory, latencies, and what
+wallet beside the exchange's, how long positions stood without a stop, memory, latencies, and what
 ``python -m live.journal action=verify`` says. Exit code 0 if everything holds, else 1.
 """
 
@@ -20,18 +20,20 @@ import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select
 
-from live.broker.interface import Order
 from live.journal import open_journal, tables
 from live.journal.journal import Journal
-from live.journal.reading import intent_of
+from live.latency import latencies
+from live.ledger import ClientIds, Ledger
+from live.parts import kept
+from live.replayer import replayer_of
 from live.simulator.state_file import RunningExchange, find_running
-from quantcore.types import FloatArray
 from tests.loop.on_exchange import QUICK
 
 DAY_S = 86_400.0
@@ -39,6 +41,8 @@ HISTORY_DAYS = 20
 """Before the week, to warm the signals up."""
 LOOK_S = 0.5
 START_S = 120.0
+SETTLED_S = 40.0
+"""After which a run has loaded and compiled what it needs."""
 WALLET_TOLERANCE = 1e-6
 """USDT by which the wallets may differ in the end: thousands of fees, each rounded to eight digits."""
 
@@ -59,8 +63,10 @@ class Asked:
         Of the moments.
     folder : Path
         Of everything that is written.
-    interval : str
-        Of the bars.
+    interval, execution_interval : str
+        Of the decisions, and of the bars that the account sees.
+    faults : str
+        Of the exchange, a name of ``conf/faults``.
     more : tuple of str
         Overrides of ``live.run``.
     """
@@ -71,6 +77,8 @@ class Asked:
     seed: int
     folder: Path
     interval: str
+    execution_interval: str
+    faults: str
     more: tuple[str, ...]
 
     @property
@@ -92,13 +100,13 @@ class Asked:
             "data=synthetic", "data.interval=${data.interval}", "data.execution_interval=${data.execution_interval}",
             "data.n_symbols=10", "data.late_listings=0", f"data.days={math.ceil(self.days) + HISTORY_DAYS + 2}",
             f"start=2024-01-{1 + HISTORY_DAYS:02d}", "capital=${account.capital}", "snapshot_seconds=5",
-            "idle_seconds=120",
+            "idle_seconds=120", f"faults={self.faults}",
         )  # fmt: skip
         return [
             sys.executable, "-m", "live.run", "conf=sim", f"conf.journal={self.journal}",
             f"conf.simulator.state_file={self.state_file}", f"conf.simulator.folder={self.folder / 'live'}",
             f"conf.simulator.speed={self.speed:g}", f"data.interval={self.interval}",
-            f"data.execution_interval={self.interval}", "conf.reconcile_s=20",
+            f"data.execution_interval={self.execution_interval}", "conf.reconcile_s=20",
             f"conf.simulator.overrides=[{','.join(map(repr, market))}]", *QUICK, *self.more,
         ]  # fmt: skip
 
@@ -222,7 +230,7 @@ def naked_spans(samples: list[Sample]) -> list[tuple[str, float, bool]]:
     """
     since: dict[str, tuple[float, bool]] = {}
     spans = []
-    for former, sample in zip(samples, samples[1:], strict=False):
+    for former, sample in pairwise(samples):
         killed = sample.run != former.run or not sample.alive or not former.alive
         for symbol in sample.naked:
             began_s, met = since.get(symbol, (former.wall_s, False))
@@ -235,42 +243,19 @@ def naked_spans(samples: list[Sample]) -> list[tuple[str, float, bool]]:
     return sorted(spans, key=lambda span: -span[1])
 
 
-def latencies(journal: Journal, *, protects: bool) -> FloatArray:
-    """Return what the journal kept: milliseconds from a step's beginning to its requests being sent."""
-    sent, kept = tables.intents, tables.answers
-    wanted = (
-        select(sent, kept.c.sent_after_us)
-        .join(kept, kept.c.intent_id == sent.c.intent_id)
-        .where(sent.c.action == "send", kept.c.sent_after_us.is_not(None))
-    )
-    found = []
-    with journal.transaction() as connection:
-        for row in connection.execute(wanted):
-            request = intent_of(row).request
-            assert isinstance(request, Order)
-            if (request.close_position or request.reduce_only) == protects:
-                found.append(row.sent_after_us / 1000.0)
-    return np.array(found)
-
-
 def counts(journal: Journal) -> dict[str, Any]:
     """Return what the journal holds."""
     with journal.transaction() as connection:
 
         def number(table: Any, *wanted: Any) -> int:
-            return int(connection.scalar(select(func.count()).select_from(table).where(*wanted)))
+            return connection.scalar(select(func.count()).select_from(table).where(*wanted)) or 0
 
         differences = connection.execute(
             select(tables.differences.c.subject, tables.differences.c.rule)
         )
         by_rule = Counter(f"{row.subject}: {row.rule}" for row in differences)
-        notes = connection.execute(select(tables.notes.c.source, tables.notes.c.message))
+        notes = connection.execute(select(tables.notes.c.source))
         decided = tables.decisions.c.skipped.is_(None)
-        last = connection.execute(
-            select(tables.equity.c.equity, tables.equity.c.wallet_balance)
-            .order_by(tables.equity.c.seq.desc())
-            .limit(1)
-        ).one()
         return {
             "sessions": number(tables.sessions),
             "decisions": number(tables.decisions, decided),
@@ -281,7 +266,6 @@ def counts(journal: Journal) -> dict[str, Any]:
             "fills": number(tables.fills),
             "differences": dict(by_rule),
             "notes": Counter(row.source for row in notes),
-            "equity": last.equity,
         }
 
 
@@ -294,78 +278,104 @@ def verified(asked: Asked) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
+def problems(watch: Watch, code: int, books: dict[str, Any], own: Own) -> list[str]:
+    """Return what does not hold in the end."""
+    opens = [each["clientOrderId"] for each in books["orders"] if not each.get("reduceOnly")]
+    there = {each["symbol"]: each["qty"] for each in books["positions"]}
+    guarded = {each["symbol"] for each in books["algo_orders"]}
+    away = abs(own.wallet - books["wallet"])
+    told = {
+        f"the loop ended by itself: {watch.deaths}": watch.deaths,
+        f"the end in order had exit code {code}": code,
+        f"fills here {own.fills}, at the exchange {books['trades']}": own.fills != books["trades"],
+        f"wallet here {own.wallet}, at the exchange {books['wallet']}": away > WALLET_TOLERANCE,
+        f"positions here {own.held}, at the exchange {there}": own.held != there,
+        f"no stop for {sorted(there.keys() - guarded)}": there.keys() - guarded,
+        f"orders that open rest at the exchange: {opens}": opens,
+    }
+    return [text for text, is_wrong in told.items() if is_wrong]
+
+
 def report(watch: Watch, code: int, books: dict[str, Any]) -> int:
     """Print what came of it; return 0 if all of it holds."""
-    asked = watch.asked
+    asked, samples = watch.asked, watch.samples
     verify_code, verify_words = verified(asked)
     with open_journal(asked.journal, read_only=True) as journal:
-        held = counts(journal)
-        steps = {name: latencies(journal, protects=r) for name, r in (("opens", False), ("reduces or protects", True))}  # fmt: skip
-        state = own_state(journal)
-    spans = naked_spans(watch.samples)
-    unkilled = [span for span in spans if not span[2]]
-    wrong = [
-        f"the loop ended {len(watch.deaths)} times by itself: {watch.deaths}" if watch.deaths else "",
-        f"the end in order had exit code {code}" if code else "",
-        f"verify had exit code {verify_code}" if verify_code else "",
-        f"fills here {held['fills']}, at the exchange {books['trades']}" if held["fills"] != books["trades"] else "",
-        f"wallet here {state['wallet']}, at the exchange {books['wallet']}" if abs(state["wallet"] - books["wallet"]) > WALLET_TOLERANCE else "",
-        f"positions here {state['held']}, at the exchange {books['positions']}" if state["held"] != {e["symbol"]: e["qty"] for e in books["positions"]} else "",
-        f"orders that open rest at the exchange: {books['orders']}" if [e for e in books["orders"] if not e.get("reduceOnly")] else "",
-    ]  # fmt: skip
-    say = sys.stdout.write
-    say(f"{asked.days:g} days at {asked.speed:g} times real time, {watch.samples[-1].wall_s:.0f} s, bars of {asked.interval}\n")  # fmt: skip
-    say(f"kills: {len(watch.kills)} after {', '.join(f'{s:.0f}' for s in watch.kills)} s\n")
-    say(", ".join(f"{held[name]} {name}" for name in ("sessions", "decisions", "skipped", "steps", "orders", "cancels", "fills")) + "\n")  # fmt: skip
-    say(f"differences: {held['differences'] or 'none'}; notes: {dict(held['notes']) or 'none'}\n")
-    say(f"wallet here {state['wallet']:.8f}, at the exchange {books['wallet']:.8f}\n")
-    say(f"positions without a stop, longest on the wall: {_longest(unkilled)} while it ran, {_longest([s for s in spans if s[2]])} across a kill\n")  # fmt: skip
-    for name, found in steps.items():
-        if len(found):
-            p50, p99 = np.percentile(found, [50, 99])
-            say(f"step begun to order sent, {name}: {len(found)} orders, p50 {p50:.1f} ms, p99 {p99:.1f} ms\n")  # fmt: skip
-    for name, sizes in (
-        ("loop", _memory(watch.samples)),
-        ("exchange", [s.exchange_mib for s in watch.samples[:: max(1, len(watch.samples) // 12)]]),
-    ):
-        say(f"memory of the {name}: {', '.join(f'{size:.0f}' for size in sizes)} MiB\n")
-    say(f"verify:\n{verify_words}\n")
-    for text in filter(None, wrong):
-        say(f"WRONG: {text}\n")
-    say(f"{'holds' if not any(wrong) else 'does not hold'}; everything is in {asked.folder}\n")
-    return int(any(wrong))
+        held, measured, own = counts(journal), latencies(journal), own_books(journal)
+    wrong = problems(watch, code, books, own)
+    if verify_code:
+        wrong.append(f"verify had exit code {verify_code}")
+    spans = naked_spans(samples)
+    every = max(1, len(samples) // 12)
+    sizes = [sample.exchange_mib for sample in samples[::every]]
+    lines = [
+        f"{asked.days:g} days at {asked.speed:g} times real time in {samples[-1].wall_s:.0f} s, decisions every "
+        f"{asked.interval} on bars of {asked.execution_interval}",
+        f"kills: {len(watch.kills)} after {', '.join(f'{s:.0f}' for s in watch.kills)} s",
+        ", ".join(f"{number:,} {name}" for name, number in held.items() if isinstance(number, int)),
+        f"differences: {held['differences'] or 'none'}; notes: {dict(held['notes']) or 'none'}",
+        f"wallet here {own.wallet:.8f}, at the exchange {books['wallet']:.8f}",
+        f"positions without a stop: {_longest(spans, killed=False)} while it ran, "
+        f"{_longest(spans, killed=True)} across a kill",
+        *(each.words() for each in measured),
+        f"memory of the loop, MiB, from {SETTLED_S:.0f} s after each start: {', '.join(memory(samples))}",
+        f"memory of the exchange: {_row(sizes)} MiB",
+        verify_words,
+        *(f"WRONG: {text}" for text in wrong),
+        f"{'does not hold' if wrong else 'holds'}; everything is in {asked.folder}",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return int(bool(wrong))
 
 
-def own_state(journal: Journal) -> dict[str, Any]:
-    """Return wallet and positions of the last state, replayed from the journal."""
-    from live.ledger import ClientIds, Ledger
-    from live.parts import kept
-    from live.replayer import replayer_of
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """The own books in the end."""
 
+    wallet: float
+    held: dict[str, float]
+    fills: int
+
+
+def own_books(journal: Journal) -> Own:
+    """Return the books of the last state, replayed from the journal."""
     recovery = journal.recover()
     assert recovery.session is not None
     replayed = recovery.resume(replayer_of(recovery.session).advance)
     assert replayed is not None
-    instruments = kept(recovery.session).instruments
-    plane = kept(recovery.session).parts.plane(instruments)
-    ledger = Ledger(plane, instruments, ClientIds("own"), replayed.account)
-    held = {symbol: float(ledger.qty(symbol)) for symbol in ledger.at if ledger.lots(symbol)}
-    return {"wallet": ledger.wallet, "held": held}
+    told = kept(recovery.session)
+    ledger = Ledger(told.plane, told.instruments, ClientIds("own"), replayed.account)
+    return Own(
+        wallet=ledger.wallet,
+        held={symbol: float(ledger.qty(symbol)) for symbol in ledger.at if ledger.lots(symbol)},
+        fills=counts(journal)["fills"],
+    )
 
 
-def _longest(spans: list[tuple[str, float, bool]]) -> str:
-    if not spans:
-        return "none"
-    return f"{spans[0][1]:.1f} s ({len(spans)} spans)"
+def _longest(spans: list[tuple[str, float, bool]], *, killed: bool) -> str:
+    """Return in words how long positions stood bare, across a kill or not."""
+    found = [seconds for _, seconds, met in spans if met == killed]
+    return f"{len(found)} times, {max(found):.1f} s at most" if found else "never"
 
 
-def _memory(samples: list[Sample]) -> list[float]:
-    """Return the loop's memory at the end of each run of it."""
-    last: dict[int, float] = {}
+def _row(sizes: list[float]) -> str:
+    return ", ".join(f"{size:.0f}" for size in sizes)
+
+
+def memory(samples: list[Sample]) -> list[str]:
+    """Return the loop's memory in words: once each run had settled, and at its end."""
+    runs: dict[int, list[Sample]] = {}
     for sample in samples:
         if sample.loop_mib:
-            last[sample.run] = sample.loop_mib
-    return list(last.values())
+            runs.setdefault(sample.run, []).append(sample)
+    found = []
+    for seen in runs.values():
+        settled = [s for s in seen if s.wall_s - seen[0].wall_s > SETTLED_S] or seen[-1:]
+        first, last = settled[0], settled[-1]
+        found.append(
+            f"{first.loop_mib:.0f} to {last.loop_mib:.0f} ({last.wall_s - first.wall_s:.0f} s)"
+        )
+    return found
 
 
 def main() -> int:
@@ -377,15 +387,18 @@ def main() -> int:
     parser.add_argument("--speed", type=float, default=340.0)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--interval", default="15m")
+    parser.add_argument("--interval", default="1h")
+    parser.add_argument("--execution-interval", default="5m")
+    parser.add_argument("--faults", default="calm")
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("more", nargs="*", help="overrides of live.run")
     told = parser.parse_args()
     folder = told.folder or Path(tempfile.mkdtemp(prefix="week-"))
     folder.mkdir(parents=True, exist_ok=True)
     asked = Asked(
-        days=told.days, speed=told.speed, kills=told.kills, seed=told.seed, interval=told.interval,
-        folder=folder.resolve(), more=tuple(told.more),
+        days=told.days, speed=told.speed, kills=told.kills, seed=told.seed, folder=folder.resolve(),
+        interval=told.interval, execution_interval=told.execution_interval, faults=told.faults,
+        more=tuple(told.more),
     )  # fmt: skip
     watch = Watch(asked)
     code, books = watch.run()
