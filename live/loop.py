@@ -35,7 +35,6 @@ from live.journal.journal import Journal
 from live.journal.records import (
     START,
     Answered,
-    AnsweredBy,
     Decision,
     Intent,
     Latency,
@@ -316,7 +315,7 @@ class Loop:
             for wanted, number in zip(step.wanted, ids, strict=True)
         ]
 
-    async def send(self, due: Due, *, by: AnsweredBy = AnsweredBy.REQUEST) -> None:
+    async def send(self, due: Due) -> None:
         """Send a request in lock-step, write its answer down, and keep a refusal for the next step."""
         sent_us = monotonic_us()
         answer = await request(self.broker, due.wanted)
@@ -329,7 +328,6 @@ class Loop:
                 intent_id=due.intent_id,
                 ts_us=self.broker.now_us(),
                 answer=answer,
-                by=by,
                 latency=latency,
             )
         )
