@@ -13,7 +13,7 @@ import pytest
 
 from live.broker.interface import Order, Outcome
 from live.driver import Driver
-from live.hand import is_flat
+from live.hand import FLAT, is_flat
 from live.journal import open_journal, tables
 from live.journal.verify import verify
 from live.kill_switch import Level
@@ -70,6 +70,7 @@ async def test_files_freeze_and_flatten_it_over_a_restart_until_they_are_removed
             assert there.books()["positions"] == []
         async with trading(there) as driver:
             assert driver.loop.level is Level.FLATTEN
+            await until(lambda: interventions(there.journal)[-1] == FLAT, 40, "that all is flat")
             await more(driver, 2)
             assert is_flat(driver.loop.ledger)
             flatten.unlink()
@@ -86,12 +87,16 @@ async def test_flattened_it_leaves_what_another_hand_holds(tmp_path: Path) -> No
     with ground(tmp_path) as there:
         async with trading(there) as driver:
             await until(lambda: driver.loop.ledger.lots("BTCUSDT") != 0, 60, "a position")
+            (tmp_path / "live" / "FREEZE").touch()  # else it may turn meanwhile
+            await more(driver, 2)
+            assert driver.loop.ledger.lots("BTCUSDT") != 0
             side = Side.BUY if driver.loop.ledger.lots("BTCUSDT") > 0 else Side.SELL
             manual = Order(
                 client_id="web-1", symbol="BTCUSDT", side=side, type=OrderType.MARKET, qty="0.050"
             )
             assert (await driver.broker.send(manual)).outcome is Outcome.ACCEPTED
-            await until(lambda: "BTCUSDT" in driver.loop.halted, 20, "the symbol to be halted")
+            driver.doubt("a foreign order")
+            await until(lambda: "BTCUSDT" in driver.loop.halted, 40, "the symbol to be halted")
             (tmp_path / "live" / "FLATTEN").touch()
             await until(lambda: is_flat(driver.loop.ledger), 30, "everything to be closed")
             left = {each["symbol"]: each["qty"] for each in there.books()["positions"]}
