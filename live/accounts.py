@@ -17,7 +17,6 @@ from live.parity.case import check_words
 from live.parts import kept
 from live.place import Place, clock_at, keep_measured, prices_at
 from quantcore.data.instruments import Instrument, load_instruments
-from quantcore.exits import exits_of
 
 PAPER_STATE = "paper.state"
 """File of a paper account, beside its journal."""
@@ -92,7 +91,6 @@ async def account(
         parts.execution_interval,
         parts.account,
         parts.execution,
-        exits_of(parts.signal.strategy),
         where="conf=paper",
     )
     rules = () if before is None else kept(before).instruments

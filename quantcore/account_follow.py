@@ -36,7 +36,7 @@ from quantcore.execution.routing import hear_orders, work_routes
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.fills import worse
+from quantcore.kernels.fills import inside, worse
 from quantcore.kernels.layout import (
     ACTIVE_ROUTES,
     ACTIVE_TS,
@@ -328,7 +328,9 @@ def _book_own(
     s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
     maker = liquidity == MAKER
     reference = price if maker else market.open[row, s]
-    if kind > LIMIT and kind != PROFIT:
+    if kind == PROFIT:
+        reference = inside(account.order[k, STOP_PRICE], market.low[row, s], market.high[row, s])
+    elif kind > LIMIT:
         reference = worse(side, account.order[k, STOP_PRICE], reference)
     fee_rate = rules.rate[s, MAKER_FEE if maker else TAKER_FEE]
     whole = max(fillable(account, k), lots)
