@@ -135,7 +135,6 @@ class LiveSettings:
             raise ConfigError(f"conf.mode must be one of {', '.join(MODES)}, was {self.mode!r}")
         for name in ("api_key", "api_secret"):
             check_variable(f"conf.{name}", getattr(self, name))
-        check_no_password("conf.journal", self.journal)
         for name in ("grace_s", "tick_s", "reconcile_s"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"conf.{name} must be > 0, was {getattr(self, name)}")
@@ -151,6 +150,7 @@ class LiveSettings:
             without_password(self.journal)
         except ConfigError as error:
             raise ConfigError(f"conf.journal: {error}") from None
+        check_no_password("conf.journal", self.journal)
         self._check_copy()
         self._check_place()
 
