@@ -82,6 +82,7 @@ EFFECTS = (
     "live.execution",
     "live.journal",
     "live.clock",
+    "live.heartbeat",
     "live.guard.terminal",
     "live.kill_switch",
     "live.monitor.view",
