@@ -13,6 +13,7 @@ import numpy as np
 from live.broker.interface import Outcome
 from live.dashboard.board import Check, State
 from live.dashboard.rows import Rows, gauge
+from live.journal.records import Health as Heartbeat
 from live.journal.records import NoteKind
 from live.kill_switch import Level
 from live.monitor.standing import Standing
@@ -34,8 +35,8 @@ class Health:
     ----------
     standing : Standing
         What is now.
-    silent_s, patience_s : float
-        Seconds on the wall since something was written, and those after which that is told.
+    silent_s, is_silent : float, bool
+        Seconds on the wall since something was written, and whether those are too many.
     needs_stop : bool
         Whether every position should have a protective stop.
     asked_by : str
@@ -46,7 +47,7 @@ class Health:
 
     standing: Standing = field(repr=False)
     silent_s: float
-    patience_s: float
+    is_silent: bool
     needs_stop: bool
     asked_by: str
     answers: Rows = field(repr=False)
@@ -72,6 +73,8 @@ def streams(health: Health) -> Iterator[Check]:
     account, decisions = health.standing.account, health.decisions
     if account is not None:
         yield _check("last closed bar", State.GOOD, f"{account.ts:%Y-%m-%d %H:%M:%S}")
+    if health.standing.health is not None:
+        yield from _sockets(health.standing.health)
     if decisions:
         skipped = [row.skipped for row in decisions if row.skipped is not None]
         state = State.WATCH if skipped else State.GOOD
@@ -82,6 +85,21 @@ def streams(health: Health) -> Iterator[Check]:
     if health.doubts:
         last = health.doubts[0]
         yield _check("last doubt", State.WATCH, f"{last.reason}, {_time(last.ts_us)}")
+
+
+def _sockets(beat: Heartbeat) -> Iterator[Check]:
+    state = State.GOOD if beat.account_stream else State.BAD
+    yield _check("account stream", state, "open" if beat.account_stream else "closed")
+    state = State.GOOD if beat.connected >= beat.sockets else State.BAD
+    yield _check("market streams", state, f"{beat.connected} of {beat.sockets} bring something")
+    ages = (("book", beat.book_age_s), ("mark", beat.mark_age_s), ("candles", beat.kline_age_s))
+    told = ", ".join(f"{name} {_seconds(age)}" for name, age in ages if not math.isnan(age))
+    if told:
+        yield _check("oldest stream", State.GOOD, told)
+    failed = beat.failures / beat.requests if beat.requests else 0.0
+    state = State.GOOD if failed <= ERRORS_MAX else State.WATCH
+    text = f"{percent(failed, decimals=2)} of {beat.requests:,} requests"
+    yield _check("exchange errors", state, text)
 
 
 def _requests(answers: Rows) -> Iterator[Check]:
@@ -104,7 +122,7 @@ def _loop(health: Health) -> Check:
     session = health.standing.session
     if session.ended_us is not None:
         return _check("loop ended", State.BAD, session.why_ended or "")
-    if health.silent_s > health.patience_s:
+    if health.is_silent:
         text = f"nothing was written for {_seconds(health.silent_s)}"
         return _check("loop silent", State.BAD, text)
     return _check("loop runs", State.GOOD, "")

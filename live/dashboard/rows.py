@@ -27,7 +27,7 @@ from live.monitor.standing import Limit, Standing
 from quantcore.backtest.markup import plural
 from quantcore.fold import FoldState
 from quantcore.regime.detector import LABELS
-from quantcore.timegrid import interval_us, to_us
+from quantcore.timegrid import to_us
 
 Rows = Sequence[Row[Any]]
 """Of a table of the view, the newest first."""
@@ -51,17 +51,6 @@ _EXPLAINED = MappingProxyType(
 )
 
 
-def patience_s(settings: Mapping[str, Any]) -> float:
-    """Return the seconds on the wall after which a silent loop is told: three of its bars, and half a minute."""
-    try:
-        bar_s = interval_us(str(settings["data"]["execution_interval"])) / 1e6
-        simulator = settings["conf"]["simulator"]
-        speed = 1.0 if simulator is None else float(simulator["speed"])
-    except (KeyError, TypeError, ValueError):
-        return math.inf
-    return 30.0 + 3.0 * bar_s / speed
-
-
 def joined(curve: Curve, equity: Rows) -> Curve:
     """Return a curve with the rows that follow it, in order; a bar that is told again has its last word."""
     times = np.array([row.ts_us for row in equity], dtype=np.int64)
@@ -76,20 +65,19 @@ def joined(curve: Curve, equity: Rows) -> Curve:
     return Curve(ts_us=ts_us[keep], **columns)
 
 
-def shares(
-    state: FoldState, strategies: Sequence[str]
-) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
-    """Return the probability of each regime, and how much each strategy counts, as the signal plane had them."""
+def regimes(state: FoldState) -> tuple[Weight, ...]:
+    """Return the probability of each regime, the calmest first, as the signal plane had them; none without any."""
     chances = state.get("regime/probabilities")
-    regimes: tuple[Weight, ...] = ()
-    if chances is not None and not np.isnan(chances).any():
-        labels = LABELS.get(len(chances), tuple(f"state {k + 1}" for k in range(len(chances))))
-        regimes = tuple(map(_share, labels, chances.tolist()))
-    matrix = state.get("matrix/matrix")
-    if matrix is None:
-        return regimes, tuple(_share(name, 1.0) for name in strategies)
-    mixed = matrix.mean(axis=0) if not regimes else chances @ matrix
-    return regimes, tuple(map(_share, strategies, mixed.tolist()))
+    if chances is None or np.isnan(chances).any():
+        return ()
+    numbered = tuple(f"state {k + 1}" for k in range(len(chances)))
+    return tuple(map(_share, LABELS.get(len(chances), numbered), chances.tolist()))
+
+
+def strategies(counted: Mapping[str, float]) -> tuple[Weight, ...]:
+    """Return how much each strategy counts, as a share of what all of them do."""
+    total = sum(abs(value) for value in counted.values()) or 1.0
+    return tuple(_share(name, value / total) for name, value in counted.items())
 
 
 def _share(name: str, value: float) -> Weight:

@@ -20,8 +20,8 @@ from live.dashboard.rows import (
     joined,
     log,
     orders,
-    patience_s,
-    shares,
+    regimes,
+    strategies,
     told,
     traded,
     weights,
@@ -32,10 +32,11 @@ from live.kill_switch import Level
 from live.monitor.place import Place
 from live.monitor.standing import Standing, Watch, kill_switch
 from live.monitor.view import View, selected
-from live.parts import Kept, kept
 
 SHOWN = 12
 """Rows of a table, the newest."""
+SILENT_S = 45.0
+"""Without a word from the loop, whose heart beats every ten seconds, until that is told."""
 LOOKED = 200
 """Newest notes and decisions that are looked through."""
 ANSWERS = 500
@@ -98,7 +99,7 @@ class RunningAccount:
         seen = (self._view.marks(), kill_switch(self._folder), self._ended())
         if self._seen is not None and seen != self._seen:
             self._heard_s = self._wall_s()
-        silent = self.silent_s > self._patience_s
+        silent = self.silent_s > SILENT_S
         is_new = seen != self._seen or silent != self._silent
         self._seen, self._silent = seen, silent
         return is_new
@@ -123,7 +124,8 @@ class RunningAccount:
             self._settle(session)
         self._follow()
         if self._heard_s is None:
-            self._heard_s = standing.written_s or self._wall_s()
+            beat_s = None if standing.health is None else standing.health.wall_us / 1e6
+            self._heard_s = beat_s or standing.written_s or self._wall_s()
         account = standing.account
         health = self._health(standing)
         return Board(
@@ -143,7 +145,7 @@ class RunningAccount:
             checks=tuple(checks(health)),
             holdings=tuple(holdings(standing, needs_stop=self._needs_stop)),
             orders=tuple(orders(standing)),
-            strategies=self._strategies,
+            strategies=strategies(standing.strategies),
             regimes=self._regimes,
             targets=tuple(weights(standing)),
             gauges=tuple(map(gauge, standing.limits)),
@@ -166,12 +168,9 @@ class RunningAccount:
         self._curve, self._row = EMPTY, 0
         self._fill_row = self._income_row = 0
         self._fees = self._realised = self._funding = self._deposits = 0.0
-        self._strategies: tuple[Weight, ...] = ()
         self._regimes: tuple[Weight, ...] = ()
         self._snapshot = 0
-        self._rules: Kept | None = None
         self._needs_stop = False
-        self._patience_s = math.inf
         self._begun_us = 0
 
     def _settle(self, session: KeptSession) -> None:
@@ -179,12 +178,8 @@ class RunningAccount:
         self._session = session.session_id
         self._begun_us = self._view.sessions()[0].started_us
         plain = yaml.safe_load(session.session.config_yaml)
-        settings = plain if isinstance(plain, dict) else {}
-        self._needs_stop = bool((settings.get("risk") or {}).get("protective_stop"))
-        self._patience_s = patience_s(settings)
-        self._rules = None
-        with contextlib.suppress(AttributeError, KeyError, TypeError):
-            self._rules = kept(session)
+        risk = plain.get("risk") if isinstance(plain, dict) else None
+        self._needs_stop = bool((risk or {}).get("protective_stop"))
 
     def _ended(self) -> int | None:
         with self._view.journal.transaction() as connection:
@@ -215,19 +210,16 @@ class RunningAccount:
         self._weigh()
 
     def _weigh(self) -> None:
-        """Read regimes and strategies out of the last state that was kept of the signal plane."""
-        if self._rules is None:
-            return
+        """Read the regimes out of the last state that was kept of the signal plane."""
+        table = tables.snapshots.c
+        newest = select(func.max(table.seq)).where(table.plane == "signal")
         with self._view.journal.transaction() as connection:
-            table = tables.snapshots.c
-            newest = connection.scalar(select(func.max(table.seq)).where(table.plane == "signal"))
-            if not newest or newest == self._snapshot:
+            seq = connection.scalar(newest)
+            if not seq or seq == self._snapshot:
                 return
-            found = reading.snapshot(connection, "signal", upto=newest)
-        self._snapshot = newest
-        if found is not None:
-            names = tuple(self._rules.parts.signal.strategies)
-            self._regimes, self._strategies = shares(found.state, names)
+            found = reading.snapshot(connection, "signal", upto=seq)
+        self._snapshot = seq
+        self._regimes = () if found is None else regimes(found.state)
 
     def _newest(self, table: str, standing: Standing, most: int = SHOWN) -> list[Row[Any]]:
         """Return the newest rows of a table, the newest first; asked for again only when some were added."""
@@ -242,7 +234,7 @@ class RunningAccount:
         return Health(
             standing=standing,
             silent_s=self.silent_s,
-            patience_s=self._patience_s,
+            is_silent=self.silent_s > SILENT_S,
             needs_stop=self._needs_stop,
             asked_by=self._asked_by(standing.kill_switch),
             answers=self._newest("answers", standing, ANSWERS),
