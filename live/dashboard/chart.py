@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 
 from live.dashboard.board import Curve
-from quantcore.backtest.markup import money, percent
+from quantcore.backtest.markup import money, percent, sentence
 from quantcore.plots import thin
 from quantcore.timegrid import DAY_US, HOUR_US
 from quantcore.types import FloatArray, IntArray
@@ -24,17 +24,17 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 def chart(curve: Curve) -> str:
     """Return the curve with the drawdown beneath; what a reader points at is told by the page's script."""
-    if len(curve.ts_us) < 2:
-        return '<p class="empty">The curve begins with the second closed bar.</p>'
-    rows = np.union1d(
-        thin(curve.equity, points=POINTS // 2), thin(curve.drawdown, points=POINTS // 2)
-    )
+    known = np.flatnonzero(np.isfinite(curve.equity) & np.isfinite(curve.drawdown))
+    if len(known) < 2:
+        return sentence("The curve begins with the second closed bar.")
+    halves = (thin(column[known], points=POINTS // 2) for column in (curve.equity, curve.drawdown))
+    rows = known[np.union1d(*halves)]
     ts_us, equity, drawdown = curve.ts_us[rows], curve.equity[rows], curve.drawdown[rows]
     x = (ts_us - ts_us[0]) / max(int(ts_us[-1] - ts_us[0]), 1)
-    low, high = float(np.nanmin(equity)), float(np.nanmax(equity))
+    low, high = float(equity.min()), float(equity.max())
     room = 0.04 * (high - low) or 0.01 * abs(high) or 1.0
     low, high = low - room, high + room
-    deepest = min(float(np.nanmin(drawdown)), -1e-4)
+    deepest = min(float(drawdown.min()), -1e-4)
     return (
         f'<figure class="chart" data-points="{escape(_points(ts_us, equity, drawdown))}">'
         f"{_above(x, equity, low, high)}{_under(x, drawdown, deepest)}{_times(ts_us)}"
@@ -85,9 +85,9 @@ def _under(x: FloatArray, drawdown: FloatArray, deepest: float) -> str:
 
 
 def _line(x: FloatArray, y: FloatArray, height: int) -> str:
-    """Return points whose vertical place is a share of the height, from above, without those not known."""
+    """Return points whose vertical place is a share of the height, from above."""
     pairs = zip((x * WIDTH).tolist(), (y * height).tolist(), strict=True)
-    return " ".join(f"{across:.1f},{down:.1f}" for across, down in pairs if down == down)
+    return " ".join(f"{across:.1f},{down:.1f}" for across, down in pairs)
 
 
 def _rule(share: float, height: int) -> str:
@@ -121,7 +121,5 @@ def _points(ts_us: IntArray, equity: FloatArray, drawdown: FloatArray) -> str:
     pairs = zip(
         (ts_us // 1_000_000).tolist(), equity.tolist(), (100.0 * drawdown).tolist(), strict=True
     )
-    told = [
-        [t, round(e, 2), round(d, 2)] for t, e, d in pairs if math.isfinite(e) and math.isfinite(d)
-    ]
+    told = [[t, round(e, 2), round(d, 2)] for t, e, d in pairs]
     return json.dumps(told, separators=(",", ":"))
