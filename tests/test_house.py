@@ -86,6 +86,7 @@ EFFECTS = (
     "live.guard.terminal",
     "live.kill_switch",
     "live.monitor.view",
+    "live.monitor.record",
     "live.monitor.standing",
     "live.monitor.alerts",
     "live.monitor.metrics",
