@@ -84,6 +84,8 @@ EFFECTS = (
     "live.clock",
     "live.guard.terminal",
     "live.kill_switch",
+    "live.monitor.view",
+    "live.monitor.standing",
     "live.monitor.alerts",
     "live.monitor.metrics",
     "live.monitor.dashboard",

@@ -78,6 +78,11 @@ class Database:
         """``"sqlite"`` or ``"postgresql"``."""
         return self._engine.dialect.name
 
+    @property
+    def replaced(self) -> bool:
+        """Whether SQLite's file was removed, or another one lies there."""
+        return self.path is not None and _file_at(self.path) != self._file
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Run the body in one transaction: committed as a whole at its end, or not at all.
@@ -232,7 +237,7 @@ class Database:
 
     def _check_there(self) -> None:
         # SQLite would go on writing into a file that has no name any more.
-        if self.path is not None and _file_at(self.path) != self._file:
+        if self.replaced:
             raise JournalError(
                 f"journal must stay where it is, {self.path} was removed or replaced"
             )

@@ -113,6 +113,11 @@ class Journal:
         return self._database.place
 
     @property
+    def replaced(self) -> bool:
+        """Whether its file was removed, or another one lies there."""
+        return self._database.replaced
+
+    @property
     def next_seq(self) -> int:
         """Number of the next step."""
         return self._counted()[tables.steps.name]
