@@ -23,8 +23,6 @@ from quantcore.timegrid import interval_us
 
 ROWS_MAX = 2_000
 """Of each table in one look: the next one takes the rest."""
-_STANDING_US = 1_000_000
-"""Between two looks at positions and orders, and as long as nothing is new not even then."""
 _DISK_US = 5_000_000
 _NO_MARKS = Marks(0, 0, 0, 0, 0, 0, 0)
 
@@ -211,15 +209,12 @@ class Reader:
     ) -> None:
         self._view = view
         self._folders = tuple(folders)
-        self._watch = Watch(view, folders[0] if folders else None)
         self._marks = _NO_MARKS
         self._identity: list[Any] | None = None
         if memory is not None:
             self._marks, self._identity = Marks(*memory["marks"]), list(memory["journal"])
         self._begins = memory is None
         self._run: Run | None = None
-        self._standing_us = 0
-        self._standing_marks: Marks | None = None
         self._disk_us = 0
 
     @property
@@ -259,16 +254,56 @@ class Reader:
             run=self._run_now(ended),
             is_more=marks != newest,
             is_new=is_new,
-            holdings=self._holdings(newest, seen_us),
             free_bytes=self._free_bytes(seen_us),
             **rows,
         )
 
-    def warm(self) -> None:
-        """Load what the first look needs, which takes seconds on a small machine."""
-        session = self._view.sessions()[-1]
-        self._run = run_of(session)
-        self.now()
+    def _check_identity(self, connection: Connection) -> None:
+        """Begin anew with a journal that is another one than before."""
+        sessions = tables.sessions.c
+        wanted = select(sessions.started_us, sessions.prefix).order_by(sessions.session_id)
+        first = connection.execute(wanted.limit(1)).first()
+        if first is None:
+            return
+        identity = [first.started_us, first.prefix]
+        if self._identity is not None and identity != self._identity:
+            self._marks, self._run = _NO_MARKS, None
+        self._identity = identity
+
+    def _run_now(self, ended: Row[Any] | None) -> Run | None:
+        if ended is None:
+            return None
+        if self._run is None or self._run.session_id != ended.session_id:
+            self._run = run_of(self._view.sessions()[-1])
+        self._run = self._run._replace(ended_us=ended.ended_us, why_ended=ended.why_ended or "")
+        return self._run
+
+    def _free_bytes(self, now_us: int) -> Mapping[str, int]:
+        if now_us - self._disk_us < _DISK_US:
+            return {}
+        self._disk_us = now_us
+        found = {}
+        for folder in self._folders:
+            with contextlib.suppress(OSError):
+                found[str(folder)] = shutil.disk_usage(folder).free
+        return found
+
+
+class Survey:
+    """Looks at positions and orders, which takes longer than a look at what is new. Of one thread, with its own view.
+
+    Parameters
+    ----------
+    view : View
+        Of the journal.
+    folder : Path or None
+        Of the mode, with the kill switch's files.
+    """
+
+    def __init__(self, view: View, folder: Path | None) -> None:
+        self._view = view
+        self._watch = Watch(view, folder)
+        self._marks: Marks | None = None
 
     def now(self) -> Standing:
         """Return how things stand.
@@ -280,48 +315,26 @@ class Reader:
         """
         return self._watch.look()
 
-    def _check_identity(self, connection: Connection) -> None:
-        """Begin anew with a journal that is another one than before."""
-        sessions = tables.sessions.c
-        wanted = select(sessions.started_us, sessions.prefix).order_by(sessions.session_id)
-        first = connection.execute(wanted.limit(1)).first()
-        if first is None:
-            return
-        identity = [first.started_us, first.prefix]
-        if self._identity is not None and identity != self._identity:
-            self._marks, self._run, self._standing_marks = _NO_MARKS, None, None
-        self._identity = identity
+    def holdings(self) -> Sequence[Holding] | None:
+        """Return what is held, None if nothing is new since it was asked last.
 
-    def _run_now(self, ended: Row[Any] | None) -> Run | None:
-        if ended is None:
+        Raises
+        ------
+        JournalError
+            If the journal cannot be read, or holds no session yet.
+        """
+        if not self._view.replaced and self._view.marks() == self._marks:
             return None
-        if self._run is None or self._run.session_id != ended.session_id:
-            self._run = run_of(self._view.sessions()[-1])
-        self._run = self._run._replace(ended_us=ended.ended_us, why_ended=ended.why_ended or "")
-        return self._run
-
-    def _holdings(self, newest: Marks, now_us: int) -> Sequence[Holding] | None:
-        if (
-            self._run is None
-            or newest == self._standing_marks
-            or now_us - self._standing_us < _STANDING_US
-        ):
-            return None
-        self._standing_us, self._standing_marks = now_us, newest
+        standing = self.now()
+        self._marks = standing.marks
         return [
             Holding(held.symbol, held.has_stop and not held.stop_stuck, held.liquidation_distance)
-            for held in self.now().positions
+            for held in standing.positions
         ]
 
-    def _free_bytes(self, now_us: int) -> Mapping[str, int]:
-        if now_us - self._disk_us < _DISK_US:
-            return {}
-        self._disk_us = now_us
-        found = {}
-        for folder in self._folders:
-            with contextlib.suppress(OSError):
-                found[str(folder)] = shutil.disk_usage(folder).free
-        return found
+    def reopen(self) -> None:
+        """Open the journal anew after it could not be read."""
+        self._view.reopen()
 
 
 def run_of(session: KeptSession) -> Run:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ from live.alerts.channels import Send, apprise_channel, secret_of
 from live.alerts.commands import Commander, Deeds, serve
 from live.alerts.courier import Courier
 from live.alerts.hands import Hands
-from live.alerts.news import News, Reader
+from live.alerts.news import Holding, News, Reader, Survey
 from live.alerts.queue import Queue
 from live.alerts.report import daily_report
 from live.alerts.settings import AlertSettings, HeartbeatSettings
@@ -38,6 +39,8 @@ _CALL_S: Final = 10.0
 _CALLS_FAILED: Final = 5
 _END_S: Final = 25.0
 _REOPEN_S: Final = 1.0
+_SURVEY_S: Final = 1.0
+_NEWS, _SURVEY = range(2)
 _T = TypeVar("_T")
 
 
@@ -76,16 +79,21 @@ class Process:
         chats = settings.commands.chats
         self._token = secret_of(settings.commands.token, "commands.token") if chats else ""
         self._folder = place.folder
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._view = self._pool.submit(
-            View, place.url
-        ).result()  # SQLite's connections are of one thread
+        self._pools = [
+            ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("news", "survey")
+        ]
+        news, survey = (pool.submit(View, place.url).result() for pool in self._pools)
+        self._view = news  # a connection of SQLite is of one thread
         self._teller = Teller(queue, settings, run)
         disks = dict.fromkeys(
             path for path in (place.folder, queue.path.parent) if path is not None
         )
-        self._reader = Reader(self._view, tuple(disks), self._teller.reader_memory)
-        self._pool.submit(self._reader.warm).result()
+        self._reader = Reader(news, tuple(disks), self._teller.reader_memory)
+        self._survey = Survey(survey, place.folder)
+        self._survey_view = survey
+        self._holdings: Sequence[Holding] | None = (
+            self._pools[_SURVEY].submit(self._survey.holdings).result()
+        )
         self._couriers = [
             Courier(queue, name, send, settings.backoff, now_us)
             for name, send in self._sends.items()
@@ -107,7 +115,8 @@ class Process:
         carrying = [asyncio.create_task(courier.run()) for courier in self._couriers]
         async with aiohttp.ClientSession() as session:
             tasks = [
-                asyncio.create_task(work) for work in (self._look_on(), *self._others(session))
+                asyncio.create_task(work)
+                for work in (self._look_on(), self._survey_on(), *self._others(session))
             ]
             ending = asyncio.create_task(ends.wait())
             try:
@@ -119,7 +128,8 @@ class Process:
                 for courier in self._couriers:
                     courier.end()
                 await asyncio.wait(carrying, timeout=_END_S)
-                self._pool.shutdown(wait=False, cancel_futures=True)
+                for pool in self._pools:
+                    pool.shutdown(wait=False, cancel_futures=True)
         for task in (*tasks, *carrying):
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -154,9 +164,23 @@ class Process:
             rest_s = self._settings.look_s - (now_us() - began_us) / 1e6
             await asyncio.sleep(0.0 if news.is_more else max(rest_s, 0.01))
 
+    async def _survey_on(self) -> None:
+        """Look at what is held for ever; a journal that cannot be read is told by the other look."""
+        is_lost = False
+        while True:
+            await asyncio.sleep(_SURVEY_S)
+            try:
+                if is_lost:
+                    await self._reading(self._survey.reopen)
+                found = await self._reading(self._survey.holdings)
+                self._holdings = self._holdings if found is None else found
+                is_lost = False
+            except QuantcoreError:
+                is_lost = True
+
     async def _news(self, absent_us: int, began_us: int) -> News:
         look = functools.partial(self._look, absent_us=absent_us, seen_us=began_us)
-        looking = asyncio.get_running_loop().run_in_executor(self._pool, look)
+        looking = asyncio.get_running_loop().run_in_executor(self._pools[_NEWS], look)
         try:
             while True:
                 done, _ = await asyncio.wait({looking}, timeout=STALL_S)
@@ -168,7 +192,8 @@ class Process:
             await asyncio.sleep(_REOPEN_S)
             return self._unreadable(str(error), now_us())
         self._unreadable_us = None
-        return news
+        holdings, self._holdings = self._holdings, None
+        return dataclasses.replace(news, holdings=holdings)
 
     def _look(self, *, absent_us: int, seen_us: int) -> News:
         if self._unreadable_us is not None:
@@ -185,7 +210,7 @@ class Process:
 
     async def _report(self, day: str) -> bool:
         try:
-            subject, body = await self._reading(functools.partial(daily_report, self._view))
+            subject, body = await self._reading(functools.partial(daily_report, self._survey_view))
         except JournalError as error:
             log.warning("no report of %s yet: %s", day, error)
             return False
@@ -206,7 +231,7 @@ class Process:
             await asyncio.sleep(self._settings.heartbeat.every_s)
 
     def _deeds(self) -> Deeds:
-        hands = Hands(self._reader.now, self._folder)
+        hands = Hands(self._survey.now, self._folder)
 
         def ask(level: Level) -> Coroutine[Any, Any, str]:
             return self._reading(functools.partial(hands.warning, level))
@@ -222,14 +247,14 @@ class Process:
         )
 
     async def _reading(self, work: Callable[[], _T]) -> _T:
-        """Return what the journal's own thread finds out.
+        """Return what the survey's own thread finds out.
 
         Raises
         ------
         JournalError
             If it does not come back in time.
         """
-        looking = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        looking = asyncio.get_running_loop().run_in_executor(self._pools[_SURVEY], work)
         try:
             async with asyncio.timeout(STALL_S):
                 return await asyncio.shield(looking)

@@ -55,7 +55,8 @@ CREATE TABLE IF NOT EXISTS alerts (
     held INTEGER NOT NULL DEFAULT 0,
     message_id INTEGER REFERENCES messages
 );
-CREATE INDEX IF NOT EXISTS alerts_waiting ON alerts (severity, held) WHERE message_id IS NULL;
+CREATE INDEX IF NOT EXISTS alerts_waiting ON alerts (severity) WHERE message_id IS NULL;
+CREATE INDEX IF NOT EXISTS alerts_unheld ON alerts (severity) WHERE message_id IS NULL AND held = 0;
 CREATE INDEX IF NOT EXISTS alerts_by_message ON alerts (message_id);
 CREATE TABLE IF NOT EXISTS deliveries (
     message_id INTEGER NOT NULL REFERENCES messages,
@@ -238,11 +239,11 @@ class Queue:
 
     def hold(self, severity: Severity) -> None:
         """Note of the alerts that wait that they could not go at once, so that nobody takes it for slowness."""
+        which = "message_id IS NULL AND severity = ? AND held = 0"
+        if self._one(f"SELECT 1 FROM alerts WHERE {which} LIMIT 1", int(severity)) is None:
+            return
         with self._writing() as connection:
-            connection.execute(
-                "UPDATE alerts SET held = 1 WHERE message_id IS NULL AND held = 0 AND severity = ?",
-                (int(severity),),
-            )
+            connection.execute(f"UPDATE alerts SET held = 1 WHERE {which}", (int(severity),))
 
     def made_us(self, severity: Severity, since_us: int) -> list[int]:
         """Return when the messages of alerts of a severity were made, from a time on, in order."""

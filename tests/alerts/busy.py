@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 import time
 
+from live.broker.interface import Outcome
 from live.journal import open_journal
 from live.journal.records import Note, NoteKind
-from tests.journal.entries import Loop, fill, intent, session
+from tests.journal.entries import Loop, answered, fill, intent, session
 
 
 def main(url: str, n_notes: int, pause_s: float) -> None:
@@ -25,7 +26,8 @@ def main(url: str, n_notes: int, pause_s: float) -> None:
         next_s, done = time.monotonic() + pause_s, 0
         while done < n_notes:
             number = journal.next_seq
-            loop.step([intent(number)], extras=number % 20 == 0)
+            (sent,) = loop.step([intent(number)], extras=number % 20 == 0)
+            journal.answer(answered(sent, Outcome.REFUSED))
             journal.hear([fill(number, client_id="other")], heard_us=number)
             if time.monotonic() >= next_s:
                 next_s += pause_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,7 @@ def alert(severity: Severity = Severity.WARNING, key: str = "BTCUSDT", **changed
     return Alert(**{"severity": severity, "event_us": NOW_US} | said | changed)
 
 
+@functools.lru_cache
 def settings(*overrides: str) -> AlertSettings:
     """The settings of `conf/alerts.yaml`, changed."""
     return build(compose("alerts", list(overrides)).alerts, AlertSettings)
