@@ -84,12 +84,16 @@ def joined(rows: list[Bars]) -> Bars:
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """What the signal plane made of a decision bar: the bar, the targets, and the state after it."""
+    """What the signal plane made of a decision bar: the bar, the targets, and the state after it.
+
+    `strategies` is what each strategy's forecast was multiplied by.
+    """
 
     bar: Bars
     targets: FloatArray
     state: FoldState
     regime: str | None
+    strategies: Mapping[str, float]
 
 
 class SignalFold:
@@ -140,6 +144,7 @@ class SignalFold:
             targets=found.weight_array[-1].copy(),
             state=found.state,
             regime=regime_labels(found.regimes)[-1],
+            strategies=dict(zip(found.forecasts, found.counted[-1].tolist(), strict=True)),
         )
 
     def take(self, decided: Decided) -> None:

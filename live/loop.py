@@ -261,6 +261,7 @@ class Loop:
                 positions=tuple(positions(state, symbols)) if kind == CLOSE else (),
                 risk=risk_state(state) if kind == CLOSE else None,
                 snapshot=decided is not None and self.decisions % SNAPSHOT_EVERY == 1,
+                took_us=monotonic_us() - since_us,
             )
         )
         self.ledger.take(step)
@@ -314,4 +315,5 @@ def _decision(decided: Decided, skipped: str) -> Decision:
         targets=None if skipped else decided.targets,
         inputs=bars_arrays(decided.bar),
         skipped=skipped,
+        strategies=decided.strategies,
     )

@@ -24,6 +24,7 @@ from live.feed.feed import Feed, opened
 from live.feed.line import StreamSettings
 from live.feed.market_rest import MarketRestSettings
 from live.feed.rows import RowForm
+from live.heartbeat import beat
 from live.journal.database import sqlite_path
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
@@ -124,6 +125,8 @@ async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tup
         closes = found.last_row.array("close")[-1].tolist()
         after_us = int(found.last_row.ts_us[-1])
         await feed.start(after_us, dict(zip(symbols, closes, strict=True)))
+        beating = asyncio.create_task(beat(journal, broker, feed))
+        stack.callback(beating.cancel)
         yield driver, found.open_requests
 
 

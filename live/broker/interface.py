@@ -313,6 +313,16 @@ class Cancel:
     conditional: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class BrokerHealth:
+    """How the connection to the account does; see `live.journal.records.Health`."""
+
+    requests: int
+    failures: int
+    clock_off_ms: float
+    account_stream: bool
+
+
 class Broker(Protocol):
     """An exchange account. Requests never raise for what the exchange answers; reads raise `VenueError`.
 

@@ -36,6 +36,11 @@ class MarketRest(Protocol):
         ...
 
     @property
+    def failures(self) -> int:
+        """Those of them without an answer, or with one that says that the exchange cannot serve or count them."""
+        ...
+
+    @property
     def used_weight(self) -> int:
         """Weight that the exchange has counted in the running minute, as far as it is known."""
         ...
@@ -130,6 +135,7 @@ class HttpMarketRest:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._requests = 0
+        self._failures = 0
         self._session = session
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
@@ -145,6 +151,11 @@ class HttpMarketRest:
     def requests(self) -> int:
         """Requests since the start."""
         return self._requests
+
+    @property
+    def failures(self) -> int:
+        """Those of them without an answer, or with one that says that the exchange cannot serve or count them."""
+        return self._failures
 
     @property
     def used_weight(self) -> int:
@@ -222,6 +233,7 @@ class HttpMarketRest:
                 await self._wait_for_weight()
                 self._requests += 1
                 status, body, reason = await self._attempt(path, params)
+                self._failures += status == 0 or status >= 500 or status in _LIMITED
             if status == 200:
                 return body
             code = body.get("code") if isinstance(body, dict) else None

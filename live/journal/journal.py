@@ -29,6 +29,7 @@ from live.journal.records import (
     START,
     Answered,
     Difference,
+    Health,
     Note,
     Recorded,
     Session,
@@ -49,6 +50,7 @@ _NUMBERED = (
     tables.events.c.event_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
+    tables.health.c.health_id,
 )
 
 
@@ -216,6 +218,7 @@ class Journal:
                 "inputs": pack(step.inputs),
                 "account_sha": account_sha,
                 "signal_sha": None if step.signal is None else step.signal.digest(),
+                "took_us": step.took_us,
             }
             self._database.insert(connection, tables.steps, row)
             numbers = self._add_intents(connection, step)
@@ -293,6 +296,12 @@ class Journal:
             "message": self._redact(note.message),
         }
         self._add(tables.notes, row)
+
+    def health(self, health: Health) -> None:
+        """Commit how the loop does."""
+        self._add(
+            tables.health, _finite_row(vars(health)) | {"counts": to_json(dict(health.counts))}
+        )
 
     def difference(self, difference: Difference) -> None:
         """Commit a difference from the exchange and the rule that resolves it, before it is applied."""
@@ -409,6 +418,9 @@ class Journal:
                 "targets": pack_row(targets),
                 "input_row": pack(step.decision.inputs) if step.decision.inputs else None,
                 "skipped": self._redact(step.decision.skipped) or None,
+                "strategies": None
+                if not step.decision.strategies
+                else to_json(_finite_row(dict(step.decision.strategies))),
             }
             yield tables.decisions, [seq | row]
         yield (

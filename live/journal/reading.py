@@ -157,6 +157,7 @@ def _step(row: Row[Any]) -> KeptStep:
             targets=unpack_row(row.targets),
             inputs={} if row.input_row is None else unpack(row.input_row),
             skipped=row.skipped or "",
+            strategies={k: number(v) for k, v in json.loads(row.strategies or "{}").items()},
         )
     return KeptStep(
         seq=row.seq,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +19,13 @@ from live.folds import HALTED
 from live.journal import reading, tables
 from live.journal.codec import number, unpack, unpack_row
 from live.journal.database import sqlite_path
-from live.journal.records import SEND, KeptSession, Resolution
+from live.journal.records import SEND, Health, KeptSession, Resolution
 from live.kill_switch import FILES, Level
 from live.monitor.view import Marks, View, marks_of, rows_of, selected
-from live.parts import Kept, kept
+from live.parts import kept
 from quantcore.finance.liquidation import MarginAccount, liquidation_distance, liquidation_prices
 from quantcore.risk.limits import RiskSettings
-from quantcore.types import OrderStatus, RiskLevel
+from quantcore.types import FloatArray, OrderStatus, RiskLevel
 
 _ENDS = ("filled", "canceled", "rejected", "expired")
 assert {status.name.lower() for status in OrderStatus} - set(_ENDS) == {"new", "partially_filled"}
@@ -178,10 +179,14 @@ class Standing:
         By symbol; in the order of sending; in the order of `RiskSettings`.
     targets : mapping of str to float
         Weights of the last decision that was taken.
+    strategies : mapping of str to float
+        What each strategy's forecast was multiplied by in it.
     halted : tuple of str
         Symbols that are not traded, because another hand is in them.
     differences : DataFrame
         From the exchange, that the last step still knows as open: rows of `View.rows`.
+    health : Health or None
+        The last heartbeat; None of a journal without.
     kill_switch : Level or None
         None where its folder is not known.
     last_us : int
@@ -197,8 +202,10 @@ class Standing:
     orders: tuple[OpenOrder, ...]
     limits: tuple[Limit, ...]
     targets: Mapping[str, float]
+    strategies: Mapping[str, float]
     halted: tuple[str, ...]
     differences: pd.DataFrame = field(repr=False)
+    health: Health | None
     kill_switch: Level | None
     last_us: int
     written_s: float | None
@@ -207,6 +214,26 @@ class Standing:
     def running(self) -> bool:
         """Whether the session has not ended in order; a killed one has not either."""
         return self.session.ended_us is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rules:
+    """What a session kept of its rules: limits, kind of margin, margin brackets by symbol."""
+
+    risk: RiskSettings | None
+    margin: str
+    brackets: Mapping[str, FloatArray]
+
+    @classmethod
+    def of(cls, session: KeptSession) -> _Rules | None:
+        """Return those of a session; None where it kept none."""
+        try:
+            found = kept(session)
+        except (AttributeError, KeyError, TypeError):
+            return None
+        plane = found.plane
+        brackets = dict(zip(plane.symbols, plane.rules.bracket, strict=True))
+        return cls(risk=found.parts.risk, margin=found.parts.account.margin, brackets=brackets)
 
 
 class Watch:
@@ -247,17 +274,20 @@ class Watch:
             positions = _positions(connection, account, orders, rules)
             differences = _open_differences(connection, session, halted)
             last_us = _last_us(connection, marks)
-            targets = _targets(connection, session)
+            targets, strategies = _decided(connection, session)
+            health = _health(connection)
         return Standing(
             session=session,
             marks=marks,
             account=account,
             positions=positions,
             orders=orders,
-            limits=limits(account, positions, None if rules is None else rules.parts.risk),
+            limits=limits(account, positions, None if rules is None else rules.risk),
             targets=targets,
+            strategies=strategies,
             halted=halted,
             differences=differences,
+            health=health,
             kill_switch=kill_switch(self._folder),
             last_us=last_us,
             written_s=None if self._path is None else _written_s(self._path),
@@ -267,14 +297,11 @@ class Watch:
         self._open: tuple[str, ...] = ()
         self._intent = 0
         self._session = -1
-        self._rules: Kept | None = None
+        self._rules: _Rules | None = None
 
-    def _rules_of(self, session: KeptSession) -> Kept | None:
-        """Return a session's settings and rules; None where it kept none, as those of tests."""
+    def _rules_of(self, session: KeptSession) -> _Rules | None:
         if session.session_id != self._session:
-            self._session, self._rules = session.session_id, None
-            with contextlib.suppress(AttributeError, KeyError, TypeError):
-                self._rules = kept(session)
+            self._session, self._rules = session.session_id, _Rules.of(session)
         return self._rules
 
     def _open_orders(self, connection: Connection, marks: Marks) -> tuple[OpenOrder, ...]:
@@ -377,23 +404,28 @@ class _Position(NamedTuple):
     qty: float
     entry: float
     mark: float
+    isolated_margin: float
     chance: float
 
 
-_NOTHING = _Position(0.0, math.nan, math.nan, math.nan)
+_NOTHING = _Position(0.0, math.nan, math.nan, math.nan, math.nan)
 
 
 def _positions(
     connection: Connection,
     account: Account | None,
     orders: Sequence[OpenOrder],
-    rules: Kept | None,
+    rules: _Rules | None,
 ) -> tuple[Held, ...]:
     """Return what is held: the last closed bar's positions and the fills since."""
     seq = connection.scalar(select(func.max(tables.equity.c.seq))) or 0
     held = {
         row.symbol: _Position(
-            number(row.qty), number(row.entry_price), number(row.mark_price), math.nan
+            number(row.qty),
+            number(row.entry_price),
+            number(row.mark_price),
+            number(row.isolated_margin),
+            number(row.liquidation_chance),
         )
         for row in connection.execute(selected("positions", after=seq - 1, upto=seq))
     }
@@ -402,7 +434,7 @@ def _positions(
         before = held.get(fill.symbol, _NOTHING)
         moved = float(fill.qty) if fill.side == "buy" else -float(fill.qty)
         qty, entry = booked(before.qty, before.entry, moved, float(fill.price))
-        held[fill.symbol] = _Position(qty, entry, before.mark, math.nan)
+        held[fill.symbol] = _Position(qty, entry, before.mark, before.isolated_margin, math.nan)
     held = {symbol: each for symbol, each in sorted(held.items()) if each.qty != 0.0}
     prices = _liquidation_prices(account, held, rules)
     equity = math.nan if account is None else account.equity
@@ -439,7 +471,7 @@ def _held(
     equity: float,
     orders: Sequence[OpenOrder],
 ) -> Held:
-    qty, entry, mark, chance = position
+    qty, entry, mark, _, chance = position
     side = math.copysign(1.0, qty)
     stops = [
         order
@@ -468,26 +500,29 @@ def _held(
 
 
 def _liquidation_prices(
-    account: Account | None, held: Mapping[str, _Position], rules: Kept | None
+    account: Account | None, held: Mapping[str, _Position], rules: _Rules | None
 ) -> dict[str, float]:
-    """Return the liquidation prices of a cross account by symbol; none where its rules are not known."""
-    if account is None or rules is None or not held or rules.parts.account.margin != "cross":
+    """Return liquidation prices by symbol, of positions that a closed bar knows; none without the exchange's rules."""
+    if account is None or rules is None:
         return {}
-    plane = rules.plane
-    qty, entry, mark = (
-        np.array([held.get(symbol, _NOTHING)[n] for symbol in plane.symbols]) for n in range(3)
-    )
-    known = ~np.isnan(mark)
+    known = {symbol: each for symbol, each in held.items() if not math.isnan(each.mark)}
+    brackets = rules.brackets
+    if not known or not brackets.keys() >= known.keys():
+        return {}
+    isolated = np.array([each.isolated_margin for each in known.values()])
+    on_cross = rules.margin == "cross"
+    qty, entry, mark = (np.array([each[n] for each in known.values()]) for n in range(3))
     found = liquidation_prices(
         MarginAccount(
-            wallet=account.wallet_balance,
-            qty=np.where(known, qty, 0.0),
+            wallet=account.wallet_balance - (0.0 if on_cross else float(np.nansum(isolated))),
+            qty=qty,
             entry=entry,
             mark=mark,
-            brackets=plane.rules.bracket,
+            brackets=np.array([brackets[symbol] for symbol in known]),
+            isolated_margin=math.nan if on_cross else isolated,
         )
     )
-    return dict(zip(plane.symbols, found.tolist(), strict=True))
+    return dict(zip(known, found.tolist(), strict=True))
 
 
 def limits(
@@ -515,14 +550,34 @@ def limits(
     )
 
 
-def _targets(connection: Connection, session: KeptSession) -> dict[str, float]:
+def _decided(
+    connection: Connection, session: KeptSession
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the weights of the last decision that was taken, and what each strategy counted in it."""
     decided = tables.decisions.c
-    newest = select(decided.targets).where(decided.targets.is_not(None))
-    targets = unpack_row(connection.scalar(newest.order_by(decided.seq.desc()).limit(1)))
+    newest = select(decided.targets, decided.strategies).where(decided.targets.is_not(None))
+    row = connection.execute(newest.order_by(decided.seq.desc()).limit(1)).first()
+    weights = None if row is None else unpack_row(row.targets)
     symbols = session.session.symbols
-    if targets is None or len(targets) != len(symbols):  # an earlier session's may be of others
-        return {}
-    return dict(zip(symbols, targets.tolist(), strict=True))
+    if row is None or weights is None or len(weights) != len(symbols):
+        return {}, {}  # an earlier session's may be of other symbols
+    counted = json.loads(row.strategies or "{}")
+    return dict(zip(symbols, weights.tolist(), strict=True)), {
+        name: number(value) for name, value in counted.items()
+    }
+
+
+def _health(connection: Connection) -> Health | None:
+    """Return the last heartbeat."""
+    table = tables.health
+    row = connection.execute(select(table).order_by(table.c.health_id.desc()).limit(1)).first()
+    if row is None:
+        return None
+    told = row._asdict()
+    del told["health_id"], told["session_id"]
+    reals = ("clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s")
+    known = {name: number(told[name]) for name in reals} | {"counts": json.loads(told["counts"])}
+    return Health(**told | known)
 
 
 def _halted(connection: Connection, symbols: Sequence[str]) -> tuple[str, ...]:
@@ -558,12 +613,13 @@ def _open_differences(
 
 
 def _last_us(connection: Connection, marks: Marks) -> int:
-    """Return the exchange's time of the newest step, event, answer or note."""
+    """Return the exchange's time of the newest step, event, answer, note or heartbeat."""
     newest = (
         (tables.steps.c.ts_us, tables.steps.c.seq, marks.steps),
         (tables.events.c.heard_us, tables.events.c.event_id, marks.events),
         (tables.answers.c.ts_us, tables.answers.c.answer_id, marks.answers),
         (tables.notes.c.ts_us, tables.notes.c.note_id, marks.notes),
+        (tables.health.c.ts_us, tables.health.c.health_id, marks.health),
     )
     return max(connection.scalar(select(ts).where(key == row)) or 0 for ts, key, row in newest)
 

@@ -6,6 +6,7 @@ waits. What is now is told by `live.monitor.standing`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ class Marks(NamedTuple):
     answers: int
     notes: int
     differences: int
+    health: int
 
 
 _COUNTED = (
@@ -43,6 +45,7 @@ _COUNTED = (
     tables.answers.c.answer_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
+    tables.health.c.health_id,
 )
 
 
@@ -97,11 +100,14 @@ _SELECTS: Mapping[str, Select[Any]] = MappingProxyType(
     {
         "steps": select(
             tables.steps.c.seq.label("row"),
-            *(tables.steps.c[name] for name in ("ts_us", "session_id", "kind", "last_event")),
+            *(
+                tables.steps.c[name]
+                for name in ("ts_us", "session_id", "kind", "last_event", "took_us")
+            ),
         ),
-        "decisions": _of_step(tables.decisions.c.targets, tables.decisions.c.skipped).add_columns(
-            tables.steps.c.session_id
-        ),
+        "decisions": _of_step(
+            *(tables.decisions.c[name] for name in ("targets", "skipped", "strategies"))
+        ).add_columns(tables.steps.c.session_id),
         "requests": _requests(),
         "answers": _answers(),
         "fills": _fills(),
@@ -116,49 +122,25 @@ _SELECTS: Mapping[str, Select[Any]] = MappingProxyType(
         "positions": _of_step(*list(tables.positions.c)[1:]),
         "notes": _plain(tables.notes, "note_id"),
         "differences": _plain(tables.differences, "difference_id"),
+        "health": _plain(tables.health, "health_id"),
     }
 )
 TABLES = tuple(_SELECTS)
 """What `View.rows` knows."""
-_NUMBERS = frozenset(
-    [
-        "qty",
-        "price",
-        "fee",
-        "realised",
-        "stop_price",
-        "filled",
-        "wallet",
-        "change",
-        "amount",
-        "limit",
-        "value",
-        "wanted_qty",
-        "entry_price",
-        "mark_price",
-        "equity",
-        "wallet_balance",
-        "unrealised_pnl",
-        "margin_ratio",
-        "gross_exposure",
-        "net_exposure",
-        "drawdown",
-        "flow",
-        "nav",
-        "peak_nav",
-        "day_nav",
-        "daily_var",
-        "liquidation_probability",
-        "sent_after_us",
-        "answered_after_us",
-    ]
-)
+_NUMBERS = (
+    "qty", "price", "fee", "realised", "stop_price", "filled", "wallet", "change", "amount", "limit", "value",
+    "wanted_qty", "entry_price", "mark_price", "isolated_margin", "liquidation_chance", "equity", "wallet_balance",
+    "unrealised_pnl", "margin_ratio", "gross_exposure", "net_exposure", "drawdown", "flow", "nav", "peak_nav",
+    "day_nav", "daily_var", "liquidation_probability", "took_us", "sent_after_us", "answered_after_us",
+    "clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s",
+)  # fmt: skip
 _TIMES = MappingProxyType(
     {
         "ts_us": "ts",
         "heard_us": "heard_ts",
         "decided_us": "decision_ts",
         "level_since_us": "level_since",
+        "wall_us": "wall_ts",
     }
 )
 
@@ -347,10 +329,13 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with times, numbers, weights and requests as such."""
     if "request" in frame:
         frame = _with_requests(frame)
+    for name in {"strategies", "counts"} & set(frame.columns):
+        told = [{} if raw is None else json.loads(raw) for raw in frame[name]]
+        frame[name] = pd.Series(told, index=frame.index, dtype=object)
     if "targets" in frame:
         weights = [unpack_row(raw) for raw in frame["targets"]]
         frame["targets"] = pd.Series(weights, index=frame.index, dtype=object)
-    for name in _NUMBERS & set(frame.columns):
+    for name in set(_NUMBERS) & set(frame.columns):
         frame[name] = pd.to_numeric(frame[name]).astype(np.float64)
     for name in _TIMES.keys() & set(frame.columns):
         frame[name] = _times(frame[name])

@@ -83,7 +83,7 @@ def test_a_damaged_export_leaves_the_journal_empty(exported: Path, tmp_path: Pat
         assert journal.recover().session is None
         manifest = exported / "manifest.json"
         manifest.write_text(json.dumps({"revision": "0000"}))
-        with pytest.raises(ConfigError, match=r"from must be of revision 0001, .* is of 0000"):
+        with pytest.raises(ConfigError, match=r"from must be of revision 0002, .* is of 0000"):
             read_export(journal, exported)
         manifest.write_text("[")
         with pytest.raises(ConfigError, match="from must be a folder that action=export wrote"):
