@@ -49,7 +49,7 @@ def run(cfg: DictConfig, settings: AlertSettings, place: Place) -> int:
     mode = _mode(place)
     queue = Queue(_queue_path(cfg, place, mode))
     try:
-        process = Process(place, settings, queue, mode)
+        process = Process(place, settings, queue, mode, str(cfg.runs))
         print(
             f"Alerts of {place.words}: {len(settings.rules)} rules, channels {', '.join(settings.channels)}, "
             f"{sum(queue.undelivered().values())} messages wait in {queue.path}. Ctrl-C ends it.",

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from sqlalchemy import Connection, Row, Select, select
 
 from live.journal import tables
@@ -19,12 +18,11 @@ from live.monitor.standing import Standing, Watch
 from live.monitor.view import Marks, View, marks_of, selected
 from live.parts import kept
 from quantcore.exits import exits_of
-from quantcore.timegrid import interval_us
 
 ROWS_MAX = 2_000
 """Of each table in one look: the next one takes the rest."""
 _DISK_US = 5_000_000
-_NO_MARKS = Marks(0, 0, 0, 0, 0, 0, 0)
+_NO_MARKS = Marks(*(0 for _ in Marks._fields))
 
 
 class AccountRow(NamedTuple):
@@ -50,15 +48,18 @@ class ReasonRow(NamedTuple):
     action: str
 
 
-class AnswerRow(NamedTuple):
-    """What came of a request."""
+class HealthRow(NamedTuple):
+    """How the loop does, as its heartbeat says; see `live.journal.records.Health`."""
 
     ts_us: int
-    symbol: str
-    outcome: str
-    by: str
-    code: int | None
-    message: str
+    wall_us: int
+    late_us: int
+    clock_off_ms: float
+    requests: int
+    failures: int
+    account_stream: bool
+    sockets: int
+    connected: int
 
 
 class StuckRow(NamedTuple):
@@ -120,8 +121,6 @@ class Run(NamedTuple):
         None of one that runs, or was killed.
     why_ended : str
         Empty while it runs.
-    bar_s : float
-        Seconds of an execution bar; NaN where its settings do not say.
     wants_stops : bool
         Whether its strategies close by a protective stop.
     """
@@ -131,7 +130,6 @@ class Run(NamedTuple):
     started_us: int
     ended_us: int | None
     why_ended: str
-    bar_s: float
     wants_stops: bool
 
 
@@ -161,9 +159,7 @@ class News:
         Whether the next look has rows to take already.
     is_new : bool
         Whether the journal holds anything that it did not hold at the look before.
-    heard_us : int or None
-        Exchange's time at which the newest event was heard that is told here.
-    account, reasons, answers, stuck, doubts, skipped, notes, differences
+    account, health, reasons, stuck, doubts, skipped, notes, differences
         New rows, in the order of writing.
     holdings : sequence of Holding or None
         None where this look did not ask.
@@ -178,10 +174,9 @@ class News:
     run: Run | None = None
     is_more: bool = False
     is_new: bool = False
-    heard_us: int | None = None
     account: Sequence[AccountRow] = ()
     reasons: Sequence[ReasonRow] = ()
-    answers: Sequence[AnswerRow] = ()
+    health: Sequence[HealthRow] = ()
     stuck: Sequence[StuckRow] = ()
     doubts: Sequence[DoubtRow] = ()
     skipped: Sequence[SkippedRow] = ()
@@ -212,7 +207,10 @@ class Reader:
         self._marks = _NO_MARKS
         self._identity: list[Any] | None = None
         if memory is not None:
-            self._marks, self._identity = Marks(*memory["marks"]), list(memory["journal"])
+            self._marks, self._identity = (
+                _NO_MARKS._replace(**memory["marks"]),
+                list(memory["journal"]),
+            )
         self._begins = memory is None
         self._run: Run | None = None
         self._disk_us = 0
@@ -222,7 +220,7 @@ class Reader:
         """What another reader needs to go on from here, a JSON value; None before a session was seen."""
         if self._identity is None:
             return None
-        return {"marks": list(self._marks), "journal": self._identity}
+        return {"marks": self._marks._asdict(), "journal": self._identity}
 
     def look(self, *, absent_us: int, seen_us: int) -> News:
         """Return what is new.
@@ -339,9 +337,7 @@ class Survey:
 
 def run_of(session: KeptSession) -> Run:
     """Return a session as the rules mind it."""
-    execution, wants_stops = None, False
-    with contextlib.suppress(AttributeError, KeyError, TypeError, yaml.YAMLError):
-        execution = yaml.safe_load(session.session.config_yaml)["data"]["execution_interval"]
+    wants_stops = False
     with contextlib.suppress(AttributeError, KeyError, TypeError):
         exits = exits_of(kept(session).parts.signal.strategy)
         wants_stops = exits.stop_loss is not None or exits.trailing_stop is not None
@@ -351,7 +347,6 @@ def run_of(session: KeptSession) -> Run:
         started_us=session.started_us,
         ended_us=session.ended_us,
         why_ended=session.why_ended or "",
-        bar_s=float("nan") if execution is None else interval_us(str(execution)) / 1e6,
         wants_stops=wants_stops,
     )
 
@@ -378,13 +373,9 @@ def _rows(connection: Connection, before: Marks, upto: Marks) -> dict[str, Any]:
         rows["skipped"] = [SkippedRow(r.ts_us, r.skipped) for r in connection.execute(skipped)]
     if upto.events > before.events:
         rows |= _heard(connection, before.events, upto.events)
-    if upto.answers > before.answers:
-        rows["answers"] = [
-            AnswerRow(r.ts_us, r.symbol, r.outcome, r.by, r.code, r.message)
-            for r in connection.execute(
-                selected("answers", after=before.answers, upto=upto.answers)
-            )
-        ]
+    if upto.health > before.health:
+        wanted = selected("health", after=before.health, upto=upto.health)
+        rows["health"] = [_health(row) for row in connection.execute(wanted)]
     if upto.notes > before.notes:
         rows["notes"] = [
             NoteRow(r.ts_us, r.kind, r.source, r.symbol, r.message)
@@ -413,11 +404,15 @@ def _account(connection: Connection, **which: int) -> list[AccountRow]:
     ]
 
 
+def _health(row: Row[Any]) -> HealthRow:
+    told = {name: getattr(row, name) for name in HealthRow._fields}
+    return HealthRow(**told | {"clock_off_ms": number(row.clock_off_ms)})
+
+
 def _heard(connection: Connection, after: int, upto: int) -> dict[str, Any]:
-    events, changes = tables.events.c, tables.order_changes.c
+    changes = tables.order_changes.c
     stuck = selected("order_changes", after=after, upto=upto).where(changes.stuck)
     return {
-        "heard_us": connection.scalar(select(events.heard_us).where(events.event_id == upto)),
         "stuck": [StuckRow(r.ts_us, r.symbol, r.client_id) for r in connection.execute(stuck)],
         "doubts": [
             DoubtRow(r.ts_us, r.heard_us, r.reason)

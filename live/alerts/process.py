@@ -40,6 +40,7 @@ _CALLS_FAILED: Final = 5
 _END_S: Final = 25.0
 _REOPEN_S: Final = 1.0
 _SURVEY_S: Final = 1.0
+_REPORT_S: Final = 5.0
 _NEWS, _SURVEY = range(2)
 _T = TypeVar("_T")
 
@@ -62,6 +63,8 @@ class Process:
         Owned.
     run : str
         How the account is called in messages.
+    runs : str
+        Folder into which the day's report is written.
 
     Raises
     ------
@@ -69,7 +72,9 @@ class Process:
         If the journal does not open, or a channel has no URL.
     """
 
-    def __init__(self, place: Place, settings: AlertSettings, queue: Queue, run: str) -> None:
+    def __init__(
+        self, place: Place, settings: AlertSettings, queue: Queue, run: str, runs: str
+    ) -> None:
         if place.url is None:
             raise ConfigError(f"run must be a journal, was a finished run: {place.words}")
         self._settings = settings
@@ -78,7 +83,7 @@ class Process:
         self._call_url = optional_secret(settings.heartbeat)
         chats = settings.commands.chats
         self._token = secret_of(settings.commands.token, "commands.token") if chats else ""
-        self._folder = place.folder
+        self._place, self._runs = place, runs
         self._pools = [
             ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("news", "survey")
         ]
@@ -90,7 +95,6 @@ class Process:
         )
         self._reader = Reader(news, tuple(disks), self._teller.reader_memory)
         self._survey = Survey(survey, place.folder)
-        self._survey_view = survey
         self._holdings: Sequence[Holding] | None = (
             self._pools[_SURVEY].submit(self._survey.holdings).result()
         )
@@ -142,6 +146,8 @@ class Process:
             bot = Telegram(session, self._settings.commands.base_url, self._token)
             commander = Commander(self._queue, self._deeds(), self._settings.commands, now_us)
             works.append(serve(bot, commander, now_us))
+        if self._settings.daily_report is not None:
+            works.append(self._report_on(self._settings.daily_report.overrides))
         return works
 
     async def _look_on(self) -> None:
@@ -153,12 +159,8 @@ class Process:
             memory = self._reader.memory
             is_due = self._teller.take(news, memory)
             self._is_silent = self._teller.is_silent
-            day = self._teller.report_due(began_us)
-            if day is not None:
-                is_due = await self._report(day) or is_due
             if is_due:
-                for courier in self._couriers:
-                    courier.wake()
+                self._wake()
             if not news.is_more and not news.unreadable:
                 absent_us = began_us
             rest_s = self._settings.look_s - (now_us() - began_us) / 1e6
@@ -208,14 +210,23 @@ class Process:
             absent_us=at_us, seen_us=at_us, unreadable=why, unreadable_us=self._unreadable_us
         )
 
-    async def _report(self, day: str) -> bool:
-        try:
-            subject, body = await self._reading(functools.partial(daily_report, self._survey_view))
-        except JournalError as error:
-            log.warning("no report of %s yet: %s", day, error)
-            return False
-        self._teller.add_report(day, subject, body, now_us())
-        return True
+    async def _report_on(self, overrides: tuple[str, ...]) -> None:
+        """Make each day's report when it is due."""
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            day = self._teller.report_due(now_us())
+            if day is None:
+                continue
+            try:
+                subject, body = await daily_report(self._place, self._runs, overrides)
+            except JournalError as error:
+                subject, body = f"{self._teller.run}: no report of {day}", str(error)
+            self._teller.add_report(day, subject, body, now_us())
+            self._wake()
+
+    def _wake(self) -> None:
+        for courier in self._couriers:
+            courier.wake()
 
     async def _call(self, session: aiohttp.ClientSession, url: str) -> None:
         """Call the heartbeat's URL for ever, but only while the journal is read and the loop is heard."""
@@ -231,7 +242,7 @@ class Process:
             await asyncio.sleep(self._settings.heartbeat.every_s)
 
     def _deeds(self) -> Deeds:
-        hands = Hands(self._survey.now, self._folder)
+        hands = Hands(self._survey.now, self._place.folder)
 
         def ask(level: Level) -> Coroutine[Any, Any, str]:
             return self._reading(functools.partial(hands.warning, level))

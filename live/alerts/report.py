@@ -1,69 +1,88 @@
-"""The day's report as a short text."""
+"""The day's report: the tracker's own, made by a process of its own, so that alerts do not wait for it."""
 
 from __future__ import annotations
 
-import math
+import asyncio
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
-import pandas as pd
+from live.alerts.wording import BODY_LENGTH, SUBJECT_LENGTH
+from live.monitor.place import Place
+from quantcore.errors import JournalError
 
-from live.alerts.rules.rule import percent
-from live.journal.records import NoteKind
-from live.monitor.view import View
-
-_DAY_US = 86_400_000_000
+FILE: Final = "report.txt"
+"""Name of the text in the tracker's results folder."""
+_LIMIT_S: Final = 600.0
 
 
-def daily_report(view: View) -> tuple[str, str]:
-    """Return subject and text of the exchange's last 24 hours up to the last closed bar.
+async def daily_report(place: Place, runs: str, overrides: Sequence[str]) -> tuple[str, str]:
+    """Let the tracker write its report of the day, and return subject and text for a message.
+
+    Parameters
+    ----------
+    place : Place
+        Of a journal.
+    runs : str
+        Folder into which the report is written.
+    overrides : sequence of str
+        Of ``python -m live.monitor``.
 
     Raises
     ------
     JournalError
-        If the journal cannot be read, or holds no session yet.
+        If there is no report, with the tracker's own line.
     """
-    session = view.sessions()[-1]
-    last = view.rows("equity", last=1)
-    mode = session.session.mode
-    if last.empty:
-        return f"{mode}: daily report: no bar has closed yet", "Nothing has been traded."
-    now = last["ts"].iloc[-1]
-    since_us = int(now.timestamp() * 1e6) - _DAY_US
-    equity = view.rows("equity", since_us=since_us)
-    earned = _earned(equity)
-    final = equity["equity"].iloc[-1]
-    day = f"{now.day} {now:%b}"
-    return (
-        f"{mode}, {day}: {_signed(earned)} today, equity {final:,.2f} USDT",
-        "\n".join(_lines(view, equity, since_us)),
-    )
-
-
-def _lines(view: View, equity: pd.DataFrame, since_us: int) -> list[str]:
-    fills = view.rows("fills", since_us=since_us)
-    notes = view.rows("notes", since_us=since_us)
-    incomes = view.rows("incomes", since_us=since_us)
-    funding = -incomes.loc[incomes["kind"] == "FUNDING_FEE", "amount"].sum()
-    skipped = view.rows("decisions", since_us=since_us)["skipped"].notna().sum()
-    turned_over = (fills["qty"] * fills["price"]).sum()
-    hands = (notes["kind"] == NoteKind.INTERVENTION.value).sum()
-    last = equity.iloc[-1]
-    return [
-        f"Drawdown now {percent(last['drawdown'])}, worst of the day {percent(equity['drawdown'].min())}",
-        f"Leverage {last['gross_exposure'] / last['equity']:.2f}, margin ratio {percent(last['margin_ratio'])}",
-        f"{len(fills):,} fills, {turned_over:,.0f} USDT traded; fees {fills['fee'].sum():,.2f}, "
-        f"funding {funding:,.2f} USDT",
-        f"{skipped} decisions not taken, {hands} interventions by hand, "
-        f"{len(view.rows('differences', since_us=since_us))} differences from the exchange, "
-        f"{len(notes) - hands} errors written down",
-        f"Risk level {last['level'] or 'not known'}",
+    given = [
+        f"db={_quoted(str(place.url))}",
+        f"runs={_quoted(runs)}",
+        "monitor.period=day",
+        *overrides,
     ]
+    if place.folder is not None:
+        given.append(f"run={_quoted(str(place.folder))}")
+    tracker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "live.monitor", *given,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            said, errors = await tracker.communicate()
+    except TimeoutError as error:
+        raise JournalError(f"the tracker must end within {_LIMIT_S:.0f} s, did not") from error
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            tracker.kill()
+    lines = said.decode(errors="replace").split("\n")
+    if tracker.returncode != 0:
+        why = errors.decode(errors="replace").strip().split("\n")[-1]
+        raise JournalError(
+            f"the tracker must make a report, ended with {tracker.returncode}: {why}"
+        )
+    try:
+        found = (Path([line for line in lines if line][-1]) / FILE).read_text("utf-8")
+    except (OSError, IndexError) as error:
+        raise JournalError("the tracker must write a report, none is there") from error
+    return message(found)
 
 
-def _earned(equity: pd.DataFrame) -> float:
-    """Return the day's return by unit value, so that deposits are none."""
-    nav = equity["nav"]
-    return float(nav.iloc[-1] / nav.iloc[0] - 1.0) if nav.iloc[0] > 0.0 else math.nan
+def message(text: str) -> tuple[str, str]:
+    r"""Return a report's first line as the subject, as far as it fits, and the rest as the text.
+
+    Examples
+    --------
+    >>> message("sim, day to 2024-01-04: +0.2 %.\nDrawdown at most 1 %.\n")
+    ('sim, day to 2024-01-04: +0.2 %', 'Drawdown at most 1 %.')
+    """
+    first, _, rest = text.strip().partition("\n")
+    subject = first.removesuffix(".")
+    if len(subject) > SUBJECT_LENGTH:
+        subject, rest = f"{subject[: SUBJECT_LENGTH - 1]}…", f"{first}\n{rest}"
+    return subject, rest[:BODY_LENGTH]
 
 
-def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else ("+" if value >= 0.0 else "") + percent(value, 2)
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -100,6 +100,25 @@ class CommandSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """When the day's report comes.
+
+    Parameters
+    ----------
+    at : str
+        UTC time of the day, such as ``"06:00"``.
+    overrides : tuple of str
+        Of ``python -m live.monitor``, such as ``monitor.expectation=FOLDER``.
+    """
+
+    at: str
+    overrides: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        time_of_day("at", self.at)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlertSettings:
     """All that the process does.
 
@@ -121,8 +140,8 @@ class AlertSettings:
         See there.
     commands : CommandSettings
         See there.
-    daily_report : str or None
-        UTC time of the day's report, such as ``"06:00"``.
+    daily_report : ReportSettings or None
+        The day's report; None: none.
     rules : mapping of str to Rule
         By name.
     """
@@ -135,7 +154,7 @@ class AlertSettings:
     backoff: Backoff
     heartbeat: HeartbeatSettings
     commands: CommandSettings
-    daily_report: str | None
+    daily_report: ReportSettings | None
     rules: Mapping[str, Rule]
 
     def __post_init__(self) -> None:
@@ -152,8 +171,6 @@ class AlertSettings:
             raise ValueError(
                 f"reminders_s must be at least one, each > 0, was {list(self.reminders_s)}"
             )
-        if self.daily_report is not None:
-            time_of_day("daily_report", self.daily_report)
 
     def channels_of(self, severity: Severity, reminders: int = 0) -> tuple[str, ...]:
         """Return the channels that are told something, by name."""

@@ -133,11 +133,11 @@ class Teller:
 
     def report_due(self, now_us: int) -> str | None:
         """Return the day of which a report is due, None if none is; the first one comes a day after the first start."""
-        at = self._settings.daily_report
-        if at is None:
+        report = self._settings.daily_report
+        if report is None:
             return None
         now = datetime.fromtimestamp(now_us / 1e6, UTC)
-        due = datetime.combine(now.date(), time_of_day("daily_report", at), UTC)
+        due = datetime.combine(now.date(), time_of_day("at", report.at), UTC)
         day = (due if due <= now else due - timedelta(days=1)).date().isoformat()
         if self._reported is None:
             self.reported(day)

@@ -25,7 +25,6 @@ RUN = Run(
     started_us=NOW_US,
     ended_us=None,
     why_ended="",
-    bar_s=60.0,
     wants_stops=True,
 )
 
@@ -33,7 +32,8 @@ RUN = Run(
 def news(at_s: float = 0.0, **found: Any) -> News:
     """A look so many seconds after the tests' now, on a run that trades."""
     seen_us = NOW_US + int(at_s * SECOND_US)
-    return News(**{"absent_us": seen_us - 100_000, "seen_us": seen_us, "run": RUN} | found)
+    given: dict[str, Any] = {"absent_us": seen_us - 100_000, "seen_us": seen_us, "run": RUN}
+    return News(**given | found)
 
 
 def alert(severity: Severity = Severity.WARNING, key: str = "BTCUSDT", **changed: Any) -> Alert:

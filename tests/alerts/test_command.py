@@ -19,6 +19,10 @@ from live.journal.records import Note, NoteKind
 from tests.alerts.made import webhook
 from tests.journal.entries import Loop, opened, url_of
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:'imghdr' is deprecated:DeprecationWarning"  # Apprise imports it for mail
+)
+
 URL = "QUANTCORE_ALERT_URL"
 MARKER = "SECRETMARKER9"
 UNBOUND = "[{messages: 1000, seconds: 60}]"

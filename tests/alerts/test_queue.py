@@ -300,10 +300,13 @@ def test_a_queue_that_others_may_read_is_refused(tmp_path: Path) -> None:
         ),
         ("alerts.channels.main.reminder=1", "at least one with reminder 0"),
         ("alerts.reminders_s=[]", "reminders_s must be at least one"),
-        ('alerts.daily_report="25:00"', "daily_report must be a time such as '07:30', was '25:00'"),
+        ('alerts.daily_report.at="25:00"', "at must be a time such as '07:30', was '25:00'"),
         ("alerts.commands.base_url=http://elsewhere.org", "base_url must be https://host"),
         ("alerts.commands.base_url=http://localhost@evil.org", "base_url must be https://host"),
-        ("alerts.rules.interventions.actions={dance: info}", "unknown key alerts.rules.interventions.actions.dance"),
+        (
+            "alerts.rules.interventions.actions={dance: info}",
+            "unknown key alerts.rules.interventions.actions.dance",
+        ),
         ("alerts.pace.warning=[{messages: 0, seconds: 1}]", "messages must be >= 1, was 0"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from typing import Any
@@ -12,9 +11,9 @@ import pytest
 from live.alerts.alert import Alert, Severity
 from live.alerts.news import (
     AccountRow,
-    AnswerRow,
     DifferenceRow,
     DoubtRow,
+    HealthRow,
     Holding,
     News,
     NoteRow,
@@ -166,22 +165,35 @@ def test_differences_are_told_by_the_rule_that_resolved_them() -> None:
     assert told[0].text == "Here 0.5, at the exchange 0.7."
 
 
-def answers(outcomes: str, at_s: float = 0.0) -> list[AnswerRow]:
-    words = {"a": "accepted", "u": "unknown"}
+def beat(at_s: float, **changed: Any) -> HealthRow:
     at_us = NOW_US + int(at_s * 1e6)
-    return [AnswerRow(at_us, "BTCUSDT", words[each], "request", None, "") for each in outcomes]
+    row = HealthRow(
+        ts_us=at_us,
+        wall_us=at_us,
+        late_us=1_000,
+        clock_off_ms=NAN,
+        requests=0,
+        failures=0,
+        account_stream=True,
+        sockets=4,
+        connected=4,
+    )
+    return row._replace(**changed)
 
 
-def test_requests_without_an_answer_are_told_when_they_are_many_and_a_share() -> None:
+def test_failed_requests_are_told_when_they_are_many_and_a_share() -> None:
     judge = Judge("error_rate")
-    assert judge(news(answers=answers("u" * 4))) == []  # too few to say anything
-    (told,) = judge(news(answers=answers("ua")))
-    assert told.title == "5 of 6 requests had no answer (83.3 %)"
-    assert judge(news(answers=answers("u"))) == []
-    assert judge(news(answers=answers("a", at_s=601.0))) == []  # the window has passed
-    assert len(judge(news(answers=answers("u" * 5, at_s=602.0)))) == 1
+    assert judge(news(health=[beat(0, requests=100, failures=50)])) == []  # from before
+    assert judge(news(health=[beat(10, requests=104, failures=54)])) == []  # too few
+    (told,) = judge(news(health=[beat(20, requests=106, failures=55)]))
+    assert told.title == "5 of 6 requests to the exchange failed (83.3 %)"
+    assert judge(news(health=[beat(30, requests=107, failures=56)])) == []
+    assert judge(news(health=[beat(700, requests=200, failures=56)])) == []  # the window has passed
+    assert judge(news(health=[beat(710, requests=20, failures=0)])) == []  # another session
+    assert len(judge(news(health=[beat(720, requests=30, failures=5)]))) == 1
     calm = Judge("error_rate")
-    assert calm(news(answers=answers("a" * 200 + "u" * 6))) == []  # 3 %
+    beats = [beat(0), beat(10, requests=200, failures=6)]
+    assert calm(news(health=beats)) == []  # 3 %
 
 
 def test_errors_of_the_loop_are_told_but_not_what_the_feed_has_to_say_of_a_bar() -> None:
@@ -204,25 +216,30 @@ def test_a_skipped_decision_is_told_and_doubts_only_when_they_pile_up() -> None:
     assert judge(news(doubts=doubts[:1])) == []
 
 
-def test_the_loops_word_about_the_clock_is_told() -> None:
-    said = "this machine's clock must be within 500 ms of the exchange's, is 900 ms behind"
-    (told,) = Judge("clock")(news(doubts=[DoubtRow(0, NOW_US, said)]))
-    assert told.title.startswith("This machine's clock must be within 500 ms")
-    assert Judge("streams")(news(doubts=[DoubtRow(0, NOW_US, said)] * 9)) == []
+def test_streams_that_bring_nothing_are_told_if_it_lasts_and_their_return() -> None:
+    judge = Judge("streams")
+    assert judge(news(health=[beat(0, account_stream=False), beat(10)])) == []
+    (told,) = judge(
+        news(health=[beat(20, connected=3), beat(30, connected=1, account_stream=False)])
+    )
+    assert told.title == "Stale: the account's stream and 3 of 4 market streams bring nothing"
+    assert judge(news(health=[beat(40, connected=3)])) == []
+    assert titles(judge(news(health=[beat(50)]))) == ["All streams bring something again"]
+    assert judge(news(health=[beat(60)])) == []
 
 
-@pytest.mark.parametrize(
-    ("heard_s", "where"), [(0.0, ""), (-1.2, ""), (-3.0, "ahead of"), (0.9, ""), (2.0, "behind")]
-)
-def test_a_clock_that_is_off_shows_in_what_was_just_written(heard_s: float, where: str) -> None:
+def test_a_clock_that_is_off_and_a_loop_that_is_late_are_told_once() -> None:
     judge = Judge("clock")
-    found = news(heard_us=NOW_US + int(heard_s * 1e6), run=RUN._replace(mode="prod"))
-    found = dataclasses.replace(found, absent_us=NOW_US - 200_000)
-    told = judge(found)
-    assert [where in alert.title for alert in told] == ([True] if where else [])
-    assert judge(found) == []
-    simulated = dataclasses.replace(found, run=RUN)
-    assert Judge("clock")(simulated) == []  # its clock is nobody else's
+    assert judge(news(health=[beat(0), beat(10, clock_off_ms=-400.0)])) == []
+    (told,) = judge(news(health=[beat(20, clock_off_ms=-1500.0)]))
+    assert told.title == "This machine's clock is 1.5 s ahead of the exchange's"
+    assert judge(news(health=[beat(30, clock_off_ms=-1500.0)])) == []
+    (late,) = judge(news(health=[beat(40, late_us=2_500_000)]))
+    assert late.title == "The loop was 2.5 s late to its own heartbeat"
+    (behind,) = judge(news(health=[beat(50, clock_off_ms=600.0)]))
+    assert "behind" in behind.title
+    doubt = DoubtRow(0, NOW_US, "this machine's clock must be within 500 ms of the exchange's")
+    assert Judge("streams")(news(doubts=[doubt] * 9)) == []
 
 
 def test_a_disk_that_fills_is_told_step_by_step() -> None:
@@ -239,9 +256,9 @@ def test_a_disk_that_fills_is_told_step_by_step() -> None:
 def test_a_silent_loop_is_told_once_and_its_return() -> None:
     judge = Judge("heartbeat")
     assert judge(news(0.0, is_new=True)) == []
-    assert judge(news(179.0)) == []  # two bars of a minute, and a minute
-    (told,) = judge(news(180.0))
-    assert (told.severity, told.title) == (Severity.CRITICAL, "The loop has been SILENT for 3 min")
+    assert judge(news(44.0)) == []
+    (told,) = judge(news(45.0))
+    assert (told.severity, told.title) == (Severity.CRITICAL, "The loop has been SILENT for 45 s")
     assert judge(news(400.0)) == []
     (back,) = judge(news(600.0, is_new=True))
     assert back.title == "The loop is back after 10 min of silence"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,23 +22,21 @@ from live.alerts.rules.trading import errors
 _CLOCK = "this machine's clock"
 """With which the broker's word about the clock begins."""
 _FEED = "feed"
-_UNKNOWN = "unknown"
-_REQUEST = "request"
 _TOLD_TO_STOP = "told to stop"
 _REMEMBERED = 5_000
-"""Answers, at most."""
+"""Doubts, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorRate:
-    """Tells when too many requests go without an answer, and each error that the loop writes down.
+    """Tells when too many requests fail, and each error that the loop writes down.
 
     Parameters
     ----------
     window_s : float
-        Of the exchange's clock, over which requests are counted, > 0.
+        Of this machine's clock, over which requests are counted, > 0.
     least : int
-        Requests without an answer below which nothing is told, >= 1.
+        Failures below which nothing is told, >= 1.
     share : float
         Of them among all requests of the window, from which on it is told, in [0, 1).
     severity : Severity
@@ -59,7 +56,7 @@ class ErrorRate:
         check_fraction("share", self.share)
 
     def judge(self, news: News, memory: Memory) -> Judged:
-        """Look at each answer and each error."""
+        """Look at each error and each heartbeat."""
         alerts = [
             Alert(
                 rule="error_rate",
@@ -71,35 +68,42 @@ class ErrorRate:
             for row in errors(news)
             if row.source != _FEED
         ]
-        asked = [*memory.get("asked", [])]
-        asked += [[r.ts_us, int(r.outcome == _UNKNOWN)] for r in news.answers if r.by == _REQUEST]
-        if not asked:
-            return {}, alerts
-        begin_us = asked[-1][0] - int(self.window_s * 1e6)
-        asked = [each for each in asked if each[0] > begin_us][-_REMEMBERED:]
-        lost = sum(is_lost for _, is_lost in asked)
-        is_bad = lost >= self.least and lost >= self.share * len(asked)
-        if is_bad and not memory.get("told", False):
-            alerts.append(
-                Alert(
-                    rule="error_rate",
-                    severity=self.severity,
-                    title=f"{lost} of {len(asked)} requests had no answer ({percent(lost / len(asked))})",
-                    text=f"Within {self.window_s / 60:.0f} min.",
-                    advice="Look at the exchange's status page and the network; /pause opens nothing new.",
-                    event_us=asked[-1][0],
-                    key="rate",
-                )
-            )
-        return {"asked": asked, "told": is_bad}, alerts
+        counted: list[list[int]] = [*memory.get("counted", [])]
+        told = bool(memory.get("told", False))
+        for row in news.health:
+            if counted and row.requests < counted[-1][1]:  # a session counts from nothing
+                counted = []
+            counted.append([row.wall_us, row.requests, row.failures])
+            begin_us = row.wall_us - int(self.window_s * 1e6)
+            while len(counted) > 1 and counted[1][0] <= begin_us:
+                del counted[0]
+            asked, failed = row.requests - counted[0][1], row.failures - counted[0][2]
+            is_bad = failed >= self.least and failed >= self.share * asked
+            if is_bad and not told:
+                alerts.append(self._alert(failed, asked, row.ts_us))
+            told = is_bad
+        return {"counted": counted, "told": told}, alerts
+
+    def _alert(self, failed: int, asked: int, event_us: int) -> Alert:
+        return Alert(
+            rule="error_rate",
+            severity=self.severity,
+            title=f"{failed} of {asked} requests to the exchange failed ({percent(failed / asked)})",
+            text=f"Within {self.window_s / 60:.0f} min.",
+            advice="Look at the exchange's status page and the network; /pause opens nothing new.",
+            event_us=event_us,
+            key="rate",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Streams:
-    """Tells of decisions that were given up for want of data, and of doubts that pile up.
+    """Tells of streams that bring nothing, decisions given up for want of data, and doubts that pile up.
 
     Parameters
     ----------
+    beats : int
+        Heartbeats in a row in which a stream is missing, >= 1: a connection is renewed once a day.
     skipped : Severity
         Of a decision that was not taken.
     doubts : int
@@ -107,19 +111,20 @@ class Streams:
     window_s : float
         Of the exchange's clock, > 0.
     severity : Severity
-        Of too many.
+        Of a missing stream, and of too many doubts.
     """
 
+    beats: int
     skipped: Severity
     doubts: int
     window_s: float
     severity: Severity
 
     def __post_init__(self) -> None:
-        check_positive(self, "doubts", "window_s")
+        check_positive(self, "beats", "doubts", "window_s")
 
     def judge(self, news: News, memory: Memory) -> Judged:
-        """Look at each decision that was skipped, and each doubt."""
+        """Look at each decision that was skipped, each heartbeat and each doubt."""
         alerts = [
             Alert(
                 rule="streams",
@@ -132,81 +137,119 @@ class Streams:
             )
             for row in news.skipped
         ]
+        missing, missed = self._missing(news, int(memory.get("missing", 0)))
+        piled, doubts = self._doubts(news, memory)
+        return {"missing": missing} | doubts, [*alerts, *missed, *piled]
+
+    def _missing(self, news: News, missing: int) -> tuple[int, list[Alert]]:
+        alerts = []
+        for row in news.health:
+            what = []
+            if not row.account_stream:
+                what.append("the account's stream")
+            if row.connected < row.sockets:
+                what.append(f"{row.sockets - row.connected} of {row.sockets} market streams")
+            if not what and missing >= self.beats:
+                alerts.append(
+                    self._alert("stale", "All streams bring something again", "", row.ts_us)
+                )
+            missing = missing + 1 if what else 0
+            if missing == self.beats:
+                title = f"Stale: {' and '.join(what)} bring nothing"
+                advice = (
+                    "It reconnects by itself; if it lasts, look at the network and the exchange."
+                )
+                alerts.append(self._alert("stale", title, advice, row.ts_us))
+        return missing, alerts
+
+    def _doubts(self, news: News, memory: Memory) -> tuple[list[Alert], dict[str, Any]]:
         times = [*memory.get("times", [])]
         times += [row.heard_us for row in news.doubts if not row.reason.startswith(_CLOCK)]
         if not times:
-            return {}, alerts
+            return [], {}
         times = [each for each in times if each > times[-1] - int(self.window_s * 1e6)][
             -_REMEMBERED:
         ]
         is_bad = len(times) >= self.doubts
-        if is_bad and not memory.get("told", False):
-            alerts.append(
-                Alert(
-                    rule="streams",
-                    severity=self.severity,
-                    title=f"{len(times)} doubts about the account within {self.window_s / 60:.0f} min",
-                    text=f"The last: {news.doubts[-1].reason}." if news.doubts else "",
-                    advice="Everything is compared with the exchange each time; look at connection and exchange.",
-                    event_us=times[-1],
-                    key="doubts",
-                )
-            )
-        return {"times": times, "told": is_bad}, alerts
+        kept = {"times": times, "told": is_bad}
+        if not is_bad or memory.get("told", False):
+            return [], kept
+        title = f"{len(times)} doubts about the account within {self.window_s / 60:.0f} min"
+        advice = (
+            "Everything is compared with the exchange each time; look at connection and exchange."
+        )
+        text = f"The last: {news.doubts[-1].reason}." if news.doubts else ""
+        return [self._alert("doubts", title, advice, times[-1], text)], kept
+
+    def _alert(self, key: str, title: str, advice: str, event_us: int, text: str = "") -> Alert:
+        return Alert(
+            rule="streams",
+            severity=self.severity,
+            title=title,
+            text=text,
+            advice=advice,
+            event_us=event_us,
+            key=key,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Tells when this machine's clock is away from the exchange's, by the loop's word or by what was just written.
+    """Tells when this machine's clock is away from the exchange's, and when the loop comes too late to what is due.
 
     Parameters
     ----------
     off_s : float
-        Seconds from which on it is told, > 0. The loop's clock follows the exchange's: a row that was not there at
-        the look before and is there now was written in between, by whatever clock this machine has.
+        Seconds from which on a clock is told, > 0.
+    late_s : float
+        Seconds from which on a late loop is told, > 0.
     severity : Severity
-        Of it.
+        Of both.
     """
 
     off_s: float
+    late_s: float
     severity: Severity
 
     def __post_init__(self) -> None:
-        check_positive(self, "off_s")
+        check_positive(self, "off_s", "late_s")
 
     def judge(self, news: News, memory: Memory) -> Judged:
-        """Look at what the loop says of the clock, and at when it heard what is newest."""
-        said = [row for row in news.doubts if row.reason.startswith(_CLOCK)]
-        alerts = [self._alert(row.reason, row.heard_us) for row in said]
-        is_off = bool(memory.get("told", False))
-        if (
-            news.heard_us is not None
-            and news.run is not None
-            and news.run.mode != "sim"
-            and not news.is_more
-        ):
-            least_s = (news.absent_us - news.heard_us) / 1e6
-            most_s = (news.seen_us - news.heard_us) / 1e6
-            off_s = least_s if least_s > self.off_s else most_s if most_s < -self.off_s else 0.0
-            if off_s and not is_off:
-                where = "ahead of" if off_s > 0.0 else "behind"
+        """Look at each heartbeat."""
+        is_off, is_late = bool(memory.get("off", False)), bool(memory.get("late", False))
+        alerts = []
+        for row in news.health:
+            off_s, late_s = row.clock_off_ms / 1e3, row.late_us / 1e6
+            if abs(off_s) >= self.off_s and not is_off:  # never of NaN, a simulated clock
+                where = "behind" if off_s > 0.0 else "ahead of"
                 alerts.append(
                     self._alert(
-                        f"this machine's clock is {abs(off_s):.1f} s {where} the exchange's",
-                        news.heard_us,
+                        "off",
+                        f"This machine's clock is {abs(off_s):.1f} s {where} the exchange's",
+                        "Set the machine's clock (chrony or ntpd): requests with a wrong time are refused.",
+                        row.ts_us,
                     )
                 )
-            is_off = bool(off_s)
-        return {"told": is_off}, alerts
+            if late_s >= self.late_s and not is_late:
+                alerts.append(
+                    self._alert(
+                        "late",
+                        f"The loop was {late_s:.1f} s late to its own heartbeat",
+                        "The machine is overloaded or was asleep: see what else runs on it.",
+                        row.ts_us,
+                    )
+                )
+            is_off, is_late = abs(off_s) >= self.off_s, late_s >= self.late_s
+        return {"off": is_off, "late": is_late}, alerts
 
-    def _alert(self, words: str, event_us: int) -> Alert:
+    def _alert(self, key: str, title: str, advice: str, event_us: int) -> Alert:
         return Alert(
             rule="clock",
             severity=self.severity,
-            title=words[0].upper() + words[1:],
-            advice="Set the machine's clock (chrony or ntpd): requests with a wrong time are refused.",
+            title=title,
+            advice=advice,
             event_us=event_us,
-            key="clock",
+            key=key,
         )
 
 
@@ -259,17 +302,14 @@ class Heartbeat:
 
     Parameters
     ----------
-    bars : float
-        Execution bars without a word, > 0.
-    plus_s : float
-        Seconds more, > 0; alone where a session does not say how long its bars are. On this machine's clock.
+    silence_s : float
+        Seconds without a word, on this machine's clock, > 0: the loop writes a heartbeat every ten.
     """
 
-    bars: float
-    plus_s: float
+    silence_s: float
 
     def __post_init__(self) -> None:
-        check_positive(self, "bars", "plus_s")
+        check_positive(self, "silence_s")
 
     def judge(self, news: News, memory: Memory) -> Judged:
         """Look whether anything is new."""
@@ -302,19 +342,16 @@ class Heartbeat:
             if kept["ended"] != run.session_id:
                 alerts.append(self._ended(run.session_id, run.ended_us, run.why_ended))
             return kept | {"ended": run.session_id, "told": False}, alerts
-        if not news.is_new and not kept["told"] and silence_s >= self._patience_s(run.bar_s):
+        if not news.is_new and not kept["told"] and silence_s >= self.silence_s:
             alerts.append(self._silent(silence_s))
             kept["told"] = True
         return kept, alerts
-
-    def _patience_s(self, bar_s: float) -> float:
-        return self.plus_s + (0.0 if math.isnan(bar_s) else self.bars * bar_s)
 
     def _silent(self, seconds: float) -> Alert:
         return Alert(
             rule="heartbeat",
             severity=Severity.CRITICAL,
-            title=f"The loop has been SILENT for {seconds / 60:.0f} min",
+            title=f"The loop has been SILENT for {_span(seconds)}",
             text="It writes nothing down: it has died, hangs, or its machine stands still. "
             "Orders and stops stay at the exchange.",
             advice="Look at its process and log, start it again: it goes on from its journal.",
@@ -325,7 +362,7 @@ class Heartbeat:
         return Alert(
             rule="heartbeat",
             severity=Severity.WARNING,
-            title=f"The loop is back after {seconds / 60:.0f} min of silence",
+            title=f"The loop is back after {_span(seconds)} of silence",
             key="back",
         )
 
@@ -391,3 +428,7 @@ class Readable:
             key="unreadable",
         )
         return {"told": True}, [alert]
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120.0 else f"{seconds / 60:.0f} min"
