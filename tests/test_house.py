@@ -81,6 +81,7 @@ EFFECTS = (
     "live.broker",
     "live.execution",
     "live.journal",
+    "live.alerts",
     "live.clock",
     "live.heartbeat",
     "live.logs",
