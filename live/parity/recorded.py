@@ -60,6 +60,8 @@ class Record:
         By how much the wallet was corrected, because the exchange reported another, USDT.
     doubts, notes : tuple of str
         What it did not understand, and what is to be known.
+    skipped : mapping of str to str
+        Why it took no decision, by the decision's time.
     versions : mapping of str to str
         Of the program that ran.
     """
@@ -74,6 +76,7 @@ class Record:
     corrected: float
     doubts: tuple[str, ...]
     notes: tuple[str, ...]
+    skipped: Mapping[str, str]
     versions: Mapping[str, str]
 
 
@@ -102,6 +105,7 @@ def recorded(journal: Journal) -> Record:
     symbols, interval = told.session.session.symbols, held.parts.execution_interval
     rows = [_bar(step, symbols, interval) for step in told.steps if step.kind == CLOSE]
     bars, missing = without_holes(rows)
+    skipped = _skipped(told.steps)
     begun = told.accounts[told.steps[0].seq]
     if begun["counter"][at.OPEN_ORDERS]:
         raise JournalError(
@@ -124,7 +128,8 @@ def recorded(journal: Journal) -> Record:
         live=at_closes(live, interval),
         corrected=_corrected(told.steps),
         doubts=told.doubts,
-        notes=tuple(_notes(told, missing)),
+        notes=tuple(_notes(told, missing, skipped)),
+        skipped=skipped,
         versions=told.session.session.versions,
     )
 
@@ -307,14 +312,19 @@ def _corrected(steps: Iterable[KeptStep]) -> float:
     return total
 
 
-def _notes(told: _Told, missing: int) -> Iterable[str]:
-    skipped = [
-        step.decision.skipped
-        for step in told.steps
+def _skipped(steps: Iterable[KeptStep]) -> dict[str, str]:
+    """Return why decisions were skipped, by the time of their bar's close."""
+    return {
+        to_index(step.decision.inputs["ts_us"][-1:])[0].isoformat(): step.decision.skipped
+        for step in steps
         if step.decision is not None and step.decision.skipped
-    ]
+    }
+
+
+def _notes(told: _Told, missing: int, skipped: Mapping[str, str]) -> Iterable[str]:
     if skipped:
-        yield f"{len(skipped)} decisions were skipped by the run, the last because {skipped[-1]}."
+        last = list(skipped.values())[-1]
+        yield f"{len(skipped)} decisions were skipped by the run, the last because {last}."
     halted = sum(step.inputs is not None and HALTED in step.inputs for step in told.steps)
     if halted:
         yield f"In {halted} steps some symbols were halted, which the backtest trades all the same."
