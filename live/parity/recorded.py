@@ -40,6 +40,8 @@ from quantcore.types import FloatArray
 
 MODE = "parity"
 """Mode of a session in lock-step, whose account plane is the backtest's own."""
+ASSUMING = (MODE, "paper")
+"""Modes whose exchange charges funding where none is known; every other one has paid what it tells, and no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +113,14 @@ def recorded(journal: Journal) -> Record:
         raise JournalError(
             f"a run must begin without open orders, that of {journal.place} does not"
         )
+    mode, account = told.session.session.mode, held.parts.account
+    if mode not in ASSUMING:
+        account = replace(account, missing_funding_rate=0.0)
     model = account_plane(
-        held.instruments, interval=interval, account=held.parts.account, execution=held.parts.execution,
+        held.instruments, interval=interval, account=account, execution=held.parts.execution,
         exits=exits_of(held.parts.signal.strategy), risk=held.parts.risk,
     )  # fmt: skip
-    plane = model if told.session.session.mode == MODE else held.plane
+    plane = model if mode == MODE else held.plane
     events = _replayed(plane, told)
     live = run_tables(events, plane, bars, _decided(told.steps, symbols))
     return Record(

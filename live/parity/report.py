@@ -73,7 +73,7 @@ def _header(study: Study) -> str:
 def _headline(study: Study) -> str:
     summary = study.summary
     items = [
-        tile(name, whole(summary[f"differing_{key}"]), f"differ, of {summary[key]:,} {exactly}")
+        tile(name, whole(summary[f"differing_{key}"]), f"differ, of {summary[key]:,}, {exactly}")
         for key, name, exactly in tables(study)
     ]
     items.append(tile("Largest difference", f"{summary['max_equity_error']:.1e}", "USDT of equity"))
@@ -151,7 +151,10 @@ def _value(value: object) -> str:
 
 
 def _rows(rows: pd.DataFrame) -> str:
-    cells = [[escape(str(value)) for value in row] for row in rows.itertuples(index=False)]
+    cells = [
+        [escape(str(value).removesuffix("+00:00")) for value in row]
+        for row in rows.itertuples(index=False)
+    ]
     return table(list(rows.columns), cells, text=range(len(rows.columns)))
 
 
