@@ -24,7 +24,7 @@ EVENT = "event"
 """Kind of a step between two closes."""
 MOMENT = "1s"
 """Grid of the times at which steps between two closes are taken."""
-HALF_SPREAD, HALTED = "half_spread", "halted"
+HALF_SPREAD, HALTED, RESTRAINED = "half_spread", "halted", "restrained"
 _FIELD, _SETTLED = "field/", "settled/"
 
 
@@ -84,12 +84,16 @@ def joined(rows: list[Bars]) -> Bars:
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """What the signal plane made of a decision bar: the bar, the targets, and the state after it."""
+    """What the signal plane made of a decision bar: the bar, the targets, and the state after it.
+
+    `strategies` is what each strategy's forecast was multiplied by.
+    """
 
     bar: Bars
     targets: FloatArray
     state: FoldState
     regime: str | None
+    strategies: Mapping[str, float]
 
 
 class SignalFold:
@@ -140,6 +144,7 @@ class SignalFold:
             targets=found.weight_array[-1].copy(),
             state=found.state,
             regime=regime_labels(found.regimes)[-1],
+            strategies=dict(zip(found.forecasts, found.counted[-1].tolist(), strict=True)),
         )
 
     def take(self, decided: Decided) -> None:
@@ -175,6 +180,7 @@ def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Ad
             targets=traded(
                 None if step.decision is None else step.decision.targets,
                 step.inputs.get(HALTED),
+                step.inputs.get(RESTRAINED),
             ),
             recorded=closes,
             closes=closes,
@@ -192,11 +198,14 @@ def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Ad
     return Advance(account=account, signal=moved)
 
 
-def traded(targets: FloatArray | None, halted: Array | None) -> FloatArray | None:
-    """Return targets without those of halted symbols, which are left as they are."""
-    if targets is None or halted is None:
-        return targets
-    return np.where(halted, np.nan, targets)
+def traded(
+    targets: FloatArray | None, halted: Array | None, restrained: FloatArray | None = None
+) -> FloatArray | None:
+    """Return targets, or what a person left of them, without those of halted symbols, which are left as they are."""
+    if targets is None:
+        return None
+    allowed = targets if restrained is None else restrained
+    return allowed if halted is None else np.where(halted, np.nan, allowed)
 
 
 def step_inputs(
@@ -205,9 +214,10 @@ def step_inputs(
     *,
     half_spread: FloatArray | None = None,
     halted: Array | None = None,
+    restrained: FloatArray | None = None,
 ) -> dict[str, Array]:
     """Return what a step was given as arrays by name."""
-    optional = {HALF_SPREAD: half_spread, HALTED: halted}
+    optional = {HALF_SPREAD: half_spread, HALTED: halted, RESTRAINED: restrained}
     return {
         **bars_arrays(bar),
         "heard": heard.whole,

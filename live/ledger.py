@@ -44,6 +44,8 @@ FORCED_BY = {
 }
 """Beginnings of the client ids of orders that the exchange makes itself, and why."""
 
+_DIGITS = 18
+"""Of an order's number, at most: it is counted in 64 bits."""
 _ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 _NO_RULE = -1
 _FEE_TOLERANCE = 1e-8
@@ -112,7 +114,10 @@ class ClientIds:
     def number(self, client_id: str) -> int | None:
         """Return the number of an own order, None for a foreign one."""
         rest = client_id.removeprefix(self._prefix)
-        return int(rest) if rest != client_id and rest.isdecimal() else None
+        if rest == client_id or not rest.isdecimal() or len(rest) > _DIGITS:
+            return None
+        number = int(rest)
+        return number if self.of(number) == client_id else None
 
 
 class Ledger:
@@ -167,6 +172,14 @@ class Ledger:
             int(ticket[at.ORDER_ID]): self._name(ticket) for ticket in self._tickets(self.state)
         }
 
+    def opening_orders(self) -> dict[int, Cancel]:
+        """Return what names each order that it takes for open and that may open or enlarge a position, by number."""
+        return {
+            int(ticket[at.ORDER_ID]): self._name(ticket)
+            for ticket in self._tickets(self.state)
+            if ticket[at.FLAGS] == 0
+        }
+
     def hear(self, event: Fill | OrderChange | Income) -> list[Row] | None:
         """Return an event as the account step hears it; None for one of a foreign order, which is not booked."""
         if isinstance(event, Fill):
@@ -174,7 +187,7 @@ class Ledger:
         if isinstance(event, Income):
             return [self._income(event)]
         number = self.ids.number(event.order.client_id)
-        if number is None:
+        if number is None or event.order.symbol not in self.at:
             return None
         if event.order.status not in _ENDS:
             return []
@@ -210,6 +223,22 @@ class Ledger:
             paid = (price, fee + max(-amount, 0.0), insured + max(amount, 0.0))
             return [*rows[:place], (whole, paid), *rows[place + 1 :]]
         return None
+
+    def called_off(self, symbol: str, time_us: int, *, closes: bool) -> Row:
+        """Return a person's word that nothing opens in a symbol, or that it is closed, as the account step hears it."""
+        return (said.CALLED_OFF, time_us, self.at[symbol], 0, 0, int(closes), _NO_RULE), (
+            0.0,
+            0.0,
+            0.0,
+        )
+
+    def tickets(self) -> np.ndarray:
+        """Return the orders that it takes for open, one row each, columns as `kernels.layout` names them."""
+        return self._tickets(self.state)
+
+    def withdrawn(self, time_us: int) -> Row:
+        """Return the wish that whatever opens is called off, as the account step hears it."""
+        return (said.WITHDRAWN, time_us, 0, 0, 0, 0, _NO_RULE), (0.0, 0.0, 0.0)
 
     def _income(self, income: Income) -> Row:
         """Return money that moved without a trade: funding of a symbol held, a transfer, or else a correction."""
@@ -311,17 +340,18 @@ class Ledger:
         if s is None:
             return None
         number = self.ids.number(fill.client_id)
+        forced = next((r for name, r in FORCED_BY.items() if fill.client_id.startswith(name)), None)
+        if number is None and forced is None:
+            return None
         lots, price = lots_of(self.instruments[s], fill.qty), float(fill.price)
         if number is not None:
             liquidity = int(Liquidity.MAKER if fill.maker else Liquidity.TAKER)
             signed = lots * int(fill.side)
             whole = (said.TRADED, fill.time_us, s, number, signed, liquidity, _NO_RULE)
             return [(whole, (price, 0.0, 0.0)), *self._fee_difference(fill, s, lots, price)]
-        for beginning, reason in FORCED_BY.items():
-            if fill.client_id.startswith(beginning):
-                whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(reason))
-                return [(whole, (price, float(fill.fee), 0.0))]
-        return None
+        assert forced is not None
+        whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(forced))
+        return [(whole, (price, float(fill.fee), 0.0))]
 
     def _fee_difference(self, fill: Fill, s: int, lots: int, price: float) -> list[Row]:
         """Return the correction where the exchange took another fee than the rules say."""

@@ -53,6 +53,8 @@ def positions(state: FoldState, symbols: Sequence[str]) -> Iterator[Position]:
                 qty=float(row[at.QTY]),
                 entry_price=float(row[at.ENTRY]),
                 mark_price=float(row[at.MARK]),
+                isolated_margin=float(row[at.MARGIN]),
+                liquidation_chance=float(row[at.CHANCE]),
             )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -36,6 +37,7 @@ from live.broker.interface import (
     AccountReport,
     Answer,
     BrokerEvent,
+    BrokerHealth,
     Cancel,
     Doubt,
     Fill,
@@ -106,6 +108,7 @@ class BinanceBroker:
         self._read = self._requests.read
         self._schedule: asyncio.Task[None] | None = None
         self._is_off = False
+        self._asked = self._failed = 0
 
     async def start(self) -> None:
         """Connect: clock measured, limits read, user stream open.
@@ -120,7 +123,9 @@ class BinanceBroker:
         try:
             await self._read(calls.TIME)
             await self._measure_clock()
-            self.budget.publish((await self._read(calls.INFO))["rateLimits"])
+            info = await self._read(calls.INFO)
+            with forms.legible(calls.INFO.method):
+                self.budget.publish(info["rateLimits"])
             await self._read(calls.MAKE_KEY)
             await self._socket.open(self.settings.timeout_s)
             opened = True
@@ -149,6 +154,16 @@ class BinanceBroker:
     def now_us(self) -> int:
         """Return the exchange's time."""
         return self.clock.now_us()
+
+    def health(self) -> BrokerHealth:
+        """Return how it does, for monitoring."""
+        real = self.clock.speed == 1.0 and self.clock.is_set
+        return BrokerHealth(
+            requests=self._asked,
+            failures=self._failed,
+            clock_off_ms=self.clock.wall_offset_ms() if real else math.nan,
+            account_stream=self._socket.is_open,
+        )
 
     async def events(self) -> AsyncIterator[BrokerEvent]:
         """Yield what happens to the account, in order, for ever."""
@@ -248,9 +263,9 @@ class BinanceBroker:
         with forms.legible(calls.ACCOUNT.method):
             return forms.account_report(
                 told,
-                hedge_mode=bool(mode["dualSidePosition"]),
-                multi_assets=bool(assets["multiAssetsMargin"]),
-                burns_bnb=bool(burn["feeBurn"]),
+                hedge_mode=forms.flag_of(mode["dualSidePosition"]),
+                multi_assets=forms.flag_of(assets["multiAssetsMargin"]),
+                burns_bnb=forms.flag_of(burn["feeBurn"]),
                 permissions=permissions,
             )
 
@@ -453,9 +468,12 @@ class BinanceBroker:
 
     async def _measure_clock(self) -> None:
         async def ask_ms() -> int:
-            return int(
-                (await self._requests.once(calls.TIME, priority=Priority.EXIT))["serverTime"]
-            )
+            told = await self._requests.once(calls.TIME, priority=Priority.EXIT)
+            try:
+                return forms.time_of(told["serverTime"]) // forms.MILLISECOND_US
+            except (KeyError, TypeError, ValueError):
+                failure = unanswered("answered in a form not understood")
+            raise RequestFailed(failure)
 
         await self.clock.measure(ask_ms, samples=_CLOCK_SAMPLES if self.clock.runs else 1)
         self._check_clock()
@@ -487,6 +505,7 @@ class BinanceBroker:
     async def _perform(self, call: Call, /, **params: Any) -> Any:
         """Carry out one attempt; nothing of the client's exceptions leaves this function."""
         method = getattr(self._client, call.method)
+        self._asked += 1
         if call.signed:
             # Set with nothing awaited before the client stamps the request (dangers 11 and 13).
             self._client.timestamp_offset = self.clock.wall_offset_ms()
@@ -498,6 +517,7 @@ class BinanceBroker:
             failure = _of_connection(error)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             failure = unanswered(f"answered in a form not understood ({type(error).__name__})")
+        self._failed += failure.is_of_exchange
         if failure.code == TOO_MANY_ORDERS:
             self.budget.orders_limited(failure.retry_after_s)
         elif failure.status in LIMITED:

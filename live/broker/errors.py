@@ -119,6 +119,13 @@ class Failure:
     rule: Rule | None = None
     retry_after_s: float = 0.0
 
+    @property
+    def is_of_exchange(self) -> bool:
+        """Whether it could not be served or understood, or got no answer: not a refusal by the rules of trading."""
+        if self.outcome is Outcome.UNKNOWN or self.status in LIMITED or (self.status or 0) >= 500:
+            return True
+        return self.code is not None and -1200 < self.code <= -1000
+
     def __str__(self) -> str:
         """Return code and text, as they stand in a message."""
         return self.message if self.code is None else f"{self.code} {self.message}"

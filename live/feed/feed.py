@@ -43,8 +43,9 @@ class Health:
     counts : dict of str to int
         Since the start: ``rows``, ``skipped``, ``late_bars``, ``rest_repairs``, ``rest_failures``, ``conflicts``,
         ``doubts``, ``duplicates``, ``malformed``, ``connections``, ``replaced: …``, ``ended: …``, and others alike.
-    rest_requests, used_weight : int
-        Requests since the start, and the weight of the running minute as the exchange counts it.
+    rest_requests, rest_failures, used_weight : int
+        Requests since the start, those of them that the exchange did not serve, and the weight of the running minute
+        as the exchange counts it.
     """
 
     next_close_us: int
@@ -54,6 +55,7 @@ class Health:
     stale_seconds: dict[str, float]
     counts: dict[str, int]
     rest_requests: int
+    rest_failures: int
     used_weight: int
 
 
@@ -188,6 +190,7 @@ class Feed:
             stale_seconds={} if streams is None else dict(streams.stale_seconds),
             counts=counts,
             rest_requests=self._rest.requests,
+            rest_failures=self._rest.failures,
             used_weight=self._rest.used_weight,
         )
 

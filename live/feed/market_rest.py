@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -33,6 +34,11 @@ class MarketRest(Protocol):
     @property
     def requests(self) -> int:
         """Requests since the start."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """Those of them without an answer, or with one that says that the exchange cannot serve or count them."""
         ...
 
     @property
@@ -130,6 +136,7 @@ class HttpMarketRest:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._requests = 0
+        self._failures = 0
         self._session = session
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
@@ -147,6 +154,11 @@ class HttpMarketRest:
         return self._requests
 
     @property
+    def failures(self) -> int:
+        """Those of them without an answer, or with one that says that the exchange cannot serve or count them."""
+        return self._failures
+
+    @property
     def used_weight(self) -> int:
         """Weight that the exchange has counted in the running minute, as far as it is known."""
         return self._used if self._now_us() // MINUTE_US == self._used_minute else 0
@@ -156,7 +168,7 @@ class HttpMarketRest:
         answer = await self._get("/fapi/v1/time", {})
         try:
             return int(answer["serverTime"]) * _MS_US
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise VenueError(f"serverTime must be milliseconds, was {answer!r:.200}") from error
 
     async def klines(
@@ -208,9 +220,12 @@ class HttpMarketRest:
         """Return the open interest now, in coins."""
         answer = await self._get("/fapi/v1/openInterest", {"symbol": symbol})
         try:
-            return float(answer["openInterest"])
+            coins = float(answer["openInterest"])
         except (TypeError, ValueError, KeyError) as error:
             raise VenueError(f"openInterest must be a number, was {answer!r:.200}") from error
+        if not 0.0 <= coins < math.inf:
+            raise VenueError(f"openInterest must be finite and >= 0, was {answer!r:.200}")
+        return coins
 
     async def _get(self, path: str, params: dict[str, Any], *, unknown: Any = None) -> Any:
         """Return an answer; `unknown`, where given, stands for that of a symbol that the exchange does not know."""
@@ -222,6 +237,7 @@ class HttpMarketRest:
                 await self._wait_for_weight()
                 self._requests += 1
                 status, body, reason = await self._attempt(path, params)
+                self._failures += status == 0 or status >= 500 or status in _LIMITED
             if status == 200:
                 return body
             code = body.get("code") if isinstance(body, dict) else None

@@ -7,7 +7,7 @@ nothing; the loop may go on protecting positions and try again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -29,6 +29,7 @@ from live.journal.records import (
     START,
     Answered,
     Difference,
+    Health,
     Note,
     Recorded,
     Session,
@@ -49,6 +50,7 @@ _NUMBERED = (
     tables.events.c.event_id,
     tables.notes.c.note_id,
     tables.differences.c.difference_id,
+    tables.health.c.health_id,
 )
 
 
@@ -58,6 +60,7 @@ def open_journal(
     secrets: Sequence[str] = (),
     read_only: bool = False,
     synchronous: str = "full",
+    make: Callable[[Database, Redactor], Journal] | None = None,
 ) -> Journal:
     """Open a journal, made or brought to the code's revision if need be; close it in the end.
 
@@ -72,6 +75,8 @@ def open_journal(
         For those who look on while the loop writes.
     synchronous : str
         Of SQLite: with ``"full"`` a commit survives a loss of power, with ``"normal"`` the end of the process alone.
+    make : callable, optional
+        Makes a journal of another kind of what was opened.
 
     Raises
     ------
@@ -86,7 +91,7 @@ def open_journal(
     except BaseException:
         database.close()
         raise
-    return Journal(database, Redactor(secrets))
+    return (make or Journal)(database, Redactor(secrets))
 
 
 class Journal:
@@ -111,6 +116,11 @@ class Journal:
     def place(self) -> str:
         """Where it is, without a password."""
         return self._database.place
+
+    @property
+    def replaced(self) -> bool:
+        """Whether its file was removed, or another one lies there."""
+        return self._database.replaced
 
     @property
     def next_seq(self) -> int:
@@ -211,6 +221,8 @@ class Journal:
                 "inputs": pack(step.inputs),
                 "account_sha": account_sha,
                 "signal_sha": None if step.signal is None else step.signal.digest(),
+                "took_us": step.took_us,
+                "account_us": step.account_us,
             }
             self._database.insert(connection, tables.steps, row)
             numbers = self._add_intents(connection, step)
@@ -288,6 +300,12 @@ class Journal:
             "message": self._redact(note.message),
         }
         self._add(tables.notes, row)
+
+    def health(self, health: Health) -> None:
+        """Commit how the loop does."""
+        stopped = None if health.stopped is None else self._redact(health.stopped)
+        row = {"stopped": stopped, "counts": to_json(dict(health.counts))}
+        self._add(tables.health, _finite_row(vars(health)) | row)
 
     def difference(self, difference: Difference) -> None:
         """Commit a difference from the exchange and the rule that resolves it, before it is applied."""
@@ -404,6 +422,9 @@ class Journal:
                 "targets": pack_row(targets),
                 "input_row": pack(step.decision.inputs) if step.decision.inputs else None,
                 "skipped": self._redact(step.decision.skipped) or None,
+                "strategies": None
+                if not step.decision.strategies
+                else to_json(_finite_row(dict(step.decision.strategies))),
             }
             yield tables.decisions, [seq | row]
         yield (

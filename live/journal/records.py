@@ -100,11 +100,14 @@ class Decision:
         The full row that the signal plane was given; empty if it was given none.
     skipped : str
         Why it was, else empty.
+    strategies : mapping of str to float
+        What each strategy's forecast was multiplied by; empty if that is not known.
     """
 
     targets: FloatArray | None
     inputs: Mapping[str, Array] = field(repr=False)
     skipped: str = ""
+    strategies: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.targets is None) != bool(self.skipped):
@@ -174,12 +177,18 @@ class Equity:
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """What is held of a symbol at a step's end: signed coins, USDT per coin."""
+    """What is held of a symbol at a step's end: signed coins, USDT per coin.
+
+    `isolated_margin` is in USDT, 0 of a cross position; `liquidation_chance` is the liquidation monitor's, within 24
+    hours, at its last check. NaN is not known.
+    """
 
     symbol: str
     qty: float
     entry_price: float
     mark_price: float
+    isolated_margin: float = math.nan
+    liquidation_chance: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +233,10 @@ class Step:
         Whether the states themselves are kept; the journal's first step must.
     last_event : int or None
         The last event that the step knows; None: every event told to the journal so far.
+    took_us : int or None
+        From its cause to its commit, microseconds of a monotonic clock.
+    account_us : int or None
+        Of these, what the account took: booking, risk, sizer, router, stops.
     """
 
     seq: int
@@ -240,6 +253,8 @@ class Step:
     risk: RiskState | None = None
     snapshot: bool = False
     last_event: int | None = None
+    took_us: int | None = None
+    account_us: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind == START and not self.snapshot:
@@ -248,7 +263,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Microseconds of a monotonic clock: from the decision to sending, and from sending to the answer."""
+    """Microseconds of a monotonic clock: from the bar or event that was there to sending, and on to the answer."""
 
     sent_after_us: int
     answered_after_us: int
@@ -288,6 +303,65 @@ class Note:
     source: str
     message: str
     symbol: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """How the loop does, written down again and again while it runs: also its heartbeat.
+
+    Parameters
+    ----------
+    ts_us : int
+        The exchange's time.
+    wall_us : int
+        This machine's time.
+    late_us : int
+        By how much later than due the event loop came to write it, on this machine's clock.
+    clock_off_ms : float
+        What is added to this machine's time to have the exchange's; NaN of a simulated clock.
+    requests, failures : int
+        Requests over REST since the session began, and those without an answer, or with one that says that the
+        exchange cannot serve or count them: not the refusal of an order by its rules.
+    used_weight : int
+        Of the running minute, as the exchange counts it.
+    account_stream : bool
+        Whether the account's stream is open.
+    sockets, connected : int
+        Market sockets that there should be, and those that bring something.
+    book_age_s, mark_age_s, kline_age_s : float
+        Since the newest event of the oldest stream, seconds of the exchange's clock; NaN before the first.
+    doubtful, halted : int
+        Symbols with a request of which nobody knows what became, and symbols that are not traded.
+    stopped : str or None
+        Why nothing opens.
+    memory_mb, disk_free_mb : float
+        Of the process, and beside the journal; NaN where it is not known.
+    copy_behind : int or None
+        Steps that the journal's copy lacks; None where there is none.
+    counts : mapping of str to int
+        The feed's own, since the session began: see `live.feed.feed.Health`.
+    """
+
+    ts_us: int
+    wall_us: int
+    late_us: int
+    clock_off_ms: float
+    requests: int
+    failures: int
+    used_weight: int
+    account_stream: bool
+    sockets: int
+    connected: int
+    book_age_s: float
+    mark_age_s: float
+    kline_age_s: float
+    doubtful: int
+    halted: int
+    stopped: str | None
+    memory_mb: float
+    disk_free_mb: float
+    copy_behind: int | None
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,9 +52,7 @@ NAMES = ("replay", "own wallet", "protection")
 def replay_checks(connection: Connection, replayer_of: ReplayerOf | None) -> list[Check]:
     """Return the three checks of `NAMES`; without a replayer, and where it cannot tell, they say so."""
     if replayer_of is None:
-        return [
-            Check(name, skipped="needs a replayer: journal.replayer names none") for name in NAMES
-        ]
+        return [Check(name, skipped="journal.replayer names none") for name in NAMES]
     walk = _Walk(connection, replayer_of)
     walk.run()
     return [

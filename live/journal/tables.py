@@ -86,6 +86,8 @@ steps = Table(
     _raw("inputs", null=True),  # null: pruned
     _text("account_sha"),  # of the state after the step
     _text("signal_sha", null=True),  # null: the step did not move the signal plane
+    _whole("took_us", null=True),  # from its cause to its commit, on the machine's clock
+    _whole("account_us", null=True),  # of these, what the account took
 )
 
 decisions = Table(
@@ -95,6 +97,7 @@ decisions = Table(
     _raw("targets", null=True),  # float64 per symbol of the session; null: skipped
     _raw("input_row", null=True),  # null: skipped or pruned
     _text("skipped", null=True),  # why
+    _text("strategies", null=True),  # JSON: what each one's forecast counted
 )
 
 intents = Table(
@@ -255,6 +258,8 @@ positions = Table(
     _real("qty"),
     _real("entry_price"),
     _real("mark_price"),
+    _real("isolated_margin"),
+    _real("liquidation_chance"),
 )
 
 risk_states = Table(
@@ -303,4 +308,32 @@ differences = Table(
     _text("expected"),
     _text("found"),
     _text("rule"),
+)
+
+health = Table(
+    "health",
+    metadata,
+    _number("health_id"),
+    _of("session_id", "sessions.session_id"),
+    _whole("ts_us"),
+    _whole("wall_us"),  # this machine's time
+    _whole("late_us"),
+    _real("clock_off_ms"),
+    _whole("requests"),
+    _whole("failures"),
+    _whole("used_weight"),
+    _flag("account_stream"),
+    _whole("sockets"),
+    _whole("connected"),
+    _real("book_age_s"),
+    _real("mark_age_s"),
+    _real("kline_age_s"),
+    _whole("doubtful"),  # symbols with a request of which nobody knows what became
+    _whole("halted"),  # symbols that are not traded
+    _text("stopped", null=True),  # why nothing opens
+    _real("memory_mb"),
+    _real("disk_free_mb"),
+    _whole("copy_behind", null=True),  # steps that the copy lacks; null: there is none
+    _text("counts"),  # JSON
+    Index("health_by_time", "ts_us"),
 )

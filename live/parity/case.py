@@ -134,7 +134,7 @@ def case_of(
     ConfigError
         If no decision falls into the traded span, or the exchange has no word for a setting.
     """
-    _check_words(data.bars.interval, account, execution)
+    check_words(data.bars.interval, account, execution, where="parity")
     decision_bars = data.decision_bars()
     start_us = decision_bars.ts_us[0] if data.start_us is None else data.start_us
     first = int(np.searchsorted(decision_bars.ts_us, start_us))
@@ -156,15 +156,33 @@ def case_of(
     )
 
 
-def _check_words(interval: str, account: AccountSettings, execution: ExecutionSettings) -> None:
-    """Refuse what a backtest can do and an exchange in lock-step cannot be told."""
+def check_words(
+    interval: str, account: AccountSettings, execution: ExecutionSettings, *, where: str
+) -> None:
+    """Refuse what a backtest can do and an exchange in lock-step cannot be told.
+
+    Parameters
+    ----------
+    interval : str
+        Of the execution bars.
+    account, execution
+        As of a backtest.
+    where : str
+        Under which that is so, such as ``"parity"``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no word for a setting.
+    """
     if account.cash_flows:
         raise ConfigError(
-            f"account.cash_flows must be empty under parity, for no request moves money, were {len(account.cash_flows)}"
+            f"account.cash_flows must be empty under {where}, for no request moves money, were "
+            f"{len(account.cash_flows)}"
         )
     bar_ms = interval_us(interval) / 1000
     if execution.latency_ms > bar_ms:
         raise ConfigError(
-            f"execution.latency_ms must be <= {bar_ms:,.0f} under parity, one execution bar, "
+            f"execution.latency_ms must be <= {bar_ms:,.0f} under {where}, one execution bar, "
             f"was {execution.latency_ms:,.0f}"
         )

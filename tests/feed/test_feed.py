@@ -41,6 +41,7 @@ class Rest:
         self.error = error or VenueError("/fapi/v1/klines: HTTP 503")
         self.requests = 0
         self.used_weight = 7
+        self.failures = 0
 
     async def server_us(self) -> int:
         return self.clock.now_us()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from live.journal import START, Intent, Journal, Step
-from live.journal.findings import Check
+from live.journal.findings import HOLDS, Check
 from live.journal.recovery import Advance
 from live.journal.replay_check import Replayer
 from live.journal.verify import verify
@@ -89,7 +89,8 @@ def test_without_a_replayer_it_says_what_it_did_not_check(journal: Journal) -> N
     checks = verify(journal)
     left_out = {check.name for check in checks if check.skipped}
     assert left_out == {"replay", "own wallet", "protection"}
-    assert all("needs a replayer" in check.outcome for check in checks if check.skipped)
+    assert {check.name for check in checks} == set(HOLDS)
+    assert all("journal.replayer names none" in check.outcome for check in checks if check.skipped)
     advance_only = verify(journal, lambda session: Replayer(advance=ADVANCE))
     assert {c.name: c.outcome for c in advance_only if c.skipped} == dict.fromkeys(
         ("own wallet", "protection"), "not checked: the replayer does not tell"
@@ -319,6 +320,13 @@ def test_what_the_exchange_cannot_have_said_is_explained(
     journal.hear(told, heard_us=9)  # type: ignore[arg-type]  # events of several kinds
     found = differences(verify(journal, replayer()))
     assert message in found[check][0]
+
+
+def test_funding_of_the_time_in_which_nobody_listened_is_told_by_the_list_alone(
+    journal: Journal,
+) -> None:
+    journal.hear([income("11", amount="-1", time_us=12 * HOUR_US)], heard_us=9)
+    assert "funding" not in differences(verify(journal, replayer()))
 
 
 def test_an_id_of_another_and_a_cancel_of_nothing_are_explained(journal: Journal) -> None:

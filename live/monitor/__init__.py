@@ -1,0 +1,1 @@
+"""The Monitoring Layer: separate processes that read the journal, and of which trading needs none."""
