@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_a_trailing_stop_asks_for_the_most_that_a_reducing_order_may_have() -> N
     (stop,) = (r for r in sent if isinstance(r, Order) and r.type == OrderType.TRAILING_STOP_MARKET)
     assert stop.callback == "1.2"
     assert (stop.close_position, stop.reduce_only, stop.stop_price) == (False, True, None)
-    assert stop.qty == ledger.instruments[0].market_max_qty
+    assert Decimal(stop.qty or 0) == Decimal(ledger.instruments[0].market_max_qty)
 
 
 def row(bar: int) -> Bars:

@@ -184,6 +184,20 @@ def test_exchange_with_another_spread_is_a_difference_of_price(small: Case) -> N
     assert abs(found.summary["gap"]["unexplained"]) < 1e-6
 
 
+def test_backtest_that_trades_a_bar_later_is_a_difference_of_timing(small: Case) -> None:
+    late = replace(small, execution=replace(small.execution, latency_ms=2 * 3_600_000))
+    found = markets.against_another(late, small, live=small)
+    assert (first_kind(found), found.first and found.first["difference"]) == ("timing", -3600.0)
+
+
+def test_loop_that_trades_a_tenth_of_the_size_is_a_difference_of_rounding(
+    small: Case, generated: Path
+) -> None:
+    tenth = markets.case(generated, (*markets.HOURLY, "risk=staging"), days=5)
+    found = markets.against_another(small, small, live=tenth)
+    assert (first_kind(found), found.first and found.first["field"]) == ("rounding", "qty")
+
+
 def test_exchange_with_another_funding_rate_is_a_difference_of_funding(generated: Path) -> None:
     overrides = (*markets.HOURLY, "strategy=plain_momentum")  # no strategy that reads funding
     small = markets.case(generated, overrides, days=4)
