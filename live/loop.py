@@ -18,6 +18,7 @@ from live.broker.interface import (
     Broker,
     Cancel,
     Doubt,
+    Income,
     Outcome,
 )
 from live.clock import monotonic_us
@@ -51,6 +52,8 @@ from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.types import BoolArray, FloatArray, OrderStatus, Rule
 
+CLEARED = "INSURANCE_CLEAR"
+"""What the exchange calls the income that is a liquidation's cost, or what insurance paid of it."""
 SNAPSHOT_EVERY = 24
 """Decisions between two kept states."""
 
@@ -170,7 +173,13 @@ class Loop:
         """Keep for the next step what an event means that is written down already."""
         if isinstance(event, Doubt):
             self.doubts.append(event.reason)
-        elif not isinstance(event, Balance):
+            return
+        if isinstance(event, Income) and event.kind == CLEARED:
+            joined = self.ledger.cleared(self._unused, event)
+            if joined is not None:
+                self._unused = joined
+                return
+        if not isinstance(event, Balance):
             rows = self.ledger.hear(event)
             if rows is None:
                 self.doubts.append(f"{event} is not of an own order")
