@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 _REFUSALS_AT_ONCE = 2
 _REFUSAL_PAUSE_S, _REFUSAL_PAUSE_MAX_S = 0.5, 30.0
-_AGAIN_S = 1.0
+_AGAIN_S, _AGAIN_MAX_S = 1.0, 30.0
 _FINISH_S = 20.0
 _CALLED_OFF_S = 3.0
 _LOOK_S = 0.05
@@ -405,18 +405,20 @@ class Driver:
                 self.follow()
 
     async def _compare(self) -> None:
-        """Compare with the exchange on schedule and on every doubt."""
+        """Compare with the exchange on schedule and on every doubt; while it cannot be read, with growing pauses."""
+        wait_s, again_s = self.settings.reconcile_s, _AGAIN_S
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.settings.reconcile_s):
+                async with asyncio.timeout(wait_s):
                     await self._doubt.wait()
             self._doubt.clear()
             try:
                 await self.comparison.reconcile(self)
             except VenueError as error:
                 self.note("reconcile", str(error))
-                await asyncio.sleep(_AGAIN_S)
-                self._doubt.set()
+                wait_s, again_s = again_s, min(2.0 * again_s, _AGAIN_MAX_S)
+            else:
+                wait_s, again_s = self.settings.reconcile_s, _AGAIN_S
 
     async def _raise(self) -> None:
         await self._broken.wait()
