@@ -101,7 +101,7 @@ def whole_days(record: Record) -> pd.Series:
     ts_us = index_us(pd.DatetimeIndex(equity["ts"]))
     daily = daily_returns(ts_us, equity["nav"].to_numpy(np.float64), start=record.nav_before)
     begun, ended = index_us(pd.DatetimeIndex(daily.index)), ts_us[-1]
-    slack = 2 * interval_us(record.interval)
+    slack = min(2 * interval_us(record.interval), DAY_US // 4)
     whole = (begun + slack >= ts_us[0]) & (begun + DAY_US - slack <= ended)
     return daily[whole].dropna()
 
