@@ -45,7 +45,7 @@ RECORD_MIN = 90
 RUIN_THRESHOLD, RUIN_DAYS, PATHS = 0.5, DAYS_PER_YEAR, 2_000
 UPTIME_DAYS_MIN = 7.0
 """Below which a share of 99.9 % is ten minutes or less, so that one restart decides."""
-BEAT_LATE_S = 30.0
+BEAT_LATE_S = 45.0
 """Between two heartbeats, from which on the loop counts as away."""
 SEED = 7
 NOT_OF_A_BACKTEST = "A backtest has none."

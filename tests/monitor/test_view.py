@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from live.journal import Decision, Health, Step, open_journal
+from live.journal.prune import prune
 from live.monitor.place import place_of
 from live.monitor.view import TABLES, View
 from quantcore.errors import ConfigError, JournalError
@@ -140,6 +141,17 @@ def test_the_loop_writes_while_somebody_reads(folder: Path) -> None:
             journal.health(beat())
         # What the reader has begun to read stays as it was.
         assert reading.exec_driver_sql("SELECT count(*) FROM health").scalar_one() == 0
+
+
+def test_heartbeats_before_what_can_be_replayed_are_pruned(folder: Path) -> None:
+    with open_journal(url(folder)) as journal:
+        journal.begin(journal.recover().session.session, now_us=9 * HOUR_US)  # type: ignore[union-attr]  # it has one
+        for hour in (1, 2, 9, 10):
+            journal.health(beat(ts_us=hour * HOUR_US))
+        prune(journal, before_us=7 * HOUR_US)
+        journal.health(beat(ts_us=11 * HOUR_US))
+        with View(url(folder)) as view:
+            assert view.rows("health")["row"].tolist() == [3, 4, 5]
 
 
 def test_an_older_journal_is_refused_and_left_as_it_is(folder: Path) -> None:
