@@ -27,7 +27,7 @@ def prune(journal: Journal, *, before_us: int) -> Pruned:
 
     It drops the inputs of steps (their hashes stay), the input rows of decisions (their targets stay), snapshots,
     heartbeats, and the balances and doubts that such steps knew but the last of each. Fills, orders, answers, incomes,
-    equity, positions, reasons, notes and differences stay, and all that is later than the last snapshot of either plane.
+    equity, positions, reasons, notes and differences stay, and all that is later than the last snapshot of a plane.
 
     Parameters
     ----------
