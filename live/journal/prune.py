@@ -1,10 +1,10 @@
-"""Leaving out what nobody will replay any more: inputs of old steps, old snapshots, balances and doubts."""
+"""Leaving out what nobody will replay any more: inputs of old steps, old snapshots, balances, doubts and heartbeats."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 
 from live.journal import tables
 from live.journal.journal import Journal
@@ -20,14 +20,16 @@ class Pruned:
     steps: int
     snapshots: int
     events: int
+    health: int
 
 
 def prune(journal: Journal, *, before_us: int) -> Pruned:
     """Drop what was needed to replay the time before an instant, and return how much that was.
 
     It drops the inputs of steps (their hashes stay), the input rows of decisions (their targets stay), snapshots,
-    heartbeats, and the balances and doubts that such steps knew but the last of each. Fills, orders, answers, incomes,
-    equity, positions, reasons, notes and differences stay, and all that is later than the last snapshot of a plane.
+    the balances and doubts that such steps knew and the heartbeats before the instant, but the last of each. Fills,
+    orders, answers, incomes, equity, positions, reasons, notes and differences stay, and all that is later than the
+    last snapshot of either plane.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def prune(journal: Journal, *, before_us: int) -> Pruned:
             )
         )
         if keep is None:
-            return Pruned(0, 0, 0, 0)
+            return Pruned(0, 0, 0, 0, 0)
         # Decisions after the signal plane's own snapshot are needed to bring it to the account's.
         from_seq = keep if signal is None else min(keep, signal)
         old = and_(steps.c.seq <= from_seq, steps.c.inputs.is_not(None))
@@ -77,13 +79,9 @@ def prune(journal: Journal, *, before_us: int) -> Pruned:
                 events.c.kind == kind, ~exists().where(details.c.event_id == events.c.event_id)
             )
             n_events += connection.execute(delete(events).where(gone)).rowcount
-        _drop_heartbeats(connection, from_seq)
-    return Pruned(from_seq, n_steps, n_snapshots, n_events)
-
-
-def _drop_heartbeats(connection: Connection, from_seq: int) -> None:
-    """Drop the heartbeats before a step, but the last one: its number is not given again."""
-    table = tables.health
-    before_us = select(tables.steps.c.ts_us).where(tables.steps.c.seq == from_seq).scalar_subquery()
-    last = select(func.max(table.c.health_id)).scalar_subquery()
-    connection.execute(delete(table).where(table.c.ts_us < before_us, table.c.health_id < last))
+        health = tables.health
+        newest = select(func.max(health.c.health_id)).scalar_subquery()
+        n_health = connection.execute(
+            delete(health).where(health.c.ts_us < before_us, health.c.health_id < newest)
+        ).rowcount
+    return Pruned(from_seq, n_steps, n_snapshots, n_events, n_health)
