@@ -592,7 +592,7 @@ def _health(connection: Connection) -> Health | None:
         return None
     told = row._asdict()
     del told["health_id"], told["session_id"]
-    reals = ("clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s")
+    reals = ("clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s", "memory_mb", "disk_free_mb")
     known = {name: number(told[name]) for name in reals} | {"counts": json.loads(told["counts"])}
     return Health(**told | known)
 

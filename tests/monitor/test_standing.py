@@ -38,6 +38,7 @@ from tests.journal.entries import (
     url_of,
 )
 from tests.monitor.made import LIMITS
+from tests.monitor.test_view import beat
 
 
 def close(
@@ -213,6 +214,18 @@ def test_differences_are_open_while_their_symbol_is_halted(tmp_path: Path) -> No
     assert halted.differences["symbol"].tolist() == ["ETHUSDT"]
     assert free.halted == ()
     assert free.differences.empty
+
+
+def test_the_last_heartbeat_is_told(tmp_path: Path) -> None:
+    with begun(tmp_path) as journal:
+        assert look(tmp_path).health is None
+        journal.health(beat(requests=10))
+        journal.health(beat(requests=20, ts_us=9 * HOUR_US))
+    standing = look(tmp_path)
+    assert standing.health is not None
+    assert (standing.health.requests, standing.health.counts) == (20, {"rows": 3})
+    assert math.isnan(standing.health.disk_free_mb)
+    assert standing.last_us == 9 * HOUR_US
 
 
 def test_the_kill_switch_is_read_from_its_files(tmp_path: Path) -> None:
