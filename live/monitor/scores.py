@@ -103,7 +103,8 @@ def whole_days(record: Record) -> pd.Series:
     begun, ended = index_us(pd.DatetimeIndex(daily.index)), ts_us[-1]
     slack = min(2 * interval_us(record.interval), DAY_US // 4)
     whole = (begun + slack >= ts_us[0]) & (begun + DAY_US - slack <= ended)
-    return daily[whole].dropna()
+    kept: pd.Series = daily[whole].dropna()
+    return kept
 
 
 def _score(

@@ -125,7 +125,7 @@ def test_positions_take_in_the_fills_since_the_last_bar(tmp_path: Path) -> None:
     (only,) = first
     assert (only.qty, only.unrealised_pnl, only.notional) == (0.02, 20.0, 1000.0)
     assert (only.leverage, only.liquidation_probability) == (1.0, 0.0004)
-    assert (btc.qty, btc.entry_price) == (pytest.approx(0.015), 49000.0)
+    assert (btc.qty, btc.entry_price) == pytest.approx((0.015, 49000.0))
     assert (eth.qty, eth.entry_price) == (-1.0, 3000.0)
     assert math.isnan(eth.mark_price)  # no bar has closed with it
     assert math.isnan(eth.liquidation_probability)
@@ -195,8 +195,8 @@ def test_a_position_knows_the_stop_nearest_to_its_mark(tmp_path: Path) -> None:
         close(journal, positions=(HELD,), intents=[wrong_side])
         (held,) = look(tmp_path).positions
         assert (held.stop_price, held.has_stop, held.stop_stuck) == (47000.0, True, False)
-        stuck = {"client_id": "qc-2", "type": OrderType.STOP_MARKET, "stuck": True}
-        journal.hear([change(**stuck)], heard_us=HOUR_US)
+        stuck = change(client_id="qc-2", type=OrderType.STOP_MARKET, stuck=True)
+        journal.hear([stuck], heard_us=HOUR_US)
         (held,) = look(tmp_path).positions
     assert (held.stop_price, held.stop_stuck) == (45000.0, True)
 

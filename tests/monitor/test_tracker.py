@@ -233,7 +233,7 @@ def promised(folder: Path, returns: np.ndarray) -> Path:
 
     folder.mkdir()
     nav = np.cumprod(np.append(1.0, 1.0 + returns))
-    rows = {name: np.zeros(len(nav)) for name in SCHEMAS["equity"].names}
+    rows: dict[str, object] = {name: np.zeros(len(nav)) for name in SCHEMAS["equity"].names}
     rows |= {
         "ts": pd.date_range("2023-01-01", periods=len(nav), freq="D", unit="us", tz="UTC"),
         "equity": 1000.0 * nav, "nav": nav, "regime": None, "halted": False, "risk_level": None,
