@@ -24,7 +24,7 @@ from quantcore.backtest.report import open_folder
 from quantcore.errors import JournalError
 from quantcore.risk.limits import RiskSettings
 from quantcore.settings import build_settings
-from quantcore.timegrid import index_us, interval_us
+from quantcore.timegrid import index_us, interval_us, to_us
 from quantcore.types import FloatArray, IntArray
 
 ALERTS = "alerts.sqlite"
@@ -147,7 +147,7 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
     if equity.empty:
         raise JournalError(f"journal must hold a closed bar, {view.place} holds none yet")
     equity, nav_before, since = _window(equity, days)
-    since_us = int(since.value // 1000)
+    since_us = 0 if days is None else to_us(since)
     health = view.rows("health", since_us=since_us)
     orders, fills = _orders(view, since)
     incomes = view.rows("incomes", since_us=since_us)

@@ -45,7 +45,7 @@ RECORD_MIN = 90
 RUIN_THRESHOLD, RUIN_DAYS, PATHS = 0.5, DAYS_PER_YEAR, 2_000
 UPTIME_DAYS_MIN = 7.0
 """Below which a share of 99.9 % is ten minutes or less, so that one restart decides."""
-BEAT_LATE_S = 30.0
+BEAT_LATE_S = 45.0
 """Between two heartbeats, from which on the loop counts as away."""
 SEED = 7
 NOT_OF_A_BACKTEST = "A backtest has none."
@@ -101,9 +101,10 @@ def whole_days(record: Record) -> pd.Series:
     ts_us = index_us(pd.DatetimeIndex(equity["ts"]))
     daily = daily_returns(ts_us, equity["nav"].to_numpy(np.float64), start=record.nav_before)
     begun, ended = index_us(pd.DatetimeIndex(daily.index)), ts_us[-1]
-    slack = 2 * interval_us(record.interval)
+    slack = min(2 * interval_us(record.interval), DAY_US // 4)
     whole = (begun + slack >= ts_us[0]) & (begun + DAY_US - slack <= ended)
-    return daily[whole].dropna()
+    kept: pd.Series = daily[whole].dropna()
+    return kept
 
 
 def _score(

@@ -132,7 +132,7 @@ _NUMBERS = (
     "wanted_qty", "entry_price", "mark_price", "isolated_margin", "liquidation_chance", "equity", "wallet_balance",
     "unrealised_pnl", "margin_ratio", "gross_exposure", "net_exposure", "drawdown", "flow", "nav", "peak_nav",
     "day_nav", "daily_var", "liquidation_probability", "took_us", "sent_after_us", "answered_after_us",
-    "clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s",
+    "clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s", "memory_mb", "disk_free_mb",
 )  # fmt: skip
 _TIMES = MappingProxyType(
     {
