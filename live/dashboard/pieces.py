@@ -72,10 +72,17 @@ def mark(state: State, text: str) -> str:
 
 
 def price(value: float) -> str:
-    """Return a price or a quantity with eight digits at most, a dash where there is none."""
+    """Return a price with six digits that count, a dash where there is none."""
     if not known(value):
         return MISSING
-    return f"{value:,.8g}" if abs(value) < 1e8 else f"{value:,.0f}"
+    decimals = 5 - math.floor(math.log10(abs(value))) if value else 0
+    text = f"{value:,.{min(max(decimals, 0), 8)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def quantity(value: float) -> str:
+    """Return coins as they are counted, a dash where there is no number."""
+    return f"{value:,.10g}" if known(value) else MISSING
 
 
 def gain(text: str, value: float) -> str:

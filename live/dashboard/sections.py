@@ -26,6 +26,7 @@ from live.dashboard.pieces import (
     gain,
     mark,
     price,
+    quantity,
     section,
     side,
     stamp,
@@ -73,7 +74,7 @@ def _position(h: Holding) -> tuple[str, ...]:
     stop = f"{price(h.stop)} <small>{away}</small>" if known(h.stop) else _no_stop(h)
     return (
         f'{symbol(h.symbol)} <span class="way {way}">{way}</span>',
-        price(abs(h.qty)),
+        quantity(abs(h.qty)),
         price(h.entry),
         price(h.mark),
         f"{gain(money(h.profit, signed=True), h.profit)} <small>{part}</small>",
@@ -118,8 +119,8 @@ def _order(o: OpenOrder, board: Board) -> tuple[str, ...]:
         side(o.side),
         kind,
         price(at),
-        price(o.qty) if o.qty > 0.0 else "all",
-        price(o.filled),
+        quantity(o.qty) if o.qty > 0.0 else "all",
+        quantity(o.filled),
         stamp(o.sent_us, now_us=board.clock_us),
     )
 
@@ -147,7 +148,7 @@ def _fill(f: Traded, board: Board) -> tuple[str, ...]:
         stamp(f.ts_us, now_us=board.clock_us),
         symbol(f.symbol),
         side(f.side),
-        price(f.qty),
+        quantity(f.qty),
         price(f.price),
         money(f.qty * f.price),
         f"{money(f.fee, decimals=4)} <small>{'maker' if f.maker else 'taker'}</small>",
