@@ -21,6 +21,8 @@ class Column(NamedTuple):
     is_wide: bool = False
     place: str = ""
     """In a card: ``"top"`` beside the first cell, ``"last"`` in the corner."""
+    short: str = ""
+    """Its name in a card, where there is less room."""
 
 
 def table(
@@ -43,11 +45,12 @@ def table(
         " ".join(filter(None, ("text" * c.is_text, "wide" * c.is_wide, c.place))) for c in columns
     ]
     names = [escape(column.name) for column in columns]
+    shorts = [escape(column.short or column.name) for column in columns]
     body = "".join(
         "<tr>"
         + "".join(
             f'<td class="{look}" data-name="{name}">{cell}</td>'
-            for look, name, cell in zip(looks, names, row, strict=True)
+            for look, name, cell in zip(looks, shorts, row, strict=True)
         )
         + "</tr>"
         for row in rows

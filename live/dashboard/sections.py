@@ -47,10 +47,14 @@ _POSITIONS = (
     Column("Mark"),
     Column("Profit, USDT", place="top"),
     Column("Leverage"),
-    Column("To liquidation"),
-    Column("Chance, 24 h"),
+    Column("To liquidation", short="Liquidation"),
+    Column("Chance, 24 h", short="in 24 h"),
     Column("Protective stop", place="last"),
 )
+
+
+_LIVE = 3
+"""Columns at the table's end that a results folder does not keep."""
 
 
 def positions(board: Board) -> str:
@@ -58,7 +62,9 @@ def positions(board: Board) -> str:
     held = sorted(board.holdings, key=lambda h: -_size(h))
     total = sum(h.profit for h in held if known(h.profit))
     aside = f"{plural(len(held), 'position')}, {gain(money(total, signed=True), total)} USDT"
-    body = table(_POSITIONS, map(_position, held), "Nothing is held.", cards=True)
+    shown = len(_POSITIONS) - (0 if board.is_live else _LIVE)
+    rows = (_position(h)[:shown] for h in held)
+    body = table(_POSITIONS[:shown], rows, "Nothing is held.", cards=True)
     return section("Positions", body, aside=aside if held else "")
 
 
@@ -101,7 +107,9 @@ _ORDERS = (
 
 
 def orders(board: Board) -> str:
-    """Return the open orders, those that protect last."""
+    """Return the open orders, those that protect last; a finished run has none to show."""
+    if not board.is_live:
+        return ""
     ordered = sorted(board.orders, key=lambda o: (o.protects, o.symbol, o.sent_us))
     stops = sum(o.protects for o in ordered)
     aside = f"{plural(len(ordered) - stops, 'order')}, {plural(stops, 'protective stop')}"
@@ -268,13 +276,14 @@ def costs(board: Board) -> str:
 
 
 def streams(board: Board) -> str:
-    """Return how data and streams are."""
+    """Return how data and streams are; a finished run has none."""
+    if not board.is_live:
+        return ""
     rows = "".join(
         f'<div class="row"><span>{mark(c.state, c.name)}</span><span>{escape(c.text)}</span></div>'
         for c in board.streams
     )
-    none = "Nothing was heard so far." if board.is_live else "A finished run has no streams."
-    body = f'<div class="amounts">{rows}</div>' if rows else sentence(none)
+    body = f'<div class="amounts">{rows}</div>' if rows else sentence("Nothing was heard so far.")
     return section("Data and streams", body)
 
 
