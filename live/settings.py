@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from live.guard.modes import MODES
+from live.hidden import check_no_password, check_variable
+from live.journal.database import sqlite_path, without_password
 from quantcore.errors import ConfigError
 
-MODES = ("sim", "paper", "testnet", "staging", "prod")
-REAL_MONEY = ("staging", "prod")
+_FOLDERS = Path("data/live")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +73,24 @@ class LiveSettings:
     Parameters
     ----------
     mode : str
-        One of `MODES`.
+        One of `guard.modes.MODES`.
     account : str
         A name of the account; a journal holds one.
     journal : str
-        Its URL.
+        Its URL, without a password.
     synchronous : str
         Of SQLite, see `open_journal`.
+    copy_url : str or None
+        Of a database to which the journal, a file then, is copied all the time, without a password; None: of none.
+    copy_behind_max : int
+        Steps that the copy may lack until nothing opens any more, >= 1: so the file stays bounded.
+    metrics_port : int or None
+        Of this machine, where Prometheus finds the metrics; 0 is any, None serves none.
     rest_url, stream_url, permissions_url : str or None
         Of the exchange; None of a simulator, which tells them itself.
+    clock_speed : float or None
+        Seconds of the exchange per second here: 1, but of a simulator that gives prices to a paper account; None of
+        ``conf=sim``, whose simulator tells it.
     api_key, api_secret : str
         Names of the environment variables that hold them.
     symbols_max : int
@@ -101,9 +113,13 @@ class LiveSettings:
     account: str
     journal: str
     synchronous: str
+    copy_url: str | None
+    copy_behind_max: int
+    metrics_port: int | None
     rest_url: str | None
     stream_url: str | None
     permissions_url: str | None
+    clock_speed: float | None
     api_key: str
     api_secret: str
     symbols_max: int
@@ -117,10 +133,56 @@ class LiveSettings:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(f"conf.mode must be one of {', '.join(MODES)}, was {self.mode!r}")
+        for name in ("api_key", "api_secret"):
+            check_variable(f"conf.{name}", getattr(self, name))
         for name in ("grace_s", "tick_s", "reconcile_s"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"conf.{name} must be > 0, was {getattr(self, name)}")
-        if self.symbols_max < 1:
-            raise ConfigError(f"conf.symbols_max must be >= 1, was {self.symbols_max}")
+        for name in ("symbols_max", "copy_behind_max"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"conf.{name} must be >= 1, was {getattr(self, name)}")
+        port = self.metrics_port
+        if port is not None and not 0 <= port < 65_536:
+            raise ConfigError(f"conf.metrics_port must be null or a port, was {port}")
         if (self.simulator is None) == (self.mode == "sim"):
             raise ConfigError("conf.simulator must be given for mode sim, and for no other")
+        try:
+            without_password(self.journal)
+        except ConfigError as error:
+            raise ConfigError(f"conf.journal: {error}") from None
+        check_no_password("conf.journal", self.journal)
+        self._check_copy()
+        self._check_place()
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of the kill switch and of a paper account are: beside the journal, if that is a file."""
+        journal = sqlite_path(self.journal)
+        return _FOLDERS / self.mode if journal is None else journal.parent
+
+    def _check_copy(self) -> None:
+        if self.copy_url is None:
+            return
+        check_no_password("conf.copy_url", self.copy_url)
+        try:
+            without_password(self.copy_url)
+        except ConfigError as error:
+            raise ConfigError(f"conf.copy_url: {error}") from None
+        if sqlite_path(self.journal) is None or self.copy_url == self.journal:
+            raise ConfigError("conf.copy_url must be null where conf.journal is no file of its own")
+
+    def _check_place(self) -> None:
+        if self.mode == "sim":
+            for name in ("rest_url", "stream_url", "clock_speed"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(
+                        f"conf.{name} must be null for mode sim, whose simulator tells it, was {getattr(self, name)}"
+                    )
+            return
+        for name in ("rest_url", "stream_url", "clock_speed"):
+            if getattr(self, name) is None:
+                raise ConfigError(f"conf.{name} must be given for mode {self.mode}, was null")
+        speed = self.clock_speed or 0.0
+        if not 0.0 < speed < math.inf or (speed != 1.0 and self.mode != "paper"):
+            rule = "> 0" if self.mode == "paper" else "1"
+            raise ConfigError(f"conf.clock_speed must be {rule} for mode {self.mode}, was {speed}")

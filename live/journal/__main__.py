@@ -10,10 +10,10 @@ from quantcore.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from live.journal.findings import Check
     from live.journal.journal import Journal
     from live.journal.replay_check import ReplayerOf
 
-MODES = ("sim", "paper", "testnet", "staging", "prod")
 WIDTH = 120
 """Columns where nobody watches, and at most."""
 
@@ -23,8 +23,6 @@ def main(cfg: DictConfig) -> int:
     actions = {"verify": verify, "export": export, "import": import_, "prune": prune}
     if cfg.action not in actions:
         raise ConfigError(f"action must be one of {', '.join(actions)}, was {cfg.action}")
-    if cfg.conf not in MODES:
-        raise ConfigError(f"conf must be one of {', '.join(MODES)}, was {cfg.conf}")
     for key, action in (("from", "import"), ("before", "prune"), ("days", "prune")):
         if cfg[key] is not None and cfg.action != action:
             raise ConfigError(f"{key} must be null but for action={action}, was {cfg[key]}")
@@ -36,17 +34,25 @@ def verify(cfg: DictConfig) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from live.journal.findings import HOLDS
     from live.journal.verify import verify
 
     with _opened(cfg, read_only=True) as journal:
         checks = verify(journal, _replayer(cfg))
         place = journal.place
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("Check")
+    table.add_column("Check", no_wrap=True)
+    table.add_column("What must hold", no_wrap=True, style="dim")
     table.add_column("Examined", justify="right")
     table.add_column("Result", overflow="fold")
     for check in checks:
-        table.add_row(check.name, f"{check.examined:,}", check.outcome)
+        table.add_row(
+            check.name,
+            HOLDS.get(check.name, ""),
+            f"{check.examined:,}",
+            check.outcome,
+            style=_style(check),
+        )
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(table)
     first = next((check for check in checks if check.differences), None)
@@ -59,6 +65,10 @@ def verify(cfg: DictConfig) -> int:
     but = f", as far as it was checked: {', '.join(left_out)} not" if left_out else ""
     console.print(f"{place} is whole{but}.", soft_wrap=True, markup=False)
     return 0
+
+
+def _style(check: Check) -> str:
+    return "red" if check.differences else "yellow" if check.skipped else ""
 
 
 def export(cfg: DictConfig) -> int:
@@ -75,7 +85,7 @@ def export(cfg: DictConfig) -> int:
         def fill(folder: Path) -> None:
             write_export(journal, folder)
 
-        print(publish(runs, "journal", str(cfg.conf), fill))
+        print(publish(runs, "journal", str(cfg.conf.mode), fill))
     return 0
 
 
@@ -102,8 +112,8 @@ def prune(cfg: DictConfig) -> int:
         done = prune(journal, before_us=before_us)
         journal.compact()
         print(
-            f"{journal.place}: inputs of {done.steps:,} steps, {done.snapshots:,} snapshots and {done.events:,} events "
-            f"dropped; it can be replayed from step {done.from_seq:,} on."
+            f"{journal.place}: inputs of {done.steps:,} steps, {done.snapshots:,} snapshots, {done.events:,} events "
+            f"and {done.health:,} heartbeats dropped; it can be replayed from step {done.from_seq:,} on."
         )
     return 0
 
@@ -128,12 +138,13 @@ def _opened(cfg: DictConfig, *, read_only: bool = False, made: bool = False) -> 
     from live.journal.database import sqlite_path, without_password
     from live.journal.journal import open_journal
 
-    url = cfg.journal.url
-    url = f"sqlite:///data/live/{cfg.conf}/journal.sqlite" if url is None else str(url)
+    url = str(cfg.journal.url)
     without_password(url)
     path = sqlite_path(url)
     if not made and path is not None and not path.is_file():
-        raise ConfigError(f"journal must be there, {path} is not: python -m live.run makes it")
+        raise ConfigError(
+            f"journal must be there, {path} is not: python -m live.run conf={cfg.conf.mode} makes it"
+        )
     return open_journal(url, read_only=read_only, synchronous=str(cfg.journal.synchronous))
 
 
