@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from live.monitor.estimates import State
-from live.monitor.scores import Score, counted
+from live.monitor.scores import NOT_OF_A_BACKTEST, Score, counted
 from live.monitor.tracker import Comparison, Track
 from quantcore import plots
 from quantcore.backtest.markup import (
@@ -108,8 +108,8 @@ def _opening(track: Track) -> str:
     period, totals = track.period, counted(track.scores)
     earned = "gained" if period.growth >= 0.0 else "lost"
     told = (
-        f"The {period.words} {earned} {percent(abs(period.growth), decimals=2)}; {totals[State.MET]} targets are met, "
-        f"{totals[State.MISSED]} are not, for {totals[State.EARLY]} it is too early to say."
+        f"The {period.words} {earned} {percent(abs(period.growth), decimals=2)}. Targets: {totals[State.MET]} met, "
+        f"{totals[State.MISSED]} not met, {totals[State.EARLY]} too early to say."
     )
     if track.comparison is not None and track.comparison.watched.alarm is not None:
         told += f" {_verdict(track.comparison)}"
@@ -170,17 +170,15 @@ def _scorecard(track: Track) -> str:
         f"{totals[State.UNKNOWN]} not measured. A target is met, or not, only where the interval lies wholly on one "
         "side of it: such a verdict is wrong in at most 5 % of cases."
     )
-    groups = dict.fromkeys(score.group for score in track.scores)
-    drawn = [
-        f"<h3>{escape(group)}</h3>"
-        + stacked(
-            ["Target", "Asked", "Measured", "State", "Why"],
-            [_row(score) for score in track.scores if score.group == group],
-            text=(3, 4),
-        )
-        for group in groups
-    ]
-    return section("Scorecard", lead, *drawn)
+    shown = [score for score in track.scores if score.reason != NOT_OF_A_BACKTEST]
+    rows = []
+    for group in dict.fromkeys(score.group for score in shown):
+        rows.append(f'<tr><td class="wide" colspan="5"><b>{escape(group)}</b></td></tr>')
+        rows += [_row(score) for score in shown if score.group == group]
+    drawn = stacked(["Target", "Asked", "Measured", "State", "Why"], rows, text=(3, 4))
+    hidden = [score.name for score in track.scores if score not in shown]
+    left_out = sentence(f"Only a live run has these: {', '.join(hidden)}.") if hidden else ""
+    return section("Scorecard", lead, drawn, left_out)
 
 
 def _row(score: Score) -> str:
@@ -196,9 +194,9 @@ def _verdict(found: Comparison) -> str:
     """Return what the sequential test says, in a sentence."""
     if found.watched.alarm is None:
         way = share(float(found.watched.sums[-1]))
-        return f"Live is within what the backtest promised, {way} of the way to an alarm."
+        return f"It is within what the backtest promised, {way} of the way to an alarm."
     day = f"{found.days[found.watched.alarm]:%Y-%m-%d}"
-    return f"Live has stayed behind the backtest: alarm on {day}."
+    return f"It has stayed behind what the backtest promised: alarm on {day}."
 
 
 def _comparison(found: Comparison) -> str:
@@ -210,7 +208,7 @@ def _comparison(found: Comparison) -> str:
     )
     low, middle, high = (_gain(float(end)) for end in found.band[-1])
     facts = table(
-        ["", "Backtest", "Live"],
+        ["", "Promised", "This run"],
         [
             ("Mean a day", _day_gain(expected.mean), _day_gain(_mean(found))),
             ("Growth so far", middle, _gain(float(found.growth[-1]))),
@@ -271,7 +269,7 @@ def _figures(found: Comparison) -> dict[str, plots.Spec]:
                 | {"fill": "tonexty", "fillcolor": "@accent-soft", "showlegend": True},
                 _line(found.days, middle, "Median")
                 | {"line": {"color": "@second", "width": 1.2, "dash": "dot"}},
-                _line(found.days, live, "Live") | {"line": {"color": "@accent", "width": 1.8}},
+                _line(found.days, live, "This run") | {"line": {"color": "@accent", "width": 1.8}},
             ],
             "layout": growth,
         },

@@ -48,6 +48,8 @@ UPTIME_DAYS_MIN = 7.0
 BEAT_LATE_S = 30.0
 """Between two heartbeats, from which on the loop counts as away."""
 SEED = 7
+NOT_OF_A_BACKTEST = "A backtest has none."
+"""Reason of a target that only a live run has."""
 
 Group = Literal["Return and risk", "Execution", "Latency", "Stability"]
 
@@ -216,13 +218,15 @@ def _drawdown(deepest: float, ahead: RuinEstimate | None, n: int) -> Score:
 def _risk(record: Record, daily: pd.Series) -> Iterator[Score]:
     equity = record.equity
     held = equity["gross_exposure"].to_numpy(np.float64) > 0.0
-    spoken = "liquidation_probability" in equity
+    spoken = record.risk is not None and "liquidation_probability" in equity
     chances = (
         equity["liquidation_probability"].to_numpy(np.float64)[held] if spoken else np.empty(0)
     )
     chances = chances[~np.isnan(chances)]
     estimate, state = NOTHING, State.UNKNOWN
-    reason = "The risk controller has not spoken, or nothing was held."
+    reason = "Nothing was held."
+    if record.risk is None:
+        reason = "The run has no risk controller."
     if len(chances):
         estimate = fact(float(chances.max()), len(chances))
         state = estimate.state(below=0.005)
@@ -280,7 +284,7 @@ def _exceedances(hits: BoolArray, p: float) -> Score:
     found = proportion(k, n)
     target = f"{100.0 * p:g} % of days"
     if not n:
-        reason, state = "No whole day followed a statement of the value at risk.", State.UNKNOWN
+        reason, state = "No whole day has followed a value at risk that was stated.", State.UNKNOWN
     else:
         too_many = float(binom.sf(k - 1, n, p))
         state = (
@@ -367,7 +371,7 @@ def _latencies(live: Stability | None) -> Iterator[Score]:
             ("position_update", "Position update", "< 100 ms"),
             ("alert_delivery", "Alert delivery", "< 1 s"),
         ):
-            yield _score(key, name, "Latency", target, "–", State.UNKNOWN, "A backtest has none.")
+            yield _score(key, name, "Latency", target, "–", State.UNKNOWN, NOT_OF_A_BACKTEST)
         return
     trips, sent = live.round_trip_us / 1e3, quantile(live.sent_after_us / 1e3, 0.99)
     for key, name, q, most in (
@@ -419,7 +423,7 @@ def _stability(record: Record) -> Iterator[Score]:
             ("uptime", "Uptime", "> 99.9 %"),
             ("data_loss", "Data loss", "0"),
         ):
-            yield _score(key, name, "Stability", target, "–", State.UNKNOWN, "A backtest has none.")
+            yield _score(key, name, "Stability", target, "–", State.UNKNOWN, NOT_OF_A_BACKTEST)
         return
     errors = proportion(live.failures, max(live.requests, live.failures))
     yield _score(
