@@ -69,24 +69,14 @@ class Comparison:
             self.rounds += 1
             return findings
 
-    async def _confirmed(self, driver: Driver) -> list[Finding]:
-        """Return the differences that several readings have in common, each after what was missed was read.
+    async def read_missed(self, driver: Driver) -> None:
+        """Read fills and incomes since the last comparison that found nothing, and take what was not heard.
 
-        What has happened at the exchange a moment ago may not have been heard yet.
+        Raises
+        ------
+        VenueError
+            If the exchange cannot be read.
         """
-        await self._read_missed(driver)
-        findings = await _compared(driver)
-        for _ in range(_CONFIRMED):
-            if not findings:
-                break
-            await asyncio.sleep(_LOOK_PAUSE_S)
-            await self._read_missed(driver)
-            again = await _compared(driver)
-            findings = [finding for finding in findings if finding in again]
-        return findings
-
-    async def _read_missed(self, driver: Driver) -> None:
-        """Read fills and incomes since the last comparison that found nothing, and take what was not heard."""
         since_us = max(self.equal_us - OVERLAP_US, 0)
         await _name_triggered(driver)
         events: list[Event] = []
@@ -94,6 +84,22 @@ class Comparison:
             events += await driver.broker.fills_since(symbol, since_us)
         events += await driver.broker.incomes_since(max(since_us, self.first_us))
         driver.take(sorted(events, key=lambda event: event.time_us))
+
+    async def _confirmed(self, driver: Driver) -> list[Finding]:
+        """Return the differences that several readings have in common, each after what was missed was read.
+
+        What has happened at the exchange a moment ago may not have been heard yet.
+        """
+        await self.read_missed(driver)
+        findings = await _compared(driver)
+        for _ in range(_CONFIRMED):
+            if not findings:
+                break
+            await asyncio.sleep(_LOOK_PAUSE_S)
+            await self.read_missed(driver)
+            again = await _compared(driver)
+            findings = [finding for finding in findings if finding in again]
+        return findings
 
 
 async def _name_triggered(driver: Driver) -> None:

@@ -17,6 +17,7 @@ from live.broker.interface import (
     Answer,
     Balance,
     Broker,
+    Cancel,
     Fill,
     Order,
     OrderChange,
@@ -24,15 +25,18 @@ from live.broker.interface import (
 from live.feed.feed import Feed
 from live.feed.rows import Row, Skipped
 from live.folds import Decided
+from live.hand import called_off, is_flat
 from live.journal.journal import Journal
 from live.journal.records import Note, NoteKind
 from live.journal.told import Event
+from live.kill_switch import Level
 from live.ledger import Wanted
 from live.loop import Due, Loop
 from live.moment import half_spreads, moment
 from live.reconcile import Finding
 from live.sender import Sender, SenderSettings
-from quantcore.errors import VenueError
+from live.status import AnyDriver
+from quantcore.errors import JournalError, VenueError
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.types import FloatArray
@@ -43,7 +47,11 @@ _REFUSALS_AT_ONCE = 2
 _REFUSAL_PAUSE_S, _REFUSAL_PAUSE_MAX_S = 0.5, 30.0
 _AGAIN_S = 1.0
 _FINISH_S = 20.0
+_CALLED_OFF_S = 3.0
+_LOOK_S = 0.05
 _LEAVE_S = 5.0
+_HAND = "kill switch"
+_END = "end"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +79,12 @@ class DriverSettings:
 class Watcher(Protocol):
     """Who is told how it goes."""
 
-    def decision(self, close_us: int, decided: Decided | None, driver: Driver) -> None:
+    def decision(self, close_us: int, decided: Decided | None, driver: AnyDriver) -> None:
         """Take notice of a decision, or of one that was given up."""
+        ...
+
+    def recovered(self, n_events: int, n_differences: int) -> None:
+        """Take notice that everything was compared at the start: new events heard, and differences found."""
         ...
 
     def caught_up(self, n_bars: int) -> None:
@@ -82,6 +94,10 @@ class Watcher(Protocol):
 
 class Comparing(Protocol):
     """What compares everything with the exchange (`live.comparison`)."""
+
+    async def read_missed(self, driver: Driver) -> None:
+        """Take fills and incomes that were not heard; raises VenueError if the exchange cannot be read."""
+        ...
 
     async def reconcile(self, driver: Driver) -> list[Finding]:
         """Resolve each difference and return what was found; raises VenueError if the exchange cannot be read."""
@@ -117,6 +133,10 @@ class Driver:
     """Why no order that opens is sent, by who says so."""
     heard_events: int = 0
     """New events so far."""
+    _flat: bool = False
+    """Whether it was told that all is flat."""
+    fills: int = 0
+    """New fills so far."""
     _missed: int = 0
     _skipped: dict[int, str] = field(default_factory=dict)
     _refusals: dict[str, int] = field(default_factory=dict)
@@ -135,12 +155,22 @@ class Driver:
         return self.loop.broker
 
     @property
+    def sent(self) -> int:
+        """Requests so far."""
+        return self.sender.sent
+
+    @property
+    def doubtful(self) -> set[str]:
+        """Symbols with a request of which nobody knows what became."""
+        return self.sender.doubtful
+
+    @property
     def journal(self) -> Journal:
         """Where everything is written."""
         return self.loop.journal
 
     async def run(self, stop: asyncio.Event, open_requests: Sequence[Due] = ()) -> None:
-        """Recover, then trade until told to stop; orders and stops stay at the exchange.
+        """Recover, then trade until told to stop; what opens is called off then, what protects stays at the exchange.
 
         Parameters
         ----------
@@ -152,8 +182,8 @@ class Driver:
         Raises
         ------
         QuantcoreError
-            If the journal fails, the feed does, or the exchange cannot be compared with at the start: nothing is sent
-            any more.
+            If the journal fails, the feed does, or the exchange cannot be compared with at the start. Unless it is the
+            journal, what opens is called off before that is raised.
         """
         trading = asyncio.create_task(self._trade(open_requests))
         stopping = asyncio.create_task(_until(stop))
@@ -161,17 +191,16 @@ class Driver:
         tasks = [trading, stopping, *beside]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if done == {stopping}:
+            errors = [_first(error) for task in done if (error := task.exception()) is not None]
+            if not any(isinstance(error, JournalError) for error in errors):
                 await self._finish(trading)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave()
-        for task in done:
-            error = task.exception()
-            if error is not None:
-                raise _first(error)
+        if errors:
+            raise errors[0]
 
     def take(self, events: Sequence[Event]) -> None:
         """Take what the exchange said, whoever heard it; what is known already changes nothing."""
@@ -207,6 +236,8 @@ class Driver:
     def follow(self) -> None:
         """Let protective orders and routes follow at the prices of now."""
         now_us = max(self.broker.now_us(), self.loop.last_us)
+        if _END in self.stopped and self._opens:
+            self.loop.tell(self.loop.ledger.withdrawn(now_us))
         row = moment(self.feed.quotes, self.loop.ledger.plane.symbols, now_us, self.last_row)
         self._send(self.loop.follow(row, half_spread=self._spreads(row)))
 
@@ -240,11 +271,49 @@ class Driver:
         if decided is not None:
             self.watcher.decision(row.close_us, None if skipped else decided, self)
 
+    def stand(self, level: Level, why: str) -> None:
+        """Let a person's hand stop what opens, or close everything, or let it go on; from the next tick on.
+
+        Parameters
+        ----------
+        level : Level
+            How far.
+        why : str
+            Who asked for it, in the words of the kill switch.
+        """
+        self.loop.level, self._flat = level, False
+        self.stopped.pop(_HAND, None)
+        words = "released"
+        if level is not Level.NONE:
+            words = f"{level.name.lower()} by {why or 'hand'}"
+            self.stopped[_HAND] = words
+        self._intervene(words)
+
     def note(self, source: str, message: str) -> None:
         """Write down what went wrong."""
         log.warning("%s: %s", source, message)
         now_us = self.broker.now_us()
         self.journal.note(Note(ts_us=now_us, kind=NoteKind.ERROR, source=source, message=message))
+
+    def _intervene(self, message: str) -> None:
+        """Write down what a person did, and what came of it."""
+        log.info("kill switch: %s", message)
+        now_us = self.broker.now_us()
+        self.journal.note(
+            Note(ts_us=now_us, kind=NoteKind.INTERVENTION, source=_HAND, message=message)
+        )
+
+    def _call_off(self) -> None:
+        """Call off what opens, or close what is held, unless that is on its way; after refusals not at once again."""
+        now_us = self.broker.now_us()
+        rows = called_off(self.loop.ledger, self.loop.level, now_us)
+        for row in rows.values():
+            self.loop.tell(row)
+        if rows:
+            self.follow()
+        if self.loop.level is Level.FLATTEN and not self._flat and is_flat(self.loop.ledger):
+            self._flat = True
+            self._intervene("all own positions are closed")
 
     def doubt(self, reason: str) -> None:
         """Ask for a comparison with the exchange."""
@@ -254,6 +323,7 @@ class Driver:
     def _mind(self, event: Event) -> None:
         """Take notice of what a new event means beside the books."""
         if isinstance(event, Fill):
+            self.fills += 1
             self.sender.activity[event.symbol] += 1
             if event.fee_asset != "USDT":
                 self.stopped["fees"] = f"fees must be paid in USDT, were in {event.fee_asset}"
@@ -264,6 +334,12 @@ class Driver:
         elif isinstance(event, Balance) and event.kind != "ORDER":
             self.doubt(f"the balance changed by {event.kind}")
 
+    @property
+    def _opens(self) -> bool:
+        """Whether an order or a route may open or enlarge a position."""
+        ledger = self.loop.ledger
+        return bool(ledger.opening_orders() or ledger.state["counter"][at.ACTIVE_ROUTES] > 0)
+
     def _spreads(self, row: Bars) -> FloatArray:
         return half_spreads(self.feed.quotes, self.loop.ledger.instruments, row.array("close")[-1])
 
@@ -272,7 +348,7 @@ class Driver:
         free = []
         for due in batch:
             wanted = due.wanted
-            if wanted.request.symbol in self.loop.halted:
+            if wanted.request.symbol in self.loop.halted and not self._may_leave(wanted):
                 self.sender.withhold(due, "another hand is in the symbol")
             elif self.stopped and isinstance(wanted.request, Order) and not wanted.urgent:
                 answer = self.sender.withhold(due, next(iter(self.stopped.values())))
@@ -281,17 +357,32 @@ class Driver:
                 free.append(due)
         self.sender.submit(free)
 
+    def _may_leave(self, wanted: Wanted) -> bool:
+        """Return whether a request passes though another hand is in its symbol, because a person wants out of it.
+
+        An order that only reduces, of no more than the own position, can neither open nor take what the other hand
+        added; a stop that closes the whole position could.
+        """
+        request = wanted.request
+        if isinstance(request, Cancel):
+            return self.loop.level is not Level.NONE and not request.conditional
+        return self.loop.level is Level.FLATTEN and request.reduce_only
+
     async def _refuse(self, wanted: Wanted, answer: Answer, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
         self.loop.tell(self.loop.refused(wanted, answer))
         self.follow()
 
     async def _trade(self, open_requests: Sequence[Due]) -> None:
-        """Find out what became of an earlier run's requests, compare everything, then take bars."""
+        """Protect what filled while nobody was here, find out what became of requests, compare, then take bars."""
+        if self.loop.has_news:
+            self.follow()
+        await self.comparison.read_missed(self)
         for due in open_requests:
             self.sender.resolve(due)
         await self.sender.settled()
-        await self.comparison.reconcile(self)
+        findings = await self.comparison.reconcile(self)
+        self.watcher.recovered(self.heard_events, len(findings))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_rows())
             group.create_task(self._tick())
@@ -309,6 +400,8 @@ class Driver:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self.settings.tick_s)
+            if self.loop.level is not Level.NONE:
+                self._call_off()
             if self.loop.ledger.state["counter"][at.ACTIVE_ROUTES] > 0:
                 self.follow()
 
@@ -343,18 +436,29 @@ class Driver:
             self.failed(error)
 
     async def _finish(self, trading: asyncio.Task[None]) -> None:
-        """Decide nothing more, and see that what was sent is known and protected."""
+        """Decide nothing more, call off what opens, and see that what was sent is known and protected."""
         trading.cancel()
         await asyncio.gather(trading, return_exceptions=True)
+        self.stopped[_END] = "the loop ends"
         try:
             async with asyncio.timeout(_FINISH_S):
-                await self.sender.settled()
+                self.follow()
+                await self._called_off()
                 await self.comparison.reconcile(self)
-                await self.sender.settled()
+                await self._called_off()
         except (TimeoutError, VenueError) as error:
             self.note(
                 "end", f"not all is known of what was sent: {str(error) or 'no answer in time'}"
             )
+
+    async def _called_off(self) -> None:
+        """Wait until nothing is on its way, and a while for the word that what opened has ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CALLED_OFF_S):
+                while self.loop.ledger.opening_orders():
+                    await self.sender.settled()
+                    await asyncio.sleep(_LOOK_S)
+        await self.sender.settled()
 
     async def _leave(self) -> None:
         for task in self._later:

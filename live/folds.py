@@ -24,7 +24,7 @@ EVENT = "event"
 """Kind of a step between two closes."""
 MOMENT = "1s"
 """Grid of the times at which steps between two closes are taken."""
-HALF_SPREAD, HALTED = "half_spread", "halted"
+HALF_SPREAD, HALTED, RESTRAINED = "half_spread", "halted", "restrained"
 _FIELD, _SETTLED = "field/", "settled/"
 
 
@@ -180,6 +180,7 @@ def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Ad
             targets=traded(
                 None if step.decision is None else step.decision.targets,
                 step.inputs.get(HALTED),
+                step.inputs.get(RESTRAINED),
             ),
             recorded=closes,
             closes=closes,
@@ -197,11 +198,14 @@ def advance(plane: AccountPlane, signal: SignalSettings, *, interval: str) -> Ad
     return Advance(account=account, signal=moved)
 
 
-def traded(targets: FloatArray | None, halted: Array | None) -> FloatArray | None:
-    """Return targets without those of halted symbols, which are left as they are."""
-    if targets is None or halted is None:
-        return targets
-    return np.where(halted, np.nan, targets)
+def traded(
+    targets: FloatArray | None, halted: Array | None, restrained: FloatArray | None = None
+) -> FloatArray | None:
+    """Return targets, or what a person left of them, without those of halted symbols, which are left as they are."""
+    if targets is None:
+        return None
+    allowed = targets if restrained is None else restrained
+    return allowed if halted is None else np.where(halted, np.nan, allowed)
 
 
 def step_inputs(
@@ -210,9 +214,10 @@ def step_inputs(
     *,
     half_spread: FloatArray | None = None,
     halted: Array | None = None,
+    restrained: FloatArray | None = None,
 ) -> dict[str, Array]:
     """Return what a step was given as arrays by name."""
-    optional = {HALF_SPREAD: half_spread, HALTED: halted}
+    optional = {HALF_SPREAD: half_spread, HALTED: halted, RESTRAINED: restrained}
     return {
         **bars_arrays(bar),
         "heard": heard.whole,

@@ -70,8 +70,8 @@ class KillSwitch:
     ----------
     folder : Path
         Of the mode, ``data/live/<mode>``.
-    tell : callable
-        Told each change of the level, in the event loop.
+    tell : callable or None
+        Told each change of the level, in the event loop; see `report_to`.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class KillSwitch:
         Set when the process is asked to end in order, by SIGTERM or SIGINT.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[Level], None]) -> None:
+    def __init__(self, folder: Path, tell: Callable[[Level], None] | None = None) -> None:
         self._folder = folder
         self._tell = tell
         self._standing = Standing()
@@ -89,6 +89,17 @@ class KillSwitch:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)  # the journal is there as well
         self.look()
+
+    def report_to(self, tell: Callable[[Level], None]) -> None:
+        """Tell each change of the level from now on, and at once where it stands if it is pulled."""
+        self._tell = tell
+        if self.level is not Level.NONE:
+            tell(self.level)
+
+    def hear(self) -> None:
+        """Hear SIGUSR1 and SIGUSR2 before there is an event loop: what they ask for holds once it trades."""
+        signal.signal(signal.SIGUSR1, lambda *_: self.freeze("SIGUSR1"))
+        signal.signal(signal.SIGUSR2, lambda *_: self.flatten("SIGUSR2"))
 
     @property
     def level(self) -> Level:
@@ -125,8 +136,8 @@ class KillSwitch:
             If a file cannot be removed; then nothing changes.
         """
         for level in FILES:
-            self._path(level).unlink(missing_ok=True)
-        log.warning("the kill switch is released by %s", by)
+            self.path(level).unlink(missing_ok=True)
+        log.info("the kill switch is released by %s", by)
         self._why = ""
         self._stand(Standing())
 
@@ -138,7 +149,7 @@ class KillSwitch:
         try:
             if not self._folder.is_dir():
                 return
-            found = [level for level in FILES if self._path(level).exists()]
+            found = [level for level in FILES if self.path(level).exists()]
         except OSError as error:
             log.warning("the kill switch cannot be looked at: %s", error.strerror)
             return
@@ -172,10 +183,11 @@ class KillSwitch:
         self.ends.set()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
 
     def _ask(self, level: Level, by: str) -> None:
         raised = self._standing.asked(level)
-        log.warning("%s is asked for by %s", level.name.lower(), by)
+        log.info("%s is asked for by %s", level.name.lower(), by)
         if raised is self._standing:
             return
         self._why = by
@@ -186,7 +198,7 @@ class KillSwitch:
         """Write the file of the level; where that fails the level holds in memory, and each look tries again."""
         level = self._standing.level
         try:
-            write_whole(self._path(level), f"{self._why}\n".encode())
+            write_whole(self.path(level), f"{self._why}\n".encode())
         except OSError as error:
             log.error(
                 "the kill switch stands at %s, its file could not be written: %s",
@@ -200,12 +212,14 @@ class KillSwitch:
         self._standing = standing
         if standing.level is not self._told:
             self._told = standing.level
-            self._tell(standing.level)
+            if self._tell is not None:
+                self._tell(standing.level)
 
     def _written(self, level: Level) -> str:
         with contextlib.suppress(OSError):
-            return self._path(level).read_text(encoding="utf-8", errors="replace").strip()[:200]
+            return self.path(level).read_text(encoding="utf-8", errors="replace").strip()[:200]
         return ""
 
-    def _path(self, level: Level) -> Path:
+    def path(self, level: Level) -> Path:
+        """Return the file of a level, by whose removal a person takes it back."""
         return self._folder / level.name

@@ -42,6 +42,8 @@ FORCED_BY = {
 }
 """Beginnings of the client ids of orders that the exchange makes itself (BINANCE.md), and why."""
 
+_DIGITS = 18
+"""Of an order's number, at most: it is counted in 64 bits."""
 _ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 _NO_RULE = -1
 _FEE_TOLERANCE = 1e-8
@@ -49,6 +51,8 @@ _FEE_TOLERANCE = 1e-8
 _EXPIRY = re.compile(r"\((\d+)\)")
 """The exchange's reason for the end of an order, ``er`` of its update, as `OrderChange.why` has it."""
 _RULES = {"4": Rule.REDUCE_ONLY, "7": Rule.SYMBOL_ENDED, "9": Rule.NO_PRICE}
+_NOTHING_LEFT = "Reduce Only reject"
+"""What a conditional order is told, ``rm`` of its update, that triggered when its position was gone."""
 _NO_REFUSAL = {"2", "3", "5", "6", "8"}
 """Reasons that belong to an order's kind, or to what became of its position."""
 
@@ -108,7 +112,10 @@ class ClientIds:
     def number(self, client_id: str) -> int | None:
         """Return the number of an own order, None for a foreign one."""
         rest = client_id.removeprefix(self._prefix)
-        return int(rest) if rest != client_id and rest.isdecimal() else None
+        if rest == client_id or not rest.isdecimal() or len(rest) > _DIGITS:
+            return None
+        number = int(rest)
+        return number if self.of(number) == client_id else None
 
 
 class Ledger:
@@ -163,6 +170,14 @@ class Ledger:
             int(ticket[at.ORDER_ID]): self._name(ticket) for ticket in self._tickets(self.state)
         }
 
+    def opening_orders(self) -> dict[int, Cancel]:
+        """Return what names each order that it takes for open and that may open or enlarge a position, by number."""
+        return {
+            int(ticket[at.ORDER_ID]): self._name(ticket)
+            for ticket in self._tickets(self.state)
+            if ticket[at.FLAGS] == 0
+        }
+
     def hear(self, event: Fill | OrderChange | Income) -> list[Row] | None:
         """Return an event as the account step hears it; None for one of a foreign order, which is not booked."""
         if isinstance(event, Fill):
@@ -170,12 +185,12 @@ class Ledger:
         if isinstance(event, Income):
             return [self._income(event)]
         number = self.ids.number(event.order.client_id)
-        if number is None:
+        if number is None or event.order.symbol not in self.at:
             return None
         if event.order.status not in _ENDS:
             return []
         status, rule = event.order.status, self._rule(event)
-        if status == OrderStatus.EXPIRED and rule is not None:
+        if status == OrderStatus.EXPIRED and rule not in (None, Rule.REDUCE_ONLY):
             status = OrderStatus.REJECTED
         return [self.ended(number, event.order.symbol, status, rule, event.time_us)]
 
@@ -190,6 +205,22 @@ class Ledger:
     def corrected(self, amount: float, time_us: int) -> Row:
         """Return a correction of the wallet, USDT, as the account step hears it."""
         return (said.CORRECTED, time_us, 0, 0, 0, 0, _NO_RULE), (amount, 0.0, 0.0)
+
+    def called_off(self, symbol: str, time_us: int, *, closes: bool) -> Row:
+        """Return a person's word that nothing opens in a symbol, or that it is closed, as the account step hears it."""
+        return (said.CALLED_OFF, time_us, self.at[symbol], 0, 0, int(closes), _NO_RULE), (
+            0.0,
+            0.0,
+            0.0,
+        )
+
+    def tickets(self) -> np.ndarray:
+        """Return the orders that it takes for open, one row each, columns as `kernels.layout` names them."""
+        return self._tickets(self.state)
+
+    def withdrawn(self, time_us: int) -> Row:
+        """Return the wish that whatever opens is called off, as the account step hears it."""
+        return (said.WITHDRAWN, time_us, 0, 0, 0, 0, _NO_RULE), (0.0, 0.0, 0.0)
 
     def _income(self, income: Income) -> Row:
         """Return money that moved without a trade: funding of a symbol held, a transfer, or else a correction."""
@@ -291,17 +322,18 @@ class Ledger:
         if s is None:
             return None
         number = self.ids.number(fill.client_id)
+        forced = next((r for name, r in FORCED_BY.items() if fill.client_id.startswith(name)), None)
+        if number is None and forced is None:
+            return None
         lots, price = lots_of(self.instruments[s], fill.qty), float(fill.price)
         if number is not None:
             liquidity = int(Liquidity.MAKER if fill.maker else Liquidity.TAKER)
             signed = lots * int(fill.side)
             whole = (said.TRADED, fill.time_us, s, number, signed, liquidity, _NO_RULE)
             return [(whole, (price, 0.0, 0.0)), *self._fee_difference(fill, s, lots, price)]
-        for beginning, reason in FORCED_BY.items():
-            if fill.client_id.startswith(beginning):
-                whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(reason))
-                return [(whole, (price, float(fill.fee), 0.0))]
-        return None
+        assert forced is not None
+        whole = (said.FORCED, fill.time_us, s, 0, lots * int(fill.side), 0, int(forced))
+        return [(whole, (price, float(fill.fee), 0.0))]
 
     def _fee_difference(self, fill: Fill, s: int, lots: int, price: float) -> list[Row]:
         """Return the correction where the exchange took another fee than the rules say."""
@@ -321,6 +353,8 @@ class Ledger:
             return None
         if code in _RULES:
             return _RULES[code]
+        if order.conditional and event.why == _NOTHING_LEFT:
+            return Rule.REDUCE_ONLY
         if order.status == OrderStatus.EXPIRED and (order.conditional or float(order.filled)):
             return None
         return Rule.POST_ONLY_WOULD_CROSS if order.type == OrderType.LIMIT else Rule.MARGIN
@@ -332,8 +366,13 @@ class Ledger:
     def _wanted(
         self, before: FoldState, after: FoldState, events: Events, ended: set[int]
     ) -> Iterable[Wanted]:
-        open_after = {int(t[at.ORDER_ID]): t for t in self._tickets(after)}
         known = {int(t[at.ORDER_ID]): t for t in self._tickets(before)}
+        open_after = {int(t[at.ORDER_ID]): t for t in self._tickets(after)}
+        asked = [n for n, t in open_after.items() if t[at.CANCEL_TS] != at.NEVER]
+        # Before what is new: of close-position orders of one direction the exchange takes one alone (its -4130).
+        for order in asked:
+            if order in known and known[order][at.CANCEL_TS] == at.NEVER:
+                yield self._cancel(known[order])
         for whole, number in zip(events.whole, events.number, strict=True):
             order, kind = int(whole[at.EVENT_ORDER]), whole[at.KIND]
             if kind == at.EVENT_NEW_ORDER and order in open_after:
@@ -342,10 +381,9 @@ class Ledger:
                 s = int(whole[at.EVENT_SYMBOL])
                 if whole[at.EVENT_STATE] == OrderStatus.CANCELED and not after["held"][s, at.ENDED]:
                     yield self._cancel(known[order])
-        for order, ticket in open_after.items():
-            asked = ticket[at.CANCEL_TS] != at.NEVER
-            if asked and (order not in known or known[order][at.CANCEL_TS] == at.NEVER):
-                yield self._cancel(ticket)
+        for order in asked:
+            if order not in known:
+                yield self._cancel(open_after[order])
 
     def _cancel(self, ticket: np.ndarray) -> Wanted:
         return Wanted(number=int(ticket[at.ORDER_ID]), urgent=True, request=self._name(ticket))
@@ -362,16 +400,17 @@ class Ledger:
         kind, flags = OrderType(whole[at.EVENT_TYPE]), int(whole[at.EVENT_FLAGS])
         conditional = kind > OrderType.LIMIT
         closes, lots = bool(flags & at.CLOSE_POSITION), int(whole[at.EVENT_LOTS])
-        if closes and not conditional:  # only a conditional order may be told to close the position
-            lots = abs(int(state["held"][whole[at.EVENT_SYMBOL], at.LOTS]))
         trailing = kind == OrderType.TRAILING_STOP_MARKET
+        told = closes and conditional and not trailing  # no other may be told to close the position
+        if closes and not told:
+            lots = self._closing_lots(state, int(whole[at.EVENT_SYMBOL]), resting=trailing)
         callback = state["order"][self._place(state, int(whole[at.EVENT_ORDER])), at.CALLBACK]
         order = Order(
             client_id=self.ids.of(int(whole[at.EVENT_ORDER])),
             symbol=instrument.symbol,
             side=Side(whole[at.EVENT_SIDE]),
             type=kind,
-            qty=None if closes and conditional else qty_text(instrument, lots),
+            qty=None if told else qty_text(instrument, lots),
             price=price_text(instrument, value[at.B]) if kind == OrderType.LIMIT else None,
             stop_price=(
                 price_text(instrument, value[at.C]) if conditional and not trailing else None
@@ -379,8 +418,8 @@ class Ledger:
             callback=f"{100.0 * callback:.1f}" if trailing else None,
             time_in_force=TimeInForce(whole[at.EVENT_TIF]),
             working_type=WorkingType(self._working(state, int(whole[at.EVENT_ORDER]))),
-            reduce_only=flags != 0 and not (closes and conditional),
-            close_position=closes and conditional,
+            reduce_only=flags != 0 and not told,
+            close_position=told,
         )
         return Wanted(
             number=int(whole[at.EVENT_ORDER]),
@@ -389,6 +428,16 @@ class Ledger:
             reason=FillReason(whole[at.EVENT_REASON]),
             wanted_qty=float(value[at.D]),
         )
+
+    def _closing_lots(self, state: FoldState, s: int, *, resting: bool) -> int:
+        """Return the lots of a reducing order that is to close a position.
+
+        A position may grow while such an order rests, so that one asks for the most that an order may have: the
+        exchange cuts a reducing order to what is held when it trades.
+        """
+        if resting:
+            return int(self.plane.rules.size[s, at.MARKET_MAX_LOTS])
+        return abs(int(state["held"][s, at.LOTS]))
 
     def _place(self, state: FoldState, number: int) -> int:
         return int(np.flatnonzero(self._tickets(state)[:, at.ORDER_ID] == number)[0])

@@ -30,9 +30,20 @@ from live.folds import (
     step_inputs,
     traded,
 )
+from live.hand import restrain
 from live.journal.journal import Journal
-from live.journal.records import START, Answered, Decision, Intent, Latency, Recorded, Step
+from live.journal.records import (
+    START,
+    Answered,
+    AnsweredBy,
+    Decision,
+    Intent,
+    Latency,
+    Recorded,
+    Step,
+)
 from live.journal.told import Event
+from live.kill_switch import Level
 from live.ledger import Ledger, LedgerStep, Row, Wanted
 from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
@@ -56,12 +67,20 @@ class Due:
     intent_id : int
         As the journal counts it.
     since_us : int
-        When its step began, on the monotonic clock.
+        When what made its step was there, on the monotonic clock: a bar, or the first event heard.
     """
 
     wanted: Wanted
     intent_id: int
     since_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """Microseconds of the monotonic clock: when what made a step was there, and how long the account took."""
+
+    since_us: int
+    account_us: int
 
 
 @dataclass(kw_only=True)
@@ -89,14 +108,20 @@ class Loop:
     journal: Journal
     in_order: bool
     decisions: int = 0
+    sent: int = 0
+    """Requests in lock-step."""
     doubts: list[str] = field(default_factory=list)
     halted: set[str] = field(default_factory=set)
     """Symbols that are not traded."""
+    level: Level = Level.NONE
+    """How far a person has stopped it."""
     last_events: Events | None = None
     """Of the account in the last step."""
     last_us: int = 0
     """Time of the last step."""
     _unused: list[Row] = field(default_factory=list)
+    _heard_us: int | None = None
+    """When the first of them was heard, on the monotonic clock."""
 
     def begin(self, now_us: int, *, known: int | None = None) -> None:
         """Write down the states from which on everything is replayed.
@@ -129,6 +154,7 @@ class Loop:
 
     def take(self, events: Sequence[Event], *, heard_us: int) -> list[Event]:
         """Write down what the exchange said, keep what it means for the next step, and return what was new."""
+        began_us = monotonic_us()
         told = self.journal.hear(events, heard_us=heard_us)
         new = [
             event
@@ -137,6 +163,8 @@ class Loop:
         ]
         for event in new:
             self.mean(event)
+        if self._unused and self._heard_us is None:
+            self._heard_us = began_us
         return new
 
     def mean(self, event: Event) -> None:
@@ -158,11 +186,11 @@ class Loop:
         """Take what the exchange said in lock-step."""
         self.take(events, heard_us=heard_us)
 
-    async def close_bar(self, row: Bars) -> Decided | None:
-        """Take a bar that has closed in lock-step, and send what is wanted, one after the other."""
-        decided, due = self.close(row)
+    async def close_bar(self, row: Bars, *, skipped: str = "") -> Decided | None:
+        """Take a bar that has closed in lock-step, and send what is wanted, one after the other; see `close`."""
+        decided, due = self.close(row, skipped=skipped)
         for each in due:
-            await self._send(each)
+            await self.send(each)
         return decided
 
     def close(
@@ -187,11 +215,22 @@ class Loop:
         decided = None if bar is None else self.signal.decide(bar)
         halted = self._halted()
         targets = None if decided is None or skipped else decided.targets
+        restrained = None
+        if targets is not None and self.level is not Level.NONE:
+            restrained = restrain(targets, self.level, self.ledger, row)
+        began_us = monotonic_us()
         step = self.ledger.step(
-            row, heard, targets=traded(targets, halted), recorded=True, half_spread=half_spread
+            row,
+            heard,
+            targets=traded(targets, halted, restrained),
+            recorded=True,
+            half_spread=half_spread,
         )
-        inputs = step_inputs(row, Heard.of(heard), half_spread=half_spread, halted=halted)
-        due = self._commit(row, inputs, step, CLOSE, decided, skipped, since_us)
+        inputs = step_inputs(
+            row, Heard.of(heard), half_spread=half_spread, halted=halted, restrained=restrained
+        )
+        took = Took(since_us=since_us, account_us=monotonic_us() - began_us)
+        due = self._commit(row, inputs, step, CLOSE, decided, skipped, took)
         return decided, due
 
     def follow(self, moment: Bars, *, half_spread: FloatArray | None = None) -> list[Due]:
@@ -199,13 +238,15 @@ class Loop:
 
         A step in which nothing was heard and nothing happens is not taken at all.
         """
-        since_us = monotonic_us()
+        since_us = monotonic_us() if self._heard_us is None else self._heard_us
         heard = self._take_heard()
+        began_us = monotonic_us()
         step = self.ledger.step(moment, heard, closes=False, half_spread=half_spread)
+        took = Took(since_us=since_us, account_us=monotonic_us() - began_us)
         if not heard and not len(step.events.whole) and not step.wanted:
             return []
         inputs = step_inputs(moment, Heard.of(heard), half_spread=half_spread)
-        return self._commit(moment, inputs, step, EVENT, None, "", since_us)
+        return self._commit(moment, inputs, step, EVENT, None, "", took)
 
     def refused(self, wanted: Wanted, answer: Answer) -> Row:
         """Return the end of an order that was not carried out as the account step hears it.
@@ -221,6 +262,7 @@ class Loop:
 
     def _take_heard(self) -> list[Row]:
         heard, self._unused = self._unused, []
+        self._heard_us = None
         return heard
 
     def _halted(self) -> BoolArray | None:
@@ -236,7 +278,7 @@ class Loop:
         kind: str,
         decided: Decided | None,
         skipped: str,
-        since_us: int,
+        took: Took,
     ) -> list[Due]:
         symbols = self.ledger.plane.symbols
         self.decisions += decided is not None
@@ -261,7 +303,8 @@ class Loop:
                 positions=tuple(positions(state, symbols)) if kind == CLOSE else (),
                 risk=risk_state(state) if kind == CLOSE else None,
                 snapshot=decided is not None and self.decisions % SNAPSHOT_EVERY == 1,
-                took_us=monotonic_us() - since_us,
+                took_us=monotonic_us() - took.since_us,
+                account_us=took.account_us,
             )
         )
         self.ledger.take(step)
@@ -269,19 +312,25 @@ class Loop:
         if decided is not None:
             self.signal.take(decided)
         return [
-            Due(wanted=wanted, intent_id=number, since_us=since_us)
+            Due(wanted=wanted, intent_id=number, since_us=took.since_us)
             for wanted, number in zip(step.wanted, ids, strict=True)
         ]
 
-    async def _send(self, due: Due) -> None:
+    async def send(self, due: Due, *, by: AnsweredBy = AnsweredBy.REQUEST) -> None:
+        """Send a request in lock-step, write its answer down, and keep a refusal for the next step."""
         sent_us = monotonic_us()
         answer = await request(self.broker, due.wanted)
+        self.sent += 1
         latency = Latency(
             sent_after_us=sent_us - due.since_us, answered_after_us=monotonic_us() - sent_us
         )
         self.journal.answer(
             Answered(
-                intent_id=due.intent_id, ts_us=self.broker.now_us(), answer=answer, latency=latency
+                intent_id=due.intent_id,
+                ts_us=self.broker.now_us(),
+                answer=answer,
+                by=by,
+                latency=latency,
             )
         )
         if answer.outcome is Outcome.REFUSED and not isinstance(due.wanted.request, Cancel):

@@ -38,6 +38,8 @@ class Parts:
         As of a backtest.
     interval, execution_interval : str
         Of decisions, and of the bars that the account sees.
+    in_order : bool
+        Whether the exchange is one in lock-step, as a paper account is: it ends an order in the moment it is told to.
     """
 
     signal: SignalSettings
@@ -46,6 +48,7 @@ class Parts:
     risk: RiskSettings | None
     interval: str
     execution_interval: str
+    in_order: bool
 
     def plane(self, instruments: Sequence[Instrument]) -> AccountPlane:
         """Return the account plane of a live account."""
@@ -57,6 +60,8 @@ class Parts:
             exits=exits_of(self.signal.strategy),
             risk=self.risk,
         )
+        if self.in_order:
+            return plane
         config = plane.config.copy()
         config[at.LATENCY_US] = _ASKED_US
         return replace(plane, config=config)
@@ -92,6 +97,7 @@ def parts_of(cfg: DictConfig) -> Parts:
         risk=build(cfg.risk, RiskSettings) if cfg.risk else None,
         interval=str(cfg.data.interval),
         execution_interval=str(cfg.data.execution_interval),
+        in_order=cfg.conf.mode == "paper",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +11,14 @@ from typing import Any
 import aiohttp
 
 from live.broker.settings import BrokerSettings, Credentials
+from live.clock import ExchangeClock
 from live.settings import LiveSettings
 from live.simulator_process import SNAPSHOT, attach
 from quantcore.errors import ConfigError, VenueError
 
 _TIMEOUT_S = 10.0
+_CLOCK_SAMPLES = 3
+_CLOCK_EVERY_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,11 @@ class Place:
     words: str
     started: bool = False
 
+    @property
+    def is_real(self) -> bool:
+        """Whether it is on another machine."""
+        return self.broker.rest_url.startswith("https://")
+
 
 async def find_place(settings: LiveSettings) -> Place:
     """Return where the exchange of a mode is.
@@ -51,18 +61,20 @@ async def find_place(settings: LiveSettings) -> Place:
         "api_key": settings.api_key,
         "api_secret": settings.api_secret,
     }
-    if settings.mode == "paper":  # its orders must never reach the exchange whose prices it takes
-        raise ConfigError(
-            "conf=paper must have a broker of its own, which is not part of this version"
-        )
     if settings.simulator is None:
-        if settings.rest_url is None or settings.stream_url is None:
-            raise ConfigError("conf.rest_url and conf.stream_url must be given, were not")
+        assert settings.rest_url is not None
+        assert settings.stream_url is not None
+        assert settings.clock_speed is not None
         reached = BrokerSettings(
-            rest_url=settings.rest_url, stream_url=settings.stream_url, **common
+            rest_url=settings.rest_url,
+            stream_url=settings.stream_url,
+            clock_speed=settings.clock_speed,
+            **common,
         )
         return Place(broker=reached, words=settings.rest_url)
-    found, started = await attach(settings.simulator)
+    found, started = await attach(
+        settings.simulator, hidden=(settings.api_key, settings.api_secret)
+    )
     told = await _get(f"{found.control}/time")
     if int(told["time"]) + int(told["bar"]) >= int(told["end"]):
         raise ConfigError(
@@ -138,14 +150,54 @@ async def symbols_at(place: Place, wanted: list[str] | None, most: int) -> tuple
     return tuple(sorted(wanted))
 
 
-async def _get(url: str) -> dict[str, Any]:
+async def prices_at(place: Place) -> dict[str, float]:
+    """Return the last price of every symbol, USDT per coin.
+
+    Raises
+    ------
+    VenueError
+        If the exchange does not answer.
+    """
+    told = await _get(f"{place.broker.rest_url}/fapi/v1/ticker/price")
+    return {str(each["symbol"]): float(each["price"]) for each in told}
+
+
+async def clock_at(place: Place) -> ExchangeClock:
+    """Return the exchange's clock, measured without an account.
+
+    Raises
+    ------
+    VenueError
+        If the exchange does not answer.
+    """
+    clock = ExchangeClock(speed=place.broker.clock_speed)
+    await _measure(clock, place)
+    return clock
+
+
+async def keep_measured(clock: ExchangeClock, place: Place) -> None:
+    """Measure an exchange's clock now and then, for ever; where that fails it goes on as it was."""
+    while True:
+        await asyncio.sleep(_CLOCK_EVERY_S)
+        with contextlib.suppress(VenueError):
+            await _measure(clock, place)
+
+
+async def _measure(clock: ExchangeClock, place: Place) -> None:
+    async def ask_ms() -> int:
+        return int((await _get(f"{place.broker.rest_url}/fapi/v1/time"))["serverTime"])
+
+    await clock.measure(ask_ms, samples=_CLOCK_SAMPLES)
+
+
+async def _get(url: str) -> Any:
     """Return the JSON of an address without secrets."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
             session.get(url) as answer,
         ):
-            told: dict[str, Any] = await answer.json()
+            told = await answer.json()
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         kind = type(error).__name__
     else:

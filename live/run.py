@@ -14,23 +14,22 @@ def main(cfg: DictConfig) -> int:
     import asyncio
     import logging
 
-    from live.guard.arming import preflight
-    from live.settings import LiveSettings
-    from quantcore.config import build
+    from live.asked import Asked
+    from live.guard.terminal import question
+    from live.kill_switch import KillSwitch
 
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
     )
-    settings = build(cfg.conf, LiveSettings)
-    preflight(settings, sys.argv[1:])
+    asked = Asked.of(cfg, sys.argv[1:], ask=question(sys.stdin, sys.stderr))
+    switch = KillSwitch(asked.settings.folder)
+    switch.hear()
 
     from live.compiling import compile_folds
-    from live.parts import parts_of
-    from live.session import Asked, run_session
+    from live.session import run_session
 
-    parts = parts_of(cfg)
-    compile_folds(parts)
-    asyncio.run(run_session(Asked(cfg=cfg, settings=settings, parts=parts)))
+    compile_folds(asked.parts)
+    asyncio.run(run_session(asked, switch))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Requests on their way: what protects first, symbols beside each other, unknown outcomes asked for until known.
 
 No request is ever sent twice. One whose outcome is unknown blocks its symbol until a query has told what became of it;
-only what makes a position smaller, or protects it, passes by.
+only what makes a position smaller, or protects it, passes by, whatever it is that is unknown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from live.broker.interface import (
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _ENDS = (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED)
+Finding = Callable[[], Coroutine[None, None, None]]
+"""Asks until it is known what became of a request."""
 
 
 class Learnt(Protocol):
@@ -184,21 +187,40 @@ class Sender:
                         group.create_task(self._lane(dues, urgent))
 
     async def _lane(self, dues: Sequence[Due], urgent: bool) -> None:
-        for due in dues:
+        for due in self._in_turn(dues):
             order = self._answered.get(due.wanted.number)
             if isinstance(due.wanted.request, Cancel) and order is not None:
                 await order.wait()  # an order that was not sent yet cannot be cancelled
             async with self._lanes[due.wanted.request.symbol, urgent]:
-                await self._send(due)
+                finding = await self._send(due)
+                if finding is not None and not urgent:
+                    await self._found(due, finding)
+            if finding is not None and urgent:
+                self._spawn(self._found(due, finding))
 
-    async def _send(self, due: Due) -> None:
+    def _in_turn(self, dues: Sequence[Due]) -> list[Due]:
+        """Return requests of a symbol with cancels first: the exchange takes one close-position stop a side at a time.
+
+        A cancel that has to wait for its own order keeps nothing back.
+        """
+
+        def turn(due: Due) -> int:
+            if not isinstance(due.wanted.request, Cancel):
+                return 1
+            return 2 if due.wanted.number in self._answered else 0
+
+        return sorted(dues, key=turn)
+
+    async def _send(self, due: Due) -> Finding | None:
+        """Send a request once; return how to find out what became of it where the answer does not say."""
+        finding: Finding | None = None
         try:
             sent_us = monotonic_us()
             waited_s = (sent_us - due.since_us) / 1e6
             if not due.wanted.urgent and waited_s > self._settings.stale_s:
                 answer = self.withhold(due, f"it had waited for {waited_s:.0f} s")
                 self._learnt.refused(due.wanted, answer)
-                return
+                return None
             answer = await request(self._broker, due.wanted)
             self.sent += 1
             took = Latency(
@@ -207,21 +229,31 @@ class Sender:
             self._write(due, answer, AnsweredBy.REQUEST, took)
             if isinstance(due.wanted.request, Cancel):
                 if answer.outcome is not Outcome.ACCEPTED:
-                    await self._find_end(due, answer)
+                    finding = partial(self._find_end, due, answer)
             elif answer.outcome is Outcome.REFUSED:
                 self._learnt.refused(due.wanted, answer)
             elif answer.outcome is Outcome.UNKNOWN:
-                await self._find(due, sent_us)
+                finding = partial(self._find, due, sent_us)
+            return finding
+        finally:
+            if finding is None:
+                self._end(due.wanted)
+
+    async def _found(self, due: Due, finding: Finding) -> None:
+        try:
+            await finding()
         finally:
             self._end(due.wanted)
 
     async def _resolved(self, due: Due) -> None:
         try:
-            urgent = due.wanted.urgent
-            async with self._lanes[due.wanted.request.symbol, urgent]:
-                if isinstance(due.wanted.request, Cancel):
-                    await self._cancel_again(due)
-                else:
+            if isinstance(due.wanted.request, Cancel):
+                await self._cancel_again(due)
+            elif due.wanted.urgent:
+                # As old as its step: one that protects is sent anew soon, and if both came one would be cancelled.
+                await self._find(due, due.since_us)
+            else:
+                async with self._lanes[due.wanted.request.symbol, False]:
                     await self._find(due, monotonic_us())
         finally:
             self._end(due.wanted)
@@ -244,9 +276,11 @@ class Sender:
             order = await self._query(name, lambda: self._waited(sent_us))
             if order is None:
                 answer = Answer(outcome=Outcome.REFUSED, message="it is not at the exchange")
+                log.warning("%s: it never arrived", due.wanted.request.client_id)
                 self._write(due, answer, AnsweredBy.QUERY, None)
                 self._learnt.refused(due.wanted, answer)
                 return
+            log.warning("%s: it is %s", due.wanted.request.client_id, order.status.name.lower())
             answer = Answer(outcome=Outcome.ACCEPTED, order=order, message="found by query")
             self._write(due, answer, AnsweredBy.QUERY, None)
             await self._tell_end(order)

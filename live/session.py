@@ -5,101 +5,98 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
-import numpy as np
-
-from live.broker.binance import BinanceBroker
+from live.accounts import Reached, account, beside
+from live.asked import Asked
+from live.broker.interface import Broker
+from live.broker.paper import PaperBroker
 from live.comparison import Comparison
 from live.driver import Driver, DriverSettings
-from live.feed.assembler import AssemblerSettings
-from live.feed.feed import Feed, opened
-from live.feed.line import StreamSettings
-from live.feed.market_rest import MarketRestSettings
-from live.feed.rows import RowForm
-from live.heartbeat import beat
+from live.dry_run import dry_run
+from live.feed.feed import Feed
+from live.guard.checks import refuse
+from live.guard.dead_man import EVERY_S, DeadMansSwitch, armed, is_armed_by
+from live.heartbeat import Heart, beat
 from live.journal.database import sqlite_path
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
+from live.kill_switch import KillSwitch, Level
 from live.loop import Due
-from live.parts import Parts, session_text
-from live.place import Place, find_place, symbols_at
+from live.opening import checked, connected, feed_of
+from live.paper import PaperDriver
+from live.parts import session_text
+from live.place import Place
 from live.settings import LiveSettings
-from live.start import apply_settings, begin, flatten
+from live.start import Begun, begin, flatten
 from live.status import Status
-from quantcore.errors import ConfigError
+from quantcore.errors import ConfigError, QuantcoreError
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+T = TypeVar("T")
 
 _PACKAGES = ("numba", "numpy", "python-binance", "quantcore", "sqlalchemy")
 _SECOND_US = 1_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a session is to be."""
-
-    cfg: DictConfig
-    settings: LiveSettings
-    parts: Parts
-
-
-async def run_session(asked: Asked) -> None:
-    """Trade until a signal says stop.
+async def run_session(asked: Asked, switch: KillSwitch) -> None:
+    """Trade until a signal says stop, or say what would be done if that is asked for.
 
     Raises
     ------
     QuantcoreError
-        If something that is needed is not there: one line.
+        If something that is needed is not there, or a check does not hold: one line.
     """
-    stop, status = asyncio.Event(), Status(sys.stderr)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    stopping = asyncio.create_task(stop.wait())
+    status = Status(sys.stderr)
+    switch.listen(asyncio.get_running_loop())
+    if asked.flight.dry_run:
+        await _unless(switch.ends, dry_run(asked, status, switch.level))
+        return
     async with contextlib.AsyncExitStack() as stack:
-        opening = asyncio.create_task(stack.enter_async_context(begun(asked, status)))
-        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not opening.done():
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+        session = begun(asked, status, switch)
+        opened = await _unless(switch.ends, stack.enter_async_context(session))
+        if opened is None:
             status.say("Ended before anything was traded.")
             return
-        driver, due = opening.result()
-        await driver.run(stop, due)
-        driver.journal.end("told to stop", now_us=driver.broker.now_us())
+        driver, due = opened
+        await driver.run(switch.ends, due)
+        driver.journal.end("told to stop", now_us=driver.loop.broker.now_us())
         status.ended(driver)
 
 
+async def _unless(ends: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what comes of some work, None if it is told to end before."""
+    working, ending = asyncio.create_task(work), asyncio.create_task(ends.wait())
+    await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if not working.done():
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        return None
+    return working.result()
+
+
 @contextlib.asynccontextmanager
-async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tuple[Due, ...]]]:
+async def begun(
+    asked: Asked, status: Status, switch: KillSwitch
+) -> AsyncIterator[tuple[Driver | PaperDriver, tuple[Due, ...]]]:
     """Give the driver with its states, and the requests of earlier sessions without an answer."""
     settings, parts = asked.settings, asked.parts
-    place = await find_place(settings)
-    status.say(f"conf={settings.mode} trades on {place.words}.")
     async with contextlib.AsyncExitStack() as stack:
-        broker = BinanceBroker(place.broker)
-        await broker.start()
-        stack.push_async_callback(broker.close)
-        wanted = asked.cfg.data.symbols
-        symbols = await symbols_at(
-            place, None if wanted is None else list(wanted), settings.symbols_max
-        )
-        journal = stack.enter_context(_journal(settings, symbols, broker, status))
-        feed = await stack.enter_async_context(_feed(asked, place, broker, symbols))
-        instruments = await broker.instruments(symbols)
-        await apply_settings(broker, symbols, parts)
+        place, there, symbols = await stack.enter_async_context(connected(asked, status))
+        journal = stack.enter_context(_journal(settings, symbols, there, status))
         before = journal.recover().session
-        if (
-            before is None and place.started
-        ):  # what a simulator of ours holds from before belongs to no journal
+        broker, instruments = await account(asked, place, there, symbols, before)
+        feed = await stack.enter_async_context(feed_of(asked, place, there.now_us, symbols))
+        checks = await checked(asked, place, there, broker, instruments, fresh=before is None)
+        refuse(settings.mode, checks)
+        status.checked(checks)
+        if before is None and place.started:
+            # What a simulator of ours holds from before belongs to no journal.
             await flatten(broker, _prefix())
         session = Session(
             mode=settings.mode,
@@ -109,36 +106,73 @@ async def begun(asked: Asked, status: Status) -> AsyncIterator[tuple[Driver, tup
             config_yaml=session_text(asked.cfg, instruments),
             versions={name: version(name) for name in _PACKAGES},
         )
-        found = await begin(parts, session, instruments, broker=broker, journal=journal, feed=feed)
         speed = place.broker.clock_speed
-        pace = DriverSettings(
-            tick_s=settings.tick_s,
-            reconcile_s=settings.reconcile_s,
-            grace_s=settings.grace_s,
-            late_us=int(2.0 * settings.feed.deadline_s * speed * _SECOND_US),
+        found = await begin(
+            parts, session, instruments, broker=broker, journal=journal, feed=feed, speed=speed
         )
-        unheard_us = int(2.0 * settings.reconcile_s * speed * _SECOND_US)
-        comparison = Comparison(equal_us=found.equal_us - unheard_us, first_us=found.first_us)
-        driver = Driver(found.loop, feed, pace, status, comparison)
-        driver.last_row = found.last_row
+        driver = _driver(asked, place, found, broker, feed, status)
+        if isinstance(driver, PaperDriver):
+            driver.check(fresh=before is None)
         status.begun(journal.place, driver, resumed=before is not None)
+        await stack.enter_async_context(_pulled(switch, driver, status))
+        if is_armed_by(settings.mode, wanted=asked.flight.dead_man):
+            pause_s = EVERY_S / speed
+            await stack.enter_async_context(armed(DeadMansSwitch(broker, symbols), pause_s))
         closes = found.last_row.array("close")[-1].tolist()
         after_us = int(found.last_row.ts_us[-1])
         await feed.start(after_us, dict(zip(symbols, closes, strict=True)))
-        beating = asyncio.create_task(beat(journal, broker, feed))
+        heart = Heart(broker=broker, feed=feed, driver=driver, folder=_folder(settings))
+        beating = asyncio.create_task(beat(journal, heart))
         stack.callback(beating.cancel)
         yield driver, found.open_requests
 
 
+@contextlib.asynccontextmanager
+async def _pulled(
+    switch: KillSwitch, driver: Driver | PaperDriver, status: Status
+) -> AsyncIterator[None]:
+    """Let the kill switch stop a driver, and watch its files."""
+
+    def stand(level: Level) -> None:
+        status.stands(level, switch)
+        try:
+            driver.stand(level, switch.why)
+        except QuantcoreError as error:
+            driver.failed(error)
+
+    switch.report_to(stand)
+    async with beside(switch.watch(), driver.failed):
+        yield
+
+
+def _driver(
+    asked: Asked, place: Place, found: Begun, broker: Broker, feed: Feed, status: Status
+) -> Driver | PaperDriver:
+    if isinstance(broker, PaperBroker):
+        return PaperDriver(found.loop, broker, feed, status)
+    settings, speed = asked.settings, place.broker.clock_speed
+    pace = DriverSettings(
+        tick_s=settings.tick_s,
+        reconcile_s=settings.reconcile_s,
+        grace_s=settings.grace_s,
+        late_us=int(2.0 * settings.feed.deadline_s * speed * _SECOND_US),
+    )
+    unheard_us = int(2.0 * settings.reconcile_s * speed * _SECOND_US)
+    comparison = Comparison(equal_us=found.equal_us - unheard_us, first_us=found.first_us)
+    driver = Driver(found.loop, feed, pace, status, comparison)
+    driver.last_row = found.last_row
+    return driver
+
+
 @contextlib.contextmanager
 def _journal(
-    settings: LiveSettings, symbols: tuple[str, ...], broker: BinanceBroker, status: Status
+    settings: LiveSettings, symbols: tuple[str, ...], there: Reached, status: Status
 ) -> Iterator[Journal]:
     """Give the mode's journal; that of a simulated exchange which is gone is moved aside."""
     path = sqlite_path(settings.journal)
-    journal = _opened(settings, broker)
+    journal = _opened(settings, there)
     try:
-        why = stranger(journal, symbols, broker.now_us())
+        why = stranger(journal, symbols, there.now_us())
         if why and (settings.mode != "sim" or path is None):
             raise ConfigError(f"the journal must be of this exchange and its symbols: {why}")
         if why and path is not None:
@@ -147,19 +181,14 @@ def _journal(
             status.say(
                 f"The journal is of another exchange, {why}: it is kept as {aside}, and a new one begins."
             )
-            journal = _opened(settings, broker)
+            journal = _opened(settings, there)
         yield journal
     finally:
         journal.close()
 
 
-def _opened(settings: LiveSettings, broker: BinanceBroker) -> Journal:
-    hidden = broker.settings.find_credentials()
-    return open_journal(
-        settings.journal,
-        secrets=(hidden.api_key, hidden.api_secret),
-        synchronous=settings.synchronous,
-    )
+def _opened(settings: LiveSettings, there: Reached) -> Journal:
+    return open_journal(settings.journal, secrets=there.secrets, synchronous=settings.synchronous)
 
 
 def stranger(journal: Journal, symbols: tuple[str, ...], now_us: int) -> str:
@@ -181,30 +210,16 @@ def stranger(journal: Journal, symbols: tuple[str, ...], now_us: int) -> str:
 def move_aside(path: Path, now: datetime) -> Path:
     """Rename a closed journal of SQLite with all its files, and return its new name."""
     aside = path.with_name(f"{path.stem}-{now:%Y%m%dT%H%M%S%f}{path.suffix}")
-    for beside in ("", "-wal", "-shm"):
-        file = path.with_name(path.name + beside)
+    for ending in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + ending)
         if file.exists():
-            file.rename(aside.with_name(aside.name + beside))
+            file.rename(aside.with_name(aside.name + ending))
     return aside
 
 
-@contextlib.asynccontextmanager
-async def _feed(
-    asked: Asked, place: Place, broker: BinanceBroker, symbols: tuple[str, ...]
-) -> AsyncIterator[Feed]:
-    form = RowForm(symbols=symbols, interval=asked.parts.execution_interval)
-    speed = place.broker.clock_speed
-    assembler = AssemblerSettings(form=form, **asked.settings.feed.at_speed(speed))
-    streams = StreamSettings(
-        base_url=place.broker.stream_url,
-        book_stale_s=max(60.0, 10.0 * speed),
-        mark_stale_s=max(10.0, 5.0 * speed),
-        kline_stale_s=max(30.0, 5.0 * speed),
-    )
-    rest = MarketRestSettings(base_url=place.broker.rest_url)
-    rng = np.random.default_rng(secrets.randbits(64))
-    async with opened(assembler, streams, rest, now_us=broker.now_us, rng=rng) as feed:
-        yield feed
+def _folder(settings: LiveSettings) -> Path | None:
+    path = sqlite_path(settings.journal)
+    return None if path is None else path.parent
 
 
 def _prefix() -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from live.guard.modes import MODES
+from live.hidden import check_no_password, check_variable
+from live.journal.database import sqlite_path, without_password
 from quantcore.errors import ConfigError
 
-MODES = ("sim", "paper", "testnet", "staging", "prod")
-REAL_MONEY = ("staging", "prod")
+_FOLDERS = Path("data/live")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +73,18 @@ class LiveSettings:
     Parameters
     ----------
     mode : str
-        One of `MODES`.
+        One of `guard.modes.MODES`.
     account : str
         A name of the account; a journal holds one.
     journal : str
-        Its URL.
+        Its URL, without a password.
     synchronous : str
         Of SQLite, see `open_journal`.
     rest_url, stream_url, permissions_url : str or None
         Of the exchange; None of a simulator, which tells them itself.
+    clock_speed : float or None
+        Seconds of the exchange per second here: 1, but of a simulator that gives prices to a paper account; None of
+        ``conf=sim``, whose simulator tells it.
     api_key, api_secret : str
         Names of the environment variables that hold them.
     symbols_max : int
@@ -104,6 +110,7 @@ class LiveSettings:
     rest_url: str | None
     stream_url: str | None
     permissions_url: str | None
+    clock_speed: float | None
     api_key: str
     api_secret: str
     symbols_max: int
@@ -117,6 +124,9 @@ class LiveSettings:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(f"conf.mode must be one of {', '.join(MODES)}, was {self.mode!r}")
+        for name in ("api_key", "api_secret"):
+            check_variable(f"conf.{name}", getattr(self, name))
+        check_no_password("conf.journal", self.journal)
         for name in ("grace_s", "tick_s", "reconcile_s"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"conf.{name} must be > 0, was {getattr(self, name)}")
@@ -124,3 +134,30 @@ class LiveSettings:
             raise ConfigError(f"conf.symbols_max must be >= 1, was {self.symbols_max}")
         if (self.simulator is None) == (self.mode == "sim"):
             raise ConfigError("conf.simulator must be given for mode sim, and for no other")
+        try:
+            without_password(self.journal)
+        except ConfigError as error:
+            raise ConfigError(f"conf.journal: {error}") from None
+        self._check_place()
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of the kill switch and of a paper account are: beside the journal, if that is a file."""
+        journal = sqlite_path(self.journal)
+        return _FOLDERS / self.mode if journal is None else journal.parent
+
+    def _check_place(self) -> None:
+        if self.mode == "sim":
+            for name in ("rest_url", "stream_url", "clock_speed"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(
+                        f"conf.{name} must be null for mode sim, whose simulator tells it, was {getattr(self, name)}"
+                    )
+            return
+        for name in ("rest_url", "stream_url", "clock_speed"):
+            if getattr(self, name) is None:
+                raise ConfigError(f"conf.{name} must be given for mode {self.mode}, was null")
+        speed = self.clock_speed or 0.0
+        if not 0.0 < speed < math.inf or (speed != 1.0 and self.mode != "paper"):
+            rule = "> 0" if self.mode == "paper" else "1"
+            raise ConfigError(f"conf.clock_speed must be {rule} for mode {self.mode}, was {speed}")

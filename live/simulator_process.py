@@ -6,8 +6,10 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
+from live.hidden import public_environment
 from live.settings import SimulatorSettings
 from live.simulator.state_file import RunningExchange, find_running
 from quantcore.errors import VenueError
@@ -17,10 +19,20 @@ _LOOK_SECONDS = 0.1
 _LOG_SHOWN = 400
 
 
-async def attach(settings: SimulatorSettings) -> tuple[RunningExchange, bool]:
+async def attach(
+    settings: SimulatorSettings, hidden: Collection[str] = ()
+) -> tuple[RunningExchange, bool]:
     """Return the running simulator, started if there is none, and whether it was started.
 
-    It runs in a session of its own, so that neither Ctrl-C nor the loop's end reaches it; it ends by itself.
+    It runs in a session of its own, so that neither Ctrl-C nor the loop's end reaches it; it ends by itself. Of this
+    process's environment it gets nothing secret.
+
+    Parameters
+    ----------
+    settings : SimulatorSettings
+        Which.
+    hidden : collection of str
+        Names of variables that hold secrets.
 
     Raises
     ------
@@ -50,7 +62,8 @@ async def attach(settings: SimulatorSettings) -> tuple[RunningExchange, bool]:
             stdout=subprocess.DEVNULL,
             stderr=told,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=public_environment(os.environ, hidden)
+            | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
     try:
         async with asyncio.timeout(settings.start_s):

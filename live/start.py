@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -16,6 +16,7 @@ from live.folds import CLOSE, SignalFold
 from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import OpenIntent, Session
+from live.journal.recovery import Recovery
 from live.ledger import ClientIds, Ledger, Wanted
 from live.loop import Due, Loop
 from live.parts import Parts, kept
@@ -108,10 +109,16 @@ async def begin(
     broker: Broker,
     journal: Journal,
     feed: Feed,
+    speed: float = 1.0,
 ) -> Begun:
     """Return the loop with the states of the journal, or with fresh ones of a journal without steps.
 
     A fresh account has the capital that the exchange says; what it holds besides is found by the first comparison.
+
+    Parameters
+    ----------
+    speed : float
+        Seconds of the exchange per second here.
 
     Raises
     ------
@@ -127,7 +134,7 @@ async def begin(
         closed_us = _floor(now_us, parts.execution_interval)
         signal, last_row = await _warm(parts, feed, closed_us)
         wallet = float((await broker.account()).wallet)
-        state = _dated(replace(plane, capital=wallet).start(), closed_us)
+        state = dated(replace(plane, capital=wallet).start(), closed_us)
     else:
         replayed = recovery.resume(replayer_of(recovery.session).advance)
         assert replayed is not None
@@ -138,7 +145,9 @@ async def begin(
     first_us, equal_us = _heard(journal) or (now_us, now_us)
     journal.begin(session, now_us=now_us)
     ledger = Ledger(plane, instruments, ClientIds(session.prefix), state)
-    loop = Loop(ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=False)
+    loop = Loop(
+        ledger=ledger, signal=signal, broker=broker, journal=journal, in_order=parts.in_order
+    )
     for _, event in recovery.unused:
         loop.mean(event)
     loop.begin(
@@ -148,7 +157,7 @@ async def begin(
     return Begun(
         loop=loop,
         last_row=last_row,
-        open_requests=tuple(map(_due, recovery.open_intents)),
+        open_requests=tuple(_open_requests(recovery, now_us, speed)),
         equal_us=equal_us,
         first_us=first_us,
     )
@@ -207,17 +216,26 @@ def _check_steps(before: Sequence[Instrument], now: Sequence[Instrument], state:
             )
 
 
-def _due(request: OpenIntent) -> Due:
+def _open_requests(recovery: Recovery, now_us: int, speed: float) -> Iterator[Due]:
+    """Yield the requests without a final answer, each as old as the step that committed it."""
+    committed_us = {step.seq: step.ts_us for step in recovery.steps}
+    first_us = recovery.steps[0].ts_us if recovery.steps else now_us
+    for each in recovery.open_intents:
+        age_us = max(now_us - committed_us.get(each.seq, first_us), 0)
+        yield _due(each, monotonic_us() - int(age_us / speed))
+
+
+def _due(request: OpenIntent, since_us: int) -> Due:
     intent = request.intent
     sent = intent.request
     reduces = isinstance(sent, Order) and (sent.reduce_only or sent.close_position)
     wanted = Wanted(
         number=intent.order_number, request=sent, urgent=isinstance(sent, Cancel) or reduces
     )
-    return Due(wanted=wanted, intent_id=request.intent_id, since_us=monotonic_us())
+    return Due(wanted=wanted, intent_id=request.intent_id, since_us=since_us)
 
 
-def _dated(state: FoldState, closed_us: int) -> FoldState:
+def dated(state: FoldState, closed_us: int) -> FoldState:
     """Return a fresh account's state that knows the close before its first bar."""
     arrays = state.copies()
     arrays["counter"][at.LAST_TS] = closed_us

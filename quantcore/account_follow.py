@@ -30,33 +30,43 @@ from quantcore.account_plane import (
 )
 from quantcore.account_step import RECORD_ONLY, decide
 from quantcore.errors import SchemaMismatch
+from quantcore.execution.crossing import cross_asked
 from quantcore.execution.exits import guard_positions
 from quantcore.execution.routing import hear_orders, work_routes
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.kernels.compiled import inner
-from quantcore.kernels.fills import worse
+from quantcore.kernels.fills import inside, worse
 from quantcore.kernels.layout import (
     ACTIVE_ROUTES,
     ACTIVE_TS,
     BAR_US,
     CANCEL_TS,
+    CHILD,
+    CHILD_FLAGS,
+    CLIENT,
     ENDED,
     ENDS_US,
     EQUITY,
     FEES,
+    FLAGS,
+    GOAL,
+    GOAL_REASON,
     GUARDED,
     HALF_SPREAD,
     LAST_TS,
+    LATENCY_US,
     LOTS,
     MAKER_FEE,
     NEVER,
     NO,
+    NONE,
     OFF,
     OPEN_ORDERS,
     ORDER_ID,
     POST_ONLY,
     REASON,
+    ROUTED,
     SEEN,
     SIDE,
     STOP_LOSS,
@@ -67,7 +77,9 @@ from quantcore.kernels.layout import (
     TIME_EXIT_US,
     TRAILING_STOP,
     TYPE,
+    URGENT,
     WALLET,
+    YES,
     ZERO,
     Account,
     Journal,
@@ -75,11 +87,15 @@ from quantcore.kernels.layout import (
     Rules,
     constant,
 )
+from quantcore.kernels.layout import (
+    STATE as ROUTE_STATE,
+)
 from quantcore.kernels.ledger import (
     book_funding,
     fill,
     forced_fill,
     move_cash,
+    opening_lots,
     pay_funding,
     write_liquidation,
 )
@@ -90,8 +106,10 @@ from quantcore.kernels.orders import (
     LIMIT,
     MAKER,
     PROFIT,
+    ask,
     cancel_all,
     end_order,
+    expected_lots,
     fillable,
 )
 from quantcore.kernels.orders import (
@@ -108,7 +126,7 @@ TIME = 1  # microseconds
 SYMBOL_AT = 2
 ORDER = 3  # own number of the order
 LOTS_TRADED = 4  # signed
-STATE = 5  # liquidity of a trade, status of an end, 1 for an assumed funding rate
+STATE = 5  # liquidity of a trade, status of an end, 1 for an assumed funding rate, or where a position is to be closed
 RULE = 6  # by which an order was refused, -1; reason of a forced trade
 N_HEARD = 7
 # and real ones
@@ -124,12 +142,17 @@ FLOWED = constant(3)
 FORCED = constant(4)
 CORRECTED = constant(5)
 PAID = constant(6)  # funding of which the exchange told the amount alone
+CALLED_OFF = constant(
+    7
+)  # a person's word: nothing opens in a symbol, and with STATE 1 what is held is closed
+WITHDRAWN = constant(8)  # not the exchange's word: whatever opens is called off
 
 _TARGET = constant(FillReason.TARGET)
 _STOP_LOSS = constant(FillReason.STOP_LOSS)
 _TIME_EXIT = constant(FillReason.TIME_EXIT)
 _LIQUIDATION = constant(FillReason.LIQUIDATION)
 _SETTLEMENT = constant(FillReason.SETTLEMENT)
+_RISK = constant(FillReason.RISK)
 
 
 @njit(cache=True, error_model="numpy")
@@ -166,6 +189,8 @@ def follow(
     isolated, pnl, maintenance, gross, net, _ = value(account, rules, market, row)
     equity = account.cash[WALLET] + isolated + pnl
     account.cash[EQUITY] = equity
+    if config[POST_ONLY] == OFF and _is_called_off(heard):
+        cross_asked(account, rules, journal, market, row, config)
     if closes:
         account.counter[LAST_TS] = market.ts_us[row]
         work, allowed = np.empty((N_WORK, len(account.held))), np.empty((1, len(account.held)))
@@ -193,14 +218,13 @@ def _hear(
     """Do what the exchange does within a bar, as far as it was heard of."""
     ts = market.ts_us[row]
     open_ts = ts - int(config[BAR_US]) if closes else ts
-    for k in range(account.counter[OPEN_ORDERS]):
-        ticket = account.ticket[k]
-        waits = ticket[TYPE] == LIMIT and math.isnan(market.open[row, ticket[SYMBOL]])
-        if ticket[ACTIVE_TS] <= open_ts and not waits:
-            ticket[SEEN] = 1
+    _note_active(account, market, row, open_ts)
     lost = np.zeros(len(account.held), dtype=np.bool_)
     for n in range(len(heard)):
-        _book(account, rules, journal, market, row, heard[n], heard_value[n], lost)
+        if heard[n, KIND] == WITHDRAWN:
+            _withdraw(account, ts + int(config[LATENCY_US]))
+        else:
+            _book(account, rules, journal, market, row, heard[n], heard_value[n], lost)
     for s in range(len(account.held)):
         if lost[s] and account.held[s, LOTS] != 0:  # it is placed anew
             account.position[s, GUARDED] = 0.0
@@ -212,6 +236,15 @@ def _hear(
             cancel_all(account, journal, ts, s)
     if account.counter[OPEN_ORDERS] > 0:
         follow_extremes(account, market, row)
+
+
+@inner()
+def _note_active(account: Account, market: Market, row: int, open_ts: int) -> None:
+    for k in range(account.counter[OPEN_ORDERS]):
+        ticket = account.ticket[k]
+        waits = ticket[TYPE] == LIMIT and math.isnan(market.open[row, ticket[SYMBOL]])
+        if ticket[ACTIVE_TS] <= open_ts and not waits:
+            ticket[SEEN] = 1
 
 
 @inner()
@@ -251,9 +284,38 @@ def _book(
         book_funding(
             account, rules, journal, s, heard[TIME], math.nan, math.nan, -number[PRICE], ZERO
         )
+    elif kind == CALLED_OFF:
+        _call_off(account, s, heard[STATE])
     else:
         account.cash[WALLET] += number[PRICE]
         account.cash[FEES] -= number[PRICE]
+
+
+@inner()
+def _is_called_off(heard: IntArray) -> bool:
+    """Return whether a person's word is among what was heard."""
+    called = False
+    for n in range(len(heard)):
+        called |= heard[n, KIND] == CALLED_OFF
+    return called
+
+
+@inner()
+def _call_off(account: Account, s: int, closes: int) -> None:
+    """Ask for no more of a symbol than is held and was decided, or at once for nothing of it.
+
+    Without a router there is nothing to call off: a market order cannot be taken back.
+    """
+    lots, goal = account.held[s, LOTS], expected_lots(account, s)
+    if closes:
+        if lots != 0 or goal != 0:
+            ask(account, s, ZERO, _RISK, YES)
+        return
+    kept = ZERO
+    if goal * lots > 0:
+        kept = goal if abs(goal) < abs(lots) else lots
+    if len(account.route) > 0 and kept != goal:
+        ask(account, s, kept, _RISK, YES)
 
 
 @inner()
@@ -266,7 +328,9 @@ def _book_own(
     s, side, kind = ticket[SYMBOL], ticket[SIDE], ticket[TYPE]
     maker = liquidity == MAKER
     reference = price if maker else market.open[row, s]
-    if kind > LIMIT and kind != PROFIT:
+    if kind == PROFIT:
+        reference = inside(account.order[k, STOP_PRICE], market.low[row, s], market.high[row, s])
+    elif kind > LIMIT:
         reference = worse(side, account.order[k, STOP_PRICE], reference)
     fee_rate = rules.rate[s, MAKER_FEE if maker else TAKER_FEE]
     whole = max(fillable(account, k), lots)
@@ -288,6 +352,23 @@ def _book_forced(
     if reason == _LIQUIDATION:
         qty = quantity(rules, s, -lots)
         write_liquidation(account, journal, s, qty, price, number[FEE], number[INSURED], price, ts)
+
+
+@inner()
+def _withdraw(account: Account, cancel_ts: int) -> None:
+    """Call off whatever would open or enlarge a position; what reduces or protects one stays."""
+    for s in range(len(account.route)):
+        route, lots = account.route[s], account.held[s, LOTS]
+        if route[ROUTE_STATE] == 0:
+            continue
+        # What an opening order fills while its cancel is on its way is kept; a wish to leave at once stands.
+        ending = route[CHILD] != NONE and route[CHILD_FLAGS] == 0 and not route[URGENT]
+        if ending or opening_lots(lots, route[GOAL] - lots) > 0:
+            ask(account, s, ZERO if route[GOAL] * lots < 0 else lots, route[GOAL_REASON], NO)
+    for k in range(account.counter[OPEN_ORDERS]):
+        ticket = account.ticket[k]
+        if ticket[FLAGS] == 0 and ticket[CLIENT] > ROUTED:  # the router cancels its own
+            ticket[CANCEL_TS] = min(ticket[CANCEL_TS], cancel_ts)
 
 
 @inner()

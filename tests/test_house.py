@@ -84,6 +84,8 @@ EFFECTS = (
     "live.alerts",
     "live.clock",
     "live.heartbeat",
+    "live.logs",
+    "live.metrics",
     "live.guard.terminal",
     "live.kill_switch",
     "live.monitor.view",

@@ -123,7 +123,9 @@ class BinanceBroker:
         try:
             await self._read(calls.TIME)
             await self._measure_clock()
-            self.budget.publish((await self._read(calls.INFO))["rateLimits"])
+            info = await self._read(calls.INFO)
+            with forms.legible(calls.INFO.method):
+                self.budget.publish(info["rateLimits"])
             await self._read(calls.MAKE_KEY)
             await self._socket.open(self.settings.timeout_s)
             opened = True
@@ -261,9 +263,9 @@ class BinanceBroker:
         with forms.legible(calls.ACCOUNT.method):
             return forms.account_report(
                 told,
-                hedge_mode=bool(mode["dualSidePosition"]),
-                multi_assets=bool(assets["multiAssetsMargin"]),
-                burns_bnb=bool(burn["feeBurn"]),
+                hedge_mode=forms.flag_of(mode["dualSidePosition"]),
+                multi_assets=forms.flag_of(assets["multiAssetsMargin"]),
+                burns_bnb=forms.flag_of(burn["feeBurn"]),
                 permissions=permissions,
             )
 
@@ -466,9 +468,12 @@ class BinanceBroker:
 
     async def _measure_clock(self) -> None:
         async def ask_ms() -> int:
-            return int(
-                (await self._requests.once(calls.TIME, priority=Priority.EXIT))["serverTime"]
-            )
+            told = await self._requests.once(calls.TIME, priority=Priority.EXIT)
+            try:
+                return forms.time_of(told["serverTime"]) // forms.MILLISECOND_US
+            except (KeyError, TypeError, ValueError):
+                failure = unanswered("answered in a form not understood")
+            raise RequestFailed(failure)
 
         await self.clock.measure(ask_ms, samples=_CLOCK_SAMPLES if self.clock.runs else 1)
         self._check_clock()

@@ -9,6 +9,7 @@ from live.broker.interface import (
     Answer,
     Broker,
     BrokerEvent,
+    BrokerHealth,
     Cancel,
     Fill,
     Income,
@@ -47,6 +48,10 @@ class DryBroker:
     def now_us(self) -> int:
         """Return the exchange's time."""
         return self._broker.now_us()
+
+    def health(self) -> BrokerHealth:
+        """Return how it does, for monitoring."""
+        return self._broker.health()
 
     def events(self) -> AsyncIterator[BrokerEvent]:
         """Yield what happens to the account."""

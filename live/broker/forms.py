@@ -48,7 +48,56 @@ _STATUSES: Final = {
     "EXPIRED_IN_MATCH": OrderStatus.EXPIRED,
 }
 _BY_TRADES: Final = frozenset({"COMMISSION", "REALIZED_PNL"})
+_LARGEST: Final = Decimal(10) ** 12
+"""Beyond any price, quantity or balance; a fold counts lots and money in 64 bits."""
+_WHOLE_BITS: Final = 63
 TRIGGERING: Final = "TRIGGERING"
+
+
+def number_of(told: Any) -> str:
+    """Return a number as the exchange's text.
+
+    Raises
+    ------
+    ValueError
+        If it is none: what is booked or compared must be finite, and of a size that an exchange knows.
+    """
+    text = str(told)
+    number = Decimal(text)
+    if not (number.is_finite() and abs(number) < _LARGEST):
+        raise ValueError(f"a number must be finite and below {_LARGEST:.0e}, was {text:.40}")
+    return text
+
+
+def positive_of(told: Any) -> str:
+    """Return a number > 0 as the exchange's text; ValueError where it is none."""
+    text = number_of(told)
+    if Decimal(text) <= 0:
+        raise ValueError(f"a price or a quantity traded must be > 0, was {text:.40}")
+    return text
+
+
+def whole_of(told: Any) -> int:
+    """Return an id; ValueError where it is none, or has more than 63 bits."""
+    number = int(str(told))
+    if number.bit_length() > _WHOLE_BITS:
+        raise ValueError(f"an id must have at most {_WHOLE_BITS} bits, was {told!s:.40}")
+    return number
+
+
+def flag_of(told: Any) -> bool:
+    """Return a switch; ValueError where it is neither true nor false: of text ``bool`` would make true."""
+    if not isinstance(told, bool):
+        raise ValueError(f"a switch must be true or false, was {told!s:.40}")
+    return told
+
+
+def time_of(told: Any) -> int:
+    """Return milliseconds as microseconds since 1970; ValueError where they are none."""
+    time_us = whole_of(told) * MILLISECOND_US
+    if not 0 <= time_us < 2**_WHOLE_BITS:
+        raise ValueError(f"a time must be milliseconds since 1970, was {told!s:.40}")
+    return time_us
 
 
 def rows_of(told: Any) -> list[Json]:
@@ -106,35 +155,35 @@ def order_report(told: Json) -> OrderReport:
         symbol=str(told["symbol"]),
         side=Side[told["side"]],
         type=type_of(told["type"]),
-        exchange_id=int(told["orderId"]),
+        exchange_id=whole_of(told["orderId"]),
         conditional=False,
         status=status_of(told["status"]),
-        qty=str(told["origQty"]),
-        filled=str(told["executedQty"]),
+        qty=number_of(told["origQty"]),
+        filled=number_of(told["executedQty"]),
         price=price_of(told.get("price")),
         stop_price=price_of(told.get("stopPrice")),
-        reduce_only=bool(told.get("reduceOnly", False)),
-        close_position=bool(told.get("closePosition", False)),
+        reduce_only=flag_of(told.get("reduceOnly", False)),
+        close_position=flag_of(told.get("closePosition", False)),
     )
 
 
 def algo_report(told: Json, *, stuck: bool = False) -> OrderReport:
     """Return a conditional order from an answer; its status is `algo_status`."""
-    qty, filled = str(told.get("quantity") or "0"), str(told.get("actualQty") or "0")
+    qty, filled = number_of(told.get("quantity") or "0"), number_of(told.get("actualQty") or "0")
     return OrderReport(
         client_id=str(told["clientAlgoId"]),
         symbol=str(told["symbol"]),
         side=Side[told["side"]],
         type=type_of(told["orderType"]),
-        exchange_id=int(told["algoId"]),
+        exchange_id=whole_of(told["algoId"]),
         conditional=True,
         status=algo_status(str(told["algoStatus"]), qty, filled),
         qty=qty,
         filled=filled,
         price=price_of(told.get("price")),
         stop_price=price_of(told.get("triggerPrice")),
-        reduce_only=bool(told.get("reduceOnly", False)),
-        close_position=bool(told.get("closePosition", False)),
+        reduce_only=flag_of(told.get("reduceOnly", False)),
+        close_position=flag_of(told.get("closePosition", False)),
         stuck=stuck,
     )
 
@@ -176,7 +225,7 @@ def type_of(text: str) -> OrderType:
 
 def price_of(text: Any) -> str | None:
     """Return a price as text, None where the exchange writes none or zero."""
-    return None if text in (None, "") or Decimal(str(text)) == 0 else str(text)
+    return None if text in (None, "") or Decimal(number_of(text)) == 0 else str(text)
 
 
 def position_reports(told: Any) -> list[PositionReport]:
@@ -184,11 +233,11 @@ def position_reports(told: Any) -> list[PositionReport]:
     return [
         PositionReport(
             symbol=str(each["symbol"]),
-            qty=str(each["positionAmt"]),
-            entry_price=str(each["entryPrice"]),
-            mark_price=str(each["markPrice"]),
-            liquidation_price=str(each.get("liquidationPrice") or "0"),
-            isolated_wallet=str(each.get("isolatedWallet") or "0"),
+            qty=number_of(each["positionAmt"]),
+            entry_price=number_of(each["entryPrice"]),
+            mark_price=number_of(each["markPrice"]),
+            liquidation_price=number_of(each.get("liquidationPrice") or "0"),
+            isolated_wallet=number_of(each.get("isolatedWallet") or "0"),
         )
         for each in rows_of(told)
         if Decimal(str(each["positionAmt"])) != 0
@@ -204,16 +253,16 @@ def account_report(
     """
     assets = {str(each["asset"]): each for each in told["assets"]}
     dollars = assets.get("USDT", {"walletBalance": "0", "availableBalance": "0"})
-    can_trade = None if told.get("canTrade") is None else bool(told["canTrade"])
+    can_trade = None if told.get("canTrade") is None else flag_of(told["canTrade"])
     can_withdraw = None
     if permissions is not None:
-        can_trade = can_trade is not False and bool(permissions["enableFutures"])
-        can_withdraw = bool(permissions["enableWithdrawals"])
+        can_trade = can_trade is not False and flag_of(permissions["enableFutures"])
+        can_withdraw = flag_of(permissions["enableWithdrawals"])
     return AccountReport(
-        wallet=str(dollars["walletBalance"]),
-        available=str(dollars["availableBalance"]),
+        wallet=number_of(dollars["walletBalance"]),
+        available=number_of(dollars["availableBalance"]),
         other_assets=tuple(
-            (name, str(each["walletBalance"]))
+            (name, number_of(each["walletBalance"]))
             for name, each in sorted(assets.items())
             if name != "USDT" and Decimal(str(each["walletBalance"])) != 0
         ),
@@ -229,7 +278,7 @@ def symbol_settings(told: Any) -> dict[str, SymbolSettings]:
     """Return what ``symbolConfig`` lists."""
     return {
         str(each["symbol"]): SymbolSettings(
-            leverage=int(each["leverage"]), isolated=each["marginType"] == "ISOLATED"
+            leverage=whole_of(each["leverage"]), isolated=each["marginType"] == "ISOLATED"
         )
         for each in rows_of(told)
     }
@@ -238,19 +287,19 @@ def symbol_settings(told: Any) -> dict[str, SymbolSettings]:
 def fill_of(told: Json) -> Fill:
     """Return a trade from ``userTrades``, which does not tell its order's client id: it is empty."""
     return Fill(
-        time_us=int(told["time"]) * MILLISECOND_US,
-        trade_id=int(told["id"]),
+        time_us=time_of(told["time"]),
+        trade_id=whole_of(told["id"]),
         client_id="",
-        exchange_id=int(told["orderId"]),
+        exchange_id=whole_of(told["orderId"]),
         symbol=str(told["symbol"]),
         side=Side[told["side"]],
-        qty=str(told["qty"]),
-        price=str(told["price"]),
-        fee=str(told["commission"]),
+        qty=positive_of(told["qty"]),
+        price=positive_of(told["price"]),
+        fee=number_of(told["commission"]),
         fee_asset=str(told["commissionAsset"]),
-        maker=bool(told["maker"]),
+        maker=flag_of(told["maker"]),
         order_status=None,
-        realised=str(told["realizedPnl"]),
+        realised=number_of(told["realizedPnl"]),
     )
 
 
@@ -259,10 +308,10 @@ def income_of(told: Json) -> Income | None:
     if told["incomeType"] in _BY_TRADES:
         return None
     return Income(
-        time_us=int(told["time"]) * MILLISECOND_US,
+        time_us=time_of(told["time"]),
         kind=str(told["incomeType"]),
         symbol=str(told["symbol"]) or None,
-        amount=str(told["income"]),
+        amount=number_of(told["income"]),
         income_id=str(told["tranId"]),
     )
 

@@ -62,7 +62,8 @@ async def rows_since(pages: Pages, first_ms: int, now_ms: int) -> list[Row]:
     if first_ms < now_ms - REACH_MS:
         raise VenueError(
             f"{pages.name} must be asked for within {REACH_MS // 86_400_000} days, was "
-            f"{(now_ms - first_ms) / 86_400_000:.1f} days ago"
+            f"{(now_ms - first_ms) / 86_400_000:.1f} days ago: the exchange has forgotten what came before, and a "
+            "journal that did not hear it cannot go on; move it aside, close by hand what is held, begin a new one"
         )
     found: dict[Hashable, Row] = {}
     begin_ms = first_ms

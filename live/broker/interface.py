@@ -341,6 +341,10 @@ class Broker(Protocol):
         """Return the exchange's time."""
         ...
 
+    def health(self) -> BrokerHealth:
+        """Return how it does, for monitoring."""
+        ...
+
     def events(self) -> AsyncIterator[BrokerEvent]:
         """Yield what happens to the account, in order, for ever; losses of the connection come as `Doubt`."""
         ...
@@ -354,7 +358,11 @@ class Broker(Protocol):
         ...
 
     async def query(self, cancel: Cancel) -> OrderReport | None:
-        """Return an own order by its client id, None if the exchange does not know it."""
+        """Return an own order by its client id, None at once if the exchange does not know it.
+
+        Just after an unknown outcome that is no answer yet: the request may still arrive. Whoever asks asks again for
+        longer than a request may take (`live.sender`).
+        """
         ...
 
     async def open_orders(self) -> list[OrderReport]:
@@ -374,11 +382,14 @@ class Broker(Protocol):
         ...
 
     async def fills_since(self, symbol: str, time_us: int) -> list[Fill]:
-        """Return the account's trades of a symbol from a time on, oldest first."""
+        """Return the account's trades of a symbol from a time on, oldest first.
+
+        Raises `VenueError` if the exchange does not keep them any more: a part is never given for the whole.
+        """
         ...
 
     async def incomes_since(self, time_us: int) -> list[Income]:
-        """Return what else moved money from a time on, oldest first."""
+        """Return what else moved money from a time on, oldest first; see `fills_since`."""
         ...
 
     async def instruments(self, symbols: Sequence[str]) -> tuple[Instrument, ...]:

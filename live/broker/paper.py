@@ -3,6 +3,8 @@
 It is an account of the simulated exchange in lock-step: the backtest's account step fills its orders with the bar that
 follows (`live.simulator.venue`), and requests and answers pass through the forms of the real exchange. What a bar did
 is told as events at its close. There is no latency: an order that is sent after a close meets the next open.
+
+What it told is kept with its state until the next bar, so that who was ended in between hears it again.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from live.broker.interface import (
     AccountReport,
     Answer,
     BrokerEvent,
+    BrokerHealth,
     Cancel,
     Fill,
     Income,
@@ -47,6 +50,7 @@ from quantcore.data.instruments import Instrument
 from quantcore.errors import ConfigError, DataGap, VenueError
 from quantcore.execution.settings import ExecutionSettings
 from quantcore.frames import PRICE_FIELDS, Bars
+from quantcore.kernels import layout as at
 from quantcore.settlements import settlement_rows
 from quantcore.timegrid import DAY_US, interval_us
 
@@ -135,6 +139,7 @@ class PaperBroker:
         self._venue = self._opened(instruments)
         self._stream = UserStream(stuck_us=0)
         self._queue: asyncio.Queue[BrokerEvent] = asyncio.Queue()
+        self._told: list[BrokerEvent] = []
         self._changes = self._saved = 0
         self._saving = asyncio.Lock()
         if path is not None and path.exists():
@@ -155,15 +160,30 @@ class PaperBroker:
         """Return the exchange's time."""
         return self._venue.now_us if self._now_us is None else self._now_us()
 
+    def health(self) -> BrokerHealth:
+        """Return that nothing can be away: the account is in this process."""
+        return BrokerHealth(requests=0, failures=0, clock_off_ms=math.nan, account_stream=True)
+
     @property
     def last_row_us(self) -> int:
         """Stamp of the last row that it was shown, 0 before the first."""
         return int(self._row.ts_us[0])
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it holds nothing and has no open order."""
+        return not self._at_stake
+
+    @property
+    def wallet(self) -> float:
+        """Wallet balance, isolated margin included, USDT."""
+        held = self._account.held
+        return float(held["cash"][at.WALLET] + held["position"][:, at.MARGIN].sum())
+
     async def show(self, row: Bars) -> None:
         """Let a bar that has closed meet the orders; what it did is then among the events.
 
-        A bar that was shown before does nothing.
+        A bar that was shown before does nothing. What was told before is taken for heard, and not kept any longer.
 
         Parameters
         ----------
@@ -183,7 +203,7 @@ class PaperBroker:
                 f"rows of a paper account must follow the last one at {self.last_row_us} us, the next was at {ts_us} us"
             )
         new_day = ts_us // DAY_US != self.last_row_us // DAY_US
-        self._row = row
+        self._row, self._told = row, []
         self._face()
         self._venue.row = -1
         self._venue.advance(ts_us)
@@ -330,8 +350,8 @@ class PaperBroker:
         return await self._change("POST /fapi/v1/countdownCancelAll", params)
 
     def to_bytes(self) -> bytes:
-        """Return the state: account, orders, and the last row."""
-        return pickle.dumps((self.settings, self._row, self._venue.snapshot()))
+        """Return the state: account, orders, the last row, and what was told since."""
+        return pickle.dumps((self.settings, self._row, self._told, self._venue.snapshot()))
 
     def restore(self, raw: bytes) -> None:
         """Take a state of `to_bytes` back; only from where states are trusted.
@@ -342,7 +362,7 @@ class PaperBroker:
             If it is of an account of other settings or symbols, or not whole.
         """
         try:
-            settings, row, venue = pickle.loads(raw)
+            settings, row, told, venue = pickle.loads(raw)
         except _UNREADABLE as error:
             raise ConfigError(
                 f"a paper account's state must be whole and of this version, was not ({type(error).__name__})"
@@ -358,9 +378,12 @@ class PaperBroker:
                     f"a paper account must go on with its {name} {theirs}, was to with {ours}: move its file away to "
                     "begin a new one"
                 )
-        self._row = row
+        self._row, self._told = row, told
         self._venue.restore(venue)
         self._face()
+        self._queue = asyncio.Queue()
+        for event in told:
+            self._queue.put_nowait(event)
         for s, instrument in enumerate(instruments):
             if instrument != self._venue.instruments[s]:
                 changes = {f.name: getattr(instrument, f.name) for f in fields(Instrument)}
@@ -415,6 +438,7 @@ class PaperBroker:
     async def _changed(self) -> None:
         """Tell what happened, once it is kept."""
         told = [event for _, message in self._venue.drain() for event in self._stream.hear(message)]
+        self._told += told
         self._changes += 1
         await self._keep()
         for event in told:

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from live.hidden import check_variable
 from quantcore.errors import ConfigError
 
 MASK = "***"
 _RECV_WINDOW_MAX_MS = 60_000
 _LONG = re.compile(r"[A-Za-z0-9]{60,}")
 """Keys, signatures and listen keys have 64 letters and digits."""
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
-"""Names of variables: capitals, so that a key given in place of its name is refused before anything shows it."""
 
 
 class Credentials:
@@ -143,10 +142,7 @@ class BrokerSettings:
         if self.permissions_url is not None:
             _check_url("permissions_url", self.permissions_url, ("http://", "https://"))
         for name in ("api_key", "api_secret"):
-            if not _VARIABLE.fullmatch(getattr(self, name)):
-                raise ConfigError(
-                    f"{name} must name an environment variable in capitals, what was given is not shown"
-                )
+            check_variable(name, getattr(self, name))
 
     def find_credentials(self, environment: Mapping[str, str] = os.environ) -> Credentials:
         """Return the credentials given or, read now, those of the environment.

@@ -9,6 +9,7 @@ of that can be mended from outside its loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from typing import Final
 
 import aiohttp
 
+from live.broker.forms import time_of
 from live.broker.interface import BrokerEvent, Doubt
 from live.broker.user_stream import EXPIRED, UserStream
 from live.clock import ExchangeClock
@@ -285,12 +287,14 @@ class UserSocket:
         while True:
             try:
                 message = await socket.receive()
+                if message.type is aiohttp.WSMsgType.PING:
+                    await socket.pong(message.data)
             except (aiohttp.ClientError, OSError) as error:
                 return f"connection ended ({type(error).__name__})"
             self._heard_s = self._clock.monotonic_s()
             if message.type is aiohttp.WSMsgType.PING:
-                await socket.pong(message.data)
-            elif message.type is aiohttp.WSMsgType.TEXT:
+                continue
+            if message.type is aiohttp.WSMsgType.TEXT:
                 if self._tell(message.data):
                     return "the listen key has expired"
             elif message.type is aiohttp.WSMsgType.PONG:
@@ -304,7 +308,7 @@ class UserSocket:
         """Put what a message means into the queue; return whether it ends the key."""
         try:
             told = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._doubt("user stream: a message that is no JSON")
             return False
         for event in self._stream.hear(told):
@@ -313,8 +317,8 @@ class UserSocket:
             self._queue.put(event)
         if not isinstance(told, dict):
             return False
-        if isinstance(told.get("E"), int):
-            self._clock.heard(told["E"] * 1000)
+        with contextlib.suppress(ValueError):
+            self._clock.heard(time_of(told.get("E")))
         order = told.get("o")
         if isinstance(order, dict):
             self._awaited.pop(str(order.get("caid", order.get("c"))), None)

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
-from live.broker.forms import MILLISECOND_US, TRIGGERING, algo_status, price_of, status_of, type_of
+from live.broker.forms import (
+    TRIGGERING,
+    algo_status,
+    flag_of,
+    number_of,
+    positive_of,
+    price_of,
+    status_of,
+    time_of,
+    type_of,
+    whole_of,
+)
 from live.broker.interface import Balance, BrokerEvent, Doubt, Fill, OrderChange, OrderReport
 from quantcore.types import Side
 
@@ -24,7 +35,6 @@ _DOUBTFUL: Final = MappingProxyType(
     {
         "MARGIN_CALL": "margin call",
         "CONDITIONAL_ORDER_TRIGGER_REJECT": "a conditional order was rejected as it triggered",
-        EXPIRED: "the listen key has expired",
     }
 )
 _BRIEF_US: Final = 5_000_000
@@ -71,6 +81,8 @@ class UserStream:
     def hear(self, message: Any) -> list[BrokerEvent]:
         """Return what a message means; one that is not understood is a `Doubt`, a trade told before is nothing.
 
+        Nor is the end of the listen key: the socket ends with it and tells that.
+
         Parameters
         ----------
         message : object
@@ -80,14 +92,20 @@ class UserStream:
             return [Doubt(time_us=0, reason="user stream: a message without an event type")]
         if message.get("st", _UM) != _UM:
             return []
-        kind, time_us = message["e"], _stamp_us(message)
+        kind = message["e"]
+        try:
+            time_us = _stamp_us(message)
+        except ValueError:
+            return [Doubt(time_us=0, reason=f"user stream: {kind[:40]} at no time that there is")]
+        if kind == EXPIRED:  # the socket tells of its end, once
+            return []
         if kind in _DOUBTFUL:
             return [Doubt(time_us=time_us, reason=f"user stream: {_DOUBTFUL[kind]}")]
         if kind not in self._kinds:
             return [Doubt(time_us=time_us, reason=f"user stream: unknown event {kind[:40]}")]
         try:
             return self._kinds[kind](message)
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             reason = f"user stream: {kind} not understood ({type(error).__name__}: {error})"
             return [Doubt(time_us=time_us, reason=reason[:200])]
 
@@ -111,45 +129,45 @@ class UserStream:
 
     def _order(self, message: Message) -> list[BrokerEvent]:
         told = message["o"]
-        time_us = int(told["T"]) * MILLISECOND_US
+        time_us = time_of(told["T"])
         execution = str(told["x"])
-        if execution in _EXECUTIONS and Decimal(told["l"]) != 0:
+        if execution in _EXECUTIONS and Decimal(number_of(told["l"])) != 0:
             return self._fill(told, time_us)
         order = OrderReport(
             client_id=self._client_id(told),
             symbol=str(told["s"]),
             side=Side[told["S"]],
             type=type_of(told["o"]),
-            exchange_id=int(told["i"]),
+            exchange_id=whole_of(told["i"]),
             conditional=False,
             status=status_of(told["X"]),
-            qty=str(told["q"]),
-            filled=str(told["z"]),
+            qty=number_of(told["q"]),
+            filled=number_of(told["z"]),
             price=price_of(told["p"]),
             stop_price=price_of(told["sp"]),
-            reduce_only=bool(told["R"]),
-            close_position=bool(told.get("cp", False)),
+            reduce_only=flag_of(told["R"]),
+            close_position=flag_of(told.get("cp", False)),
         )
         return [OrderChange(time_us=time_us, order=order, why=_reason(execution, told))]
 
     def _fill(self, told: Message, time_us: int) -> list[BrokerEvent]:
-        trade = (str(told["s"]), int(told["t"]))
+        trade = (str(told["s"]), whole_of(told["t"]))
         if trade in self._told_trades:
             return []
         fill = Fill(
             time_us=time_us,
             trade_id=trade[1],
             client_id=self._client_id(told),
-            exchange_id=int(told["i"]),
+            exchange_id=whole_of(told["i"]),
             symbol=trade[0],
             side=Side[told["S"]],
-            qty=str(told["l"]),
-            price=str(told["L"]),
-            fee=str(told.get("n") or "0"),
+            qty=positive_of(told["l"]),
+            price=positive_of(told["L"]),
+            fee=number_of(told.get("n") or "0"),
             fee_asset=str(told.get("N") or "USDT"),
-            maker=bool(told["m"]),
+            maker=flag_of(told["m"]),
             order_status=status_of(told["X"]),
-            realised=str(told["rp"]),
+            realised=number_of(told["rp"]),
         )
         self._told_trades[trade] = None
         self._brief.pop(trade, None)
@@ -157,11 +175,11 @@ class UserStream:
 
     def _client_id(self, told: Message) -> str:
         """Return the client id of an order; of one that a conditional order became, the conditional order's."""
-        return str(self._became.get((told["s"], int(told["i"])), told["c"]))
+        return str(self._became.get((told["s"], whole_of(told["i"])), told["c"]))
 
     def _trade_lite(self, message: Message) -> list[BrokerEvent]:
         """Await the full message of the trade: the brief one has neither fee nor profit."""
-        trade = (str(message["s"]), int(message["t"]))
+        trade = (str(message["s"]), whole_of(message["t"]))
         if trade not in self._told_trades:
             self._brief[trade] = _stamp_us(message)
         return []
@@ -169,26 +187,27 @@ class UserStream:
     def _algo(self, message: Message) -> list[BrokerEvent]:
         told = message["o"]
         state, time_us = str(told["X"]), _stamp_us(message)
-        qty, filled = str(told.get("q") or "0"), str(told.get("aq") or "0")
+        qty, filled = number_of(told.get("q") or "0"), number_of(told.get("aq") or "0")
         name = str(told["caid"])
-        if told.get("ai"):
-            self._became[(told["s"], int(told["ai"]))] = name
+        became = whole_of(told.get("ai") or 0)
         stuck = OrderReport(
             client_id=name,
             symbol=str(told["s"]),
             side=Side[told["S"]],
             type=type_of(told["o"]),
-            exchange_id=int(told["aid"]),
+            exchange_id=whole_of(told["aid"]),
             conditional=True,
             status=algo_status(state, qty, filled),
             qty=qty,
             filled=filled,
             price=price_of(told.get("p")),
             stop_price=price_of(told.get("tp")),
-            reduce_only=bool(told.get("R", False)),
-            close_position=bool(told.get("cp", False)),
+            reduce_only=flag_of(told.get("R", False)),
+            close_position=flag_of(told.get("cp", False)),
             stuck=True,
         )
+        if became:
+            self._became[stuck.symbol, became] = name
         if state == TRIGGERING:
             self._triggering.setdefault(name, (time_us, stuck, False))
         else:
@@ -211,11 +230,12 @@ class UserStream:
             found.append(
                 Balance(
                     time_us=time_us,
-                    wallet=str(each["wb"]),
-                    change=str(each["bc"]),
+                    wallet=number_of(each["wb"]),
+                    change=number_of(each["bc"]),
                     kind=kind,
                     positions=tuple(
-                        (str(p["s"]), str(p["pa"]), str(p["ep"])) for p in told.get("P", [])
+                        (str(p["s"]), number_of(p["pa"]), number_of(p["ep"]))
+                        for p in told.get("P", [])
                     ),
                 )
             )
@@ -228,7 +248,7 @@ class UserStream:
         time_us = _stamp_us(message)
         if "ac" not in message:
             return [Doubt(time_us=time_us, reason="user stream: multi-assets mode was changed")]
-        symbol, leverage = str(message["ac"]["s"]), int(message["ac"]["l"])
+        symbol, leverage = str(message["ac"]["s"]), whole_of(message["ac"]["l"])
         if self._leverages.get(symbol) == leverage:
             return []
         reason = f"user stream: leverage of {symbol} was set to {leverage}"
@@ -247,6 +267,6 @@ def _reason(execution: str, told: Message) -> str:
 
 
 def _stamp_us(message: Message) -> int:
-    """Return when it happened; of a message without a stamp, 0."""
-    stamp = str(message.get("T", message.get("E", "")))  # of listenKeyExpired it is text
-    return int(stamp) * MILLISECOND_US if stamp.isdigit() else 0
+    """Return when it happened; of a message without a stamp, 0; ValueError where it is no time."""
+    stamp = message.get("T", message.get("E", ""))  # of listenKeyExpired it is text
+    return 0 if stamp in ("", None) else time_of(stamp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -167,7 +168,7 @@ class HttpMarketRest:
         answer = await self._get("/fapi/v1/time", {})
         try:
             return int(answer["serverTime"]) * _MS_US
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise VenueError(f"serverTime must be milliseconds, was {answer!r:.200}") from error
 
     async def klines(
@@ -219,9 +220,12 @@ class HttpMarketRest:
         """Return the open interest now, in coins."""
         answer = await self._get("/fapi/v1/openInterest", {"symbol": symbol})
         try:
-            return float(answer["openInterest"])
+            coins = float(answer["openInterest"])
         except (TypeError, ValueError, KeyError) as error:
             raise VenueError(f"openInterest must be a number, was {answer!r:.200}") from error
+        if not 0.0 <= coins < math.inf:
+            raise VenueError(f"openInterest must be finite and >= 0, was {answer!r:.200}")
+        return coins
 
     async def _get(self, path: str, params: dict[str, Any], *, unknown: Any = None) -> Any:
         """Return an answer; `unknown`, where given, stands for that of a symbol that the exchange does not know."""

@@ -110,8 +110,19 @@ def read(text: str | bytes, interval: str) -> Event | None:
         stream, data = message["stream"], message["data"]
         if data.get("st", _USDT_MARGINED) != _USDT_MARGINED:
             return None
-        return _EVENTS[data["e"]](stream, data, interval)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        channel, reader = _EVENTS[data["e"]]
+        event = reader(stream, data, interval)
+        if stream != stream_name(event.symbol, channel, interval):
+            raise ValueError("another stream")
+        return event
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         told = text if isinstance(text, str) else text.decode(errors="replace")
         raise SchemaMismatch(
             f"a stream's message must be an event that was asked for, was {told!r:.200}"
@@ -125,14 +136,8 @@ def _kline(stream: str, data: dict[str, Any], interval: str) -> KlineEvent:
         raise ValueError("another interval")
     bar = Candle(
         open_us,
-        float(k["o"]),
-        float(k["h"]),
-        float(k["l"]),
-        float(k["c"]),
-        float(k["v"]),
-        float(k["q"]),
-        float(k["n"]),
-        float(k["V"]),
+        *(_positive(k[name]) for name in ("o", "h", "l", "c")),
+        *(_amount(k[name]) for name in ("v", "q", "n", "V")),
     )
     if not isinstance(k["x"], bool):
         raise TypeError("x must be true or false")
@@ -151,9 +156,9 @@ def _book_ticker(stream: str, data: dict[str, Any], interval: str) -> BookEvent:
         _time_us(data),
         int(data["u"]),
         _positive(data["b"]),
-        float(data["B"]),
+        _amount(data["B"]),
         _positive(data["a"]),
-        float(data["A"]),
+        _amount(data["A"]),
     )
 
 
@@ -168,8 +173,15 @@ def _positive(text: str) -> float:
     return price
 
 
-_EVENTS: dict[str, Callable[[str, dict[str, Any], str], Event]] = {
-    "kline": _kline,
-    "markPriceUpdate": _mark_price,
-    "bookTicker": _book_ticker,
+def _amount(text: str) -> float:
+    amount = float(text)
+    if not (math.isfinite(amount) and amount >= 0.0):
+        raise ValueError("an amount must be finite and >= 0")
+    return amount
+
+
+_EVENTS: dict[str, tuple[Channel, Callable[[str, dict[str, Any], str], Event]]] = {
+    "kline": ("kline", _kline),
+    "markPriceUpdate": ("markPrice", _mark_price),
+    "bookTicker": ("bookTicker", _book_ticker),
 }

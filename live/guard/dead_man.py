@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from live.broker.interface import Broker, Outcome
@@ -17,6 +18,8 @@ COUNTDOWN_MS: Final = 120_000
 """After which the exchange cancels a symbol's ordinary orders (BINANCE.md, Orders)."""
 EVERY_S: Final = 30.0
 """Between two rounds, of the exchange's clock."""
+DISARM_S: Final = 5.0
+"""On the wall, that an end waits for the countdowns to be taken back."""
 _SPARES_STOPS: Final = ("sim", "paper")
 """Modes whose exchange is known to spare conditional orders; of the real one nobody could verify it (BINANCE.md)."""
 
@@ -85,3 +88,17 @@ class DeadMansSwitch:
                 missed.append(symbol)
                 log.warning("the countdown of %s was not taken: %s", symbol, answer.message)
         return missed
+
+
+@contextlib.asynccontextmanager
+async def armed(switch: DeadMansSwitch, pause_s: float) -> AsyncIterator[None]:
+    """Keep the switch armed beside the body, and take it back at an end in order; see `DeadMansSwitch.keep`."""
+    keeping = asyncio.create_task(switch.keep(pause_s))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):  # what is not taken back runs out
+            async with asyncio.timeout(DISARM_S):
+                await switch.disarm()

@@ -113,6 +113,23 @@ def check_command_line(mode: str, arguments: Sequence[str]) -> Check:
     return held_to(name, holds, f"must hold conf={mode} alone of all conf settings, holds {given}")
 
 
+def check_option_file(mode: str, changed: Sequence[str]) -> Check:
+    """Return whether a mode of real money is as its option file has it: an experiment could have set its ``conf``.
+
+    Parameters
+    ----------
+    mode : str
+        One of `MODES`.
+    changed : sequence of str
+        Settings of ``conf`` that are not as the file has them.
+    """
+    name = "option file"
+    if not MODES[mode].real_money:
+        return not_applicable(name, f"conf={mode} trades no real money")
+    told = f"others are: {', '.join(changed)}" if changed else "all are"
+    return held_to(name, not changed, f"conf must be as conf/conf/{mode}.yaml has it, {told}")
+
+
 def check_hosts(
     mode: str, *, rest_url: str, stream_url: str, permissions_url: str | None
 ) -> list[Check]:

@@ -19,7 +19,15 @@ from live.guard.account import (
 from live.guard.checks import Check, failed, failures
 from live.guard.dead_man import check_dead_man
 from live.guard.limits import Sources, check_limits, strictest
-from live.guard.modes import check_armed, check_command_line, check_hosts, check_keys, check_mode
+from live.guard.modes import (
+    MODES,
+    check_armed,
+    check_command_line,
+    check_hosts,
+    check_keys,
+    check_mode,
+    check_option_file,
+)
 from live.guard.set_up import Wanted, set_up
 from quantcore.data.instruments import Instrument
 from quantcore.errors import QuantcoreError
@@ -47,6 +55,8 @@ class Flight:
         By where they come from; None limits nothing.
     fresh : bool
         Whether the journal begins with this start.
+    changed : tuple of str
+        Settings of ``conf`` that are not as its option file has them.
     dry_run : bool
         Whether nothing is to be sent or set.
     dead_man : bool or None
@@ -68,6 +78,7 @@ class Flight:
     wanted: Wanted
     limits: Sources
     fresh: bool
+    changed: tuple[str, ...] = ()
     dry_run: bool = False
     dead_man: bool | None = None
     clock_off_max_ms: float = 1000.0
@@ -88,6 +99,7 @@ def on_the_ground(flight: Flight) -> list[Check]:
     return [
         mode,
         check_command_line(flight.mode, flight.arguments),
+        check_option_file(flight.mode, flight.changed),
         *check_hosts(
             flight.mode,
             rest_url=flight.rest_url,
@@ -170,7 +182,7 @@ def _equity(
     flight: Flight, account: AccountReport, positions: Sequence[PositionReport]
 ) -> list[Check]:
     stage = allowed = None
-    if any(flight.limits.values()):
+    if MODES[flight.mode].capital is not None and any(flight.limits.values()):
         limits = strictest(flight.mode, flight.limits)
         stage, allowed = limits.stage_capital, limits.drawdown_max
     return [

@@ -10,6 +10,7 @@ from quantcore.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from live.journal.findings import Check
     from live.journal.journal import Journal
     from live.journal.replay_check import ReplayerOf
 
@@ -36,17 +37,25 @@ def verify(cfg: DictConfig) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from live.journal.findings import HOLDS
     from live.journal.verify import verify
 
     with _opened(cfg, read_only=True) as journal:
         checks = verify(journal, _replayer(cfg))
         place = journal.place
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("Check")
+    table.add_column("Check", no_wrap=True)
+    table.add_column("What must hold", no_wrap=True, style="dim")
     table.add_column("Examined", justify="right")
     table.add_column("Result", overflow="fold")
     for check in checks:
-        table.add_row(check.name, f"{check.examined:,}", check.outcome)
+        table.add_row(
+            check.name,
+            HOLDS.get(check.name, ""),
+            f"{check.examined:,}",
+            check.outcome,
+            style=_style(check),
+        )
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(table)
     first = next((check for check in checks if check.differences), None)
@@ -59,6 +68,10 @@ def verify(cfg: DictConfig) -> int:
     but = f", as far as it was checked: {', '.join(left_out)} not" if left_out else ""
     console.print(f"{place} is whole{but}.", soft_wrap=True, markup=False)
     return 0
+
+
+def _style(check: Check) -> str:
+    return "red" if check.differences else "yellow" if check.skipped else ""
 
 
 def export(cfg: DictConfig) -> int:
@@ -102,8 +115,8 @@ def prune(cfg: DictConfig) -> int:
         done = prune(journal, before_us=before_us)
         journal.compact()
         print(
-            f"{journal.place}: inputs of {done.steps:,} steps, {done.snapshots:,} snapshots and {done.events:,} events "
-            f"dropped; it can be replayed from step {done.from_seq:,} on."
+            f"{journal.place}: inputs of {done.steps:,} steps, {done.snapshots:,} snapshots, {done.events:,} events "
+            f"and {done.health:,} heartbeats dropped; it can be replayed from step {done.from_seq:,} on."
         )
     return 0
 

@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection, Engine, Table, exc
 
+from live.hidden import check_no_password
 from quantcore.errors import ConfigError, JournalError
 from quantcore.settings import one_line
 
@@ -43,7 +44,7 @@ class Database:
     Raises
     ------
     ConfigError
-        If the URL is none, or others may read the file.
+        If the URL is none or holds a password, or others may read a file.
     JournalError
         If it does not open, another process writes it, or it is newer than the code.
     """
@@ -52,6 +53,7 @@ class Database:
         if synchronous not in SYNCHRONOUS:
             raise ConfigError(f"synchronous must be full or normal, was {synchronous!r}")
         self.place = without_password(url)
+        check_no_password("url", url)
         self._read_only = read_only
         self._synchronous = synchronous
         self._lock: int | None = None
@@ -208,7 +210,16 @@ class Database:
         connection.exec_driver_sql("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
 
     def _connect(self) -> Connection:
-        connection = self._engine.connect()
+        try:
+            connection = self._engine.connect()
+        except exc.DBAPIError as error:
+            refused = self._refused(error)
+        else:
+            return self._locked(connection)
+        raise refused  # not while it is handled: the driver's error holds the password
+
+    def _locked(self, connection: Connection) -> Connection:
+        """Return a new connection once it alone may write."""
         self._connection = connection
         if self.dialect == "postgresql" and not self._read_only:
             taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar_one()
@@ -303,7 +314,9 @@ def _keep_private(path: Path, *, make: bool) -> None:
             path.parent.parent.mkdir(parents=True, exist_ok=True)
             path.parent.mkdir(mode=0o700, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        for each, mode in ((path.parent, 0o700), (path, 0o600)):
+        beside = [path.with_name(path.name + ending) for ending in ("-wal", "-shm", ".lock")]
+        files = [path, *(each for each in beside if each.exists())]
+        for each, mode in ((path.parent, 0o700), *((each, 0o600) for each in files)):
             held = each.stat().st_mode & 0o777
             if held & 0o077:
                 raise ConfigError(

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+HOLDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "database": "the file is sound, no row names a lost one",
+        "steps": "numbers without holes, never back in time",
+        "client ids": "each sent once, under its session's prefix",
+        "answers": "one final answer to a request",
+        "snapshots": "each has the hash of its step",
+        "fills": "each once, each of an order that was sent",
+        "orders": "every order lived as an order can",
+        "wallet": "each wallet told is the last and what moved",
+        "funding": "the stream and the list of incomes agree",
+        "replay": "every state comes out of its inputs again",
+        "own wallet": "what was booked is what the exchange has",
+        "protection": "a protective stop for every position",
+    }
+)
+"""What each check proves, by its name."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ nothing; the loop may go on protecting positions and try again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -60,6 +60,7 @@ def open_journal(
     secrets: Sequence[str] = (),
     read_only: bool = False,
     synchronous: str = "full",
+    make: Callable[[Database, Redactor], Journal] | None = None,
 ) -> Journal:
     """Open a journal, made or brought to the code's revision if need be; close it in the end.
 
@@ -74,6 +75,8 @@ def open_journal(
         For those who look on while the loop writes.
     synchronous : str
         Of SQLite: with ``"full"`` a commit survives a loss of power, with ``"normal"`` the end of the process alone.
+    make : callable, optional
+        Makes a journal of another kind of what was opened.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def open_journal(
     except BaseException:
         database.close()
         raise
-    return Journal(database, Redactor(secrets))
+    return (make or Journal)(database, Redactor(secrets))
 
 
 class Journal:
@@ -219,6 +222,7 @@ class Journal:
                 "account_sha": account_sha,
                 "signal_sha": None if step.signal is None else step.signal.digest(),
                 "took_us": step.took_us,
+                "account_us": step.account_us,
             }
             self._database.insert(connection, tables.steps, row)
             numbers = self._add_intents(connection, step)
@@ -299,9 +303,9 @@ class Journal:
 
     def health(self, health: Health) -> None:
         """Commit how the loop does."""
-        self._add(
-            tables.health, _finite_row(vars(health)) | {"counts": to_json(dict(health.counts))}
-        )
+        stopped = None if health.stopped is None else self._redact(health.stopped)
+        row = {"stopped": stopped, "counts": to_json(dict(health.counts))}
+        self._add(tables.health, _finite_row(vars(health)) | row)
 
     def difference(self, difference: Difference) -> None:
         """Commit a difference from the exchange and the rule that resolves it, before it is applied."""

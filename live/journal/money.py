@@ -20,6 +20,8 @@ from quantcore.types import OrderStatus
 
 _EVENT = Decimal("1e-8")
 """USDT per event by which sums may differ: the exchange's numbers have eight digits."""
+_SETTLED_WITHIN_US = 60_000_000
+"""By which stream and list may stamp one settlement differently; settlements are at least an hour apart."""
 _TRADES = ("REALIZED_PNL", "COMMISSION")
 """Incomes that the fills tell already."""
 _ENDS = (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED)
@@ -171,18 +173,21 @@ class _Running:
 
 
 def _funding(told: Sequence[Event]) -> Check:
-    """Check the funding that the stream told against the list of incomes, as far as the list reaches."""
+    """Check the funding that the stream told against the list of incomes, as far as the list reaches.
+
+    What was settled while nobody listened is told by the list alone.
+    """
     listed = [e for e in told if isinstance(e, Income) and e.kind == "FUNDING_FEE" and e.income_id]
     heard = [e for e in told if isinstance(e, Balance) and e.kind == "FUNDING_FEE"]
     if not listed or not heard:
         return Check(
             "funding", len(listed), skipped="" if not listed else "the stream told of none"
         )
-    second = 1_000_000
-    first = min(e.time_us for e in heard) - second
-    last = max(e.time_us for e in listed) + second
-    paid = [Decimal(e.amount) for e in listed if e.time_us >= first]
-    told_paid = [Decimal(e.change) for e in heard if e.time_us <= last]
+    last = max(e.time_us for e in listed) + _SETTLED_WITHIN_US
+    heard = [e for e in heard if e.time_us <= last]
+    times = sorted(e.time_us for e in heard)
+    paid = [Decimal(e.amount) for e in listed if _near(times, e.time_us)]
+    told_paid = [Decimal(e.change) for e in heard]
     differing = abs(sum(paid, Decimal(0)) - sum(told_paid, Decimal(0)))
     found: tuple[str, ...] = ()
     if differing > _EVENT * (len(paid) + len(told_paid)):
@@ -190,3 +195,9 @@ def _funding(told: Sequence[Event]) -> Check:
             f"the list of incomes makes {sum(paid)} USDT of funding, the stream {sum(told_paid)}",
         )
     return Check("funding", len(paid), found)
+
+
+def _near(times: Sequence[int], time_us: int) -> bool:
+    """Return whether one of some rising times belongs to the same settlement."""
+    first = bisect_right(times, time_us - _SETTLED_WITHIN_US - 1)
+    return first < len(times) and times[first] <= time_us + _SETTLED_WITHIN_US

@@ -1,4 +1,4 @@
-"""Leaving out what nobody will replay any more: inputs of old steps, old snapshots, balances and doubts."""
+"""Leaving out what nobody will replay any more: inputs of old steps, old snapshots, balances, doubts and heartbeats."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ class Pruned:
     steps: int
     snapshots: int
     events: int
+    health: int
 
 
 def prune(journal: Journal, *, before_us: int) -> Pruned:
     """Drop what was needed to replay the time before an instant, and return how much that was.
 
     It drops the inputs of steps (their hashes stay), the input rows of decisions (their targets stay), snapshots,
-    and the balances and doubts that such steps knew but the last of each. Fills, orders, answers, incomes, equity,
-    positions, reasons, notes and differences stay, and all that is later than the last snapshot of either plane.
+    the balances and doubts that such steps knew and the heartbeats before the instant, but the last of each. Fills,
+    orders, answers, incomes, equity, positions, reasons, notes and differences stay, and all that is later than the
+    last snapshot of either plane.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def prune(journal: Journal, *, before_us: int) -> Pruned:
             )
         )
         if keep is None:
-            return Pruned(0, 0, 0, 0)
+            return Pruned(0, 0, 0, 0, 0)
         # Decisions after the signal plane's own snapshot are needed to bring it to the account's.
         from_seq = keep if signal is None else min(keep, signal)
         old = and_(steps.c.seq <= from_seq, steps.c.inputs.is_not(None))
@@ -77,4 +79,9 @@ def prune(journal: Journal, *, before_us: int) -> Pruned:
                 events.c.kind == kind, ~exists().where(details.c.event_id == events.c.event_id)
             )
             n_events += connection.execute(delete(events).where(gone)).rowcount
-    return Pruned(from_seq, n_steps, n_snapshots, n_events)
+        health = tables.health
+        newest = select(func.max(health.c.health_id)).scalar_subquery()
+        n_health = connection.execute(
+            delete(health).where(health.c.ts_us < before_us, health.c.health_id < newest)
+        ).rowcount
+    return Pruned(from_seq, n_steps, n_snapshots, n_events, n_health)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, select
 
-from live.broker.interface import Outcome
+from live.broker.interface import Answer, Outcome
 from live.journal import tables
 from live.journal.codec import number, request_of, unpack, unpack_row
 from live.journal.records import (
+    SEND,
     Decision,
     Intent,
     KeptSession,
@@ -22,6 +23,7 @@ from live.journal.records import (
 )
 from live.journal.told import DETAILS, Event, event_of
 from quantcore.fold import FoldState
+from quantcore.types import Rule
 
 _CHUNK = 1_000
 
@@ -120,6 +122,33 @@ def intents(connection: Connection, *, seq: int) -> list[tuple[int, Intent]]:
     table = tables.intents
     wanted: Select[Any] = select(table).where(table.c.seq == seq).order_by(table.c.intent_id)
     return [(row.intent_id, intent_of(row)) for row in connection.execute(wanted)]
+
+
+def refusals(connection: Connection, client_ids: Collection[str]) -> list[tuple[Intent, Answer]]:
+    """Return the orders among some client ids that were refused, with the answer, in the order of sending."""
+    table, answers = tables.intents, tables.answers
+    wanted = (
+        select(table, answers.c.code, answers.c.message, answers.c.rule)
+        .join(answers, answers.c.intent_id == table.c.intent_id)
+        .where(
+            table.c.client_id.in_(client_ids),
+            table.c.action == SEND,
+            answers.c.outcome == Outcome.REFUSED.value,
+        )
+        .order_by(table.c.intent_id)
+    )
+    return [
+        (
+            intent_of(row),
+            Answer(
+                outcome=Outcome.REFUSED,
+                code=row.code,
+                message=row.message,
+                rule=None if row.rule is None else Rule[row.rule.upper()],
+            ),
+        )
+        for row in connection.execute(wanted)
+    ]
 
 
 def intent_of(row: Row[Any]) -> Intent:

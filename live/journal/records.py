@@ -235,6 +235,8 @@ class Step:
         The last event that the step knows; None: every event told to the journal so far.
     took_us : int or None
         From its cause to its commit, microseconds of a monotonic clock.
+    account_us : int or None
+        Of these, what the account took: booking, risk, sizer, router, stops.
     """
 
     seq: int
@@ -252,6 +254,7 @@ class Step:
     snapshot: bool = False
     last_event: int | None = None
     took_us: int | None = None
+    account_us: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind == START and not self.snapshot:
@@ -260,7 +263,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Microseconds of a monotonic clock: from the decision to sending, and from sending to the answer."""
+    """Microseconds of a monotonic clock: from the bar or event that was there to sending, and on to the answer."""
 
     sent_after_us: int
     answered_after_us: int
@@ -327,6 +330,14 @@ class Health:
         Market sockets that there should be, and those that bring something.
     book_age_s, mark_age_s, kline_age_s : float
         Since the newest event of the oldest stream, seconds of the exchange's clock; NaN before the first.
+    doubtful, halted : int
+        Symbols with a request of which nobody knows what became, and symbols that are not traded.
+    stopped : str or None
+        Why nothing opens.
+    memory_mb, disk_free_mb : float
+        Of the process, and beside the journal; NaN where it is not known.
+    copy_behind : int or None
+        Steps that the journal's copy lacks; None where there is none.
     counts : mapping of str to int
         The feed's own, since the session began: see `live.feed.feed.Health`.
     """
@@ -344,6 +355,12 @@ class Health:
     book_age_s: float
     mark_age_s: float
     kline_age_s: float
+    doubtful: int
+    halted: int
+    stopped: str | None
+    memory_mb: float
+    disk_free_mb: float
+    copy_behind: int | None
     counts: Mapping[str, int]
 
 

@@ -20,9 +20,9 @@ def head() -> str:
     return str(ScriptDirectory(str(_FOLDER)).get_current_head())
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring a database to `head` inside the connection's transaction."""
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Bring a database to a revision inside the connection's transaction."""
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

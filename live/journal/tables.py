@@ -87,6 +87,7 @@ steps = Table(
     _text("account_sha"),  # of the state after the step
     _text("signal_sha", null=True),  # null: the step did not move the signal plane
     _whole("took_us", null=True),  # from its cause to its commit, on the machine's clock
+    _whole("account_us", null=True),  # of these, what the account took
 )
 
 decisions = Table(
@@ -327,5 +328,12 @@ health = Table(
     _real("book_age_s"),
     _real("mark_age_s"),
     _real("kline_age_s"),
+    _whole("doubtful"),  # symbols with a request of which nobody knows what became
+    _whole("halted"),  # symbols that are not traded
+    _text("stopped", null=True),  # why nothing opens
+    _real("memory_mb"),
+    _real("disk_free_mb"),
+    _whole("copy_behind", null=True),  # steps that the copy lacks; null: there is none
     _text("counts"),  # JSON
+    Index("health_by_time", "ts_us"),
 )

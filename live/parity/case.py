@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 
 import numpy as np
 
@@ -13,16 +12,13 @@ from quantcore.data.instruments import Instrument
 from quantcore.data.sources import MarketData
 from quantcore.errors import ConfigError
 from quantcore.execution.settings import ExecutionSettings
-from quantcore.exits import ExitSettings, exits_of
+from quantcore.exits import exits_of
 from quantcore.fold import FoldState
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.risk.limits import RiskSettings
 from quantcore.signal_plane import SignalSettings, signals
 from quantcore.timegrid import DAY_US, interval_us
-
-CALLBACK_MIN, CALLBACK_MAX = 0.1, 10.0
-"""By how many per cent a trailing stop of the exchange may follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +134,7 @@ def case_of(
     ConfigError
         If no decision falls into the traded span, or the exchange has no word for a setting.
     """
-    _check_words(data.bars.interval, account, execution, exits_of(signal.strategy))
+    check_words(data.bars.interval, account, execution, where="parity")
     decision_bars = data.decision_bars()
     start_us = decision_bars.ts_us[0] if data.start_us is None else data.start_us
     first = int(np.searchsorted(decision_bars.ts_us, start_us))
@@ -160,25 +156,33 @@ def case_of(
     )
 
 
-def _check_words(
-    interval: str, account: AccountSettings, execution: ExecutionSettings, exits: ExitSettings
+def check_words(
+    interval: str, account: AccountSettings, execution: ExecutionSettings, *, where: str
 ) -> None:
-    """Refuse what a backtest can do and an exchange in lock-step cannot be told."""
+    """Refuse what a backtest can do and an exchange in lock-step cannot be told.
+
+    Parameters
+    ----------
+    interval : str
+        Of the execution bars.
+    account, execution
+        As of a backtest.
+    where : str
+        Under which that is so, such as ``"parity"``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no word for a setting.
+    """
     if account.cash_flows:
         raise ConfigError(
-            f"account.cash_flows must be empty under parity, for no request moves money, were {len(account.cash_flows)}"
+            f"account.cash_flows must be empty under {where}, for no request moves money, were "
+            f"{len(account.cash_flows)}"
         )
     bar_ms = interval_us(interval) / 1000
     if execution.latency_ms > bar_ms:
         raise ConfigError(
-            f"execution.latency_ms must be <= {bar_ms:,.0f} under parity, one execution bar, "
+            f"execution.latency_ms must be <= {bar_ms:,.0f} under {where}, one execution bar, "
             f"was {execution.latency_ms:,.0f}"
         )
-    if exits.trailing_stop is not None:
-        percent = 100.0 * exits.trailing_stop
-        told = float(Decimal(f"{percent:.1f}") / 100)
-        if not (CALLBACK_MIN <= percent <= CALLBACK_MAX) or told != exits.trailing_stop:
-            raise ConfigError(
-                f"strategy.exits.trailing_stop must be {CALLBACK_MIN:g} to {CALLBACK_MAX:g} % in tenths, as the "
-                f"exchange takes it, was {percent:.12g} %"
-            )

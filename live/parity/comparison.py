@@ -1,9 +1,10 @@
 """Two accounts of the same bars, row by row: what was wanted, sent, traded and paid, and what it came to.
 
 Both sides are tables of a results folder (DESIGN.md 6). Equity may differ by `EQUITY_TOLERANCE` of the capital,
-everything else must be the same to the last bit. The exchange ends an order with its position before anybody can cancel
-it: such an order is `expired` there and `canceled` in the backtest, and those two ends count as the same. Order
-numbers are not compared: an order is known by when it was decided, its symbol, side and type, and its place among them.
+everything else must be the same to the last bit. The exchange ends a protective order with its position before anybody
+can cancel it: such an order is `expired` there and `canceled` in the backtest, and those two ends count as the same.
+Order numbers are not compared: an order is known by when it was decided, its symbol, side and type, and its place among
+them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ EQUITY_TOLERANCE = 1e-9
 """Share of the capital by which equity may differ, for sums are taken in another order."""
 KEPT = 1000
 """Most differences that are listed of one table."""
+CONDITIONAL = ("stop_market", "take_profit_market", "trailing_stop_market")
+"""Types of the orders that protect a position, and end with it."""
 COLUMNS = ["ts", "subject", "kind", "symbol", "field", "backtest", "live", "difference"]
 BACKTEST_ROW, LIVE_ROW = "backtest_row", "live_row"
 """Row of a difference in each side's table, -1 where it has none."""
@@ -172,7 +175,7 @@ def _by_order(
 def _same_ends(
     left: pd.DataFrame, right: pd.DataFrame, orders: pd.DataFrame
 ) -> tuple[BoolArray, int]:
-    """Return where an order that the backtest cancelled had expired at the exchange, and how often."""
+    """Return where a conditional order that the backtest cancelled had expired at the exchange, and how often."""
     both = (orders[[BACKTEST_ROW, LIVE_ROW]] >= 0).all(axis=1).to_numpy()
     ended = [
         table["status"].to_numpy()[np.maximum(orders[row].to_numpy(), 0)]
@@ -181,6 +184,7 @@ def _same_ends(
         for table, row in ((left, BACKTEST_ROW), (right, LIVE_ROW))
     ]
     same = both & (ended[0] == "canceled") & (ended[1] == "expired")
+    same[same] = left["type"].iloc[orders.loc[same, BACKTEST_ROW]].isin(CONDITIONAL).to_numpy()
     return same, int(same.sum())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from live.hidden import public_environment
 from live.parity.case import Case
 from quantcore.errors import VenueError
 
@@ -30,6 +32,7 @@ def exchange_of(case: Case) -> Iterator[dict[str, str]]:
             [sys.executable, "-m", "live.parity.exchange", str(path)],
             stdout=subprocess.PIPE,
             text=True,
+            env=public_environment(os.environ, ()),
         )
         try:
             assert process.stdout is not None

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from live.broker.interface import Doubt
-from live.folds import CLOSE, HALF_SPREAD, HALTED, MOMENT, bars_of, joined, traded
+from live.folds import CLOSE, HALF_SPREAD, HALTED, MOMENT, RESTRAINED, bars_of, joined, traded
 from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import START, KeptSession, KeptStep
@@ -244,7 +244,9 @@ def _replayed(plane: AccountPlane, told: _Told) -> Events:
             _bar(step, plane.symbols, plane.interval if closes else MOMENT),
             Heard(whole=step.inputs["heard"].copy(), number=step.inputs["heard_value"].copy()),
             targets=traded(
-                None if step.decision is None else step.decision.targets, step.inputs.get(HALTED)
+                None if step.decision is None else step.decision.targets,
+                step.inputs.get(HALTED),
+                step.inputs.get(RESTRAINED),
             ),
             recorded=closes,
             closes=closes,
@@ -318,6 +320,9 @@ def _notes(told: _Told, missing: int) -> Iterable[str]:
     halted = sum(step.inputs is not None and HALTED in step.inputs for step in told.steps)
     if halted:
         yield f"In {halted} steps some symbols were halted, which the backtest trades all the same."
+    restrained = sum(step.inputs is not None and RESTRAINED in step.inputs for step in told.steps)
+    if restrained:
+        yield f"{restrained} decisions were restrained by a person, which the backtest takes whole."
     if missing:
         yield f"{missing} bars are not in the journal: the backtest holds what it has through them."
     if told.started > 1:

@@ -87,7 +87,7 @@ def user_trades(venue: Engine, account: VenueAccount, params: Params) -> Any:
                 "id": trade.id,
                 "orderId": trade.order.order_id,
                 "side": terms.side.name,
-                "price": terms.price_text(trade.price),
+                "price": terms.traded_text(trade.price),
                 "qty": qty,
                 "realizedPnl": text(trade.realised, MONEY),
                 "quoteQty": text(float(qty) * trade.price, MONEY),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from live.simulator.wire import digits_of, lots_text, milliseconds, text
@@ -74,6 +75,11 @@ class Terms:
     def price_text(self, value: float | None) -> str:
         """Return a price with the tick's decimals, ``"0"`` where there is none."""
         return "0" if value is None else text(value, digits_of(self.instrument.tick_size))
+
+    def traded_text(self, price: float) -> str:
+        """Return the price of a trade; in full where the exchange closed a position between two ticks."""
+        told = self.price_text(price)
+        return told if float(told) == price else f"{Decimal(repr(price)):f}"
 
     def lots_text(self, lots: int) -> str:
         """Return a quantity with the step's decimals."""

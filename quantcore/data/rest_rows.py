@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ def candle(row: Sequence[Any]) -> Candle:
             float(trades),
             float(bought),
         )
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise SchemaMismatch(f"a kline must be a list of numbers, was {row!r:.200}") from error
 
 
@@ -95,14 +96,16 @@ def settled(row: Mapping[str, Any]) -> Settled:
     """
     try:
         time_us = int(row["fundingTime"]) * _MS_US
-        mark_price = float(row.get("markPrice") or "nan")
+        mark_price, rate = float(row.get("markPrice") or "nan"), float(row["fundingRate"])
+        if not math.isfinite(rate):
+            raise ValueError("a rate must be finite")
         return Settled(
             time_us - time_us % _SECOND_US,
             str(row["symbol"]),
-            float(row["fundingRate"]),
+            rate,
             mark_price if mark_price > 0.0 else float("nan"),
         )
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise SchemaMismatch(
             f"a settlement must have symbol, fundingTime and fundingRate, was {row!r:.200}"
         ) from error

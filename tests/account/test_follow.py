@@ -105,6 +105,8 @@ def test_an_account_that_is_told_what_happened_is_the_one_that_found_out(
         np.testing.assert_array_equal(mine.whole[mine_wanted], events.whole[wanted])
         np.testing.assert_array_equal(mine.number[mine_wanted], events.number[wanted])
         np.testing.assert_array_equal(mine.curve, events.curve)
+        for found, known in zip(mine.of(at.EVENT_FILL), events.of(at.EVENT_FILL), strict=True):
+            np.testing.assert_array_equal(found, known)
         if draw.random() < 0.3:  # as after a restart
             state = FoldState.from_bytes(state.to_bytes())
 

@@ -77,7 +77,7 @@ def draw_case(seed: int) -> Case:
     exits = ExitSettings(
         stop_loss=draw.choice([None, 0.05, 0.3]),
         take_profit=draw.choice([None, 0.1]),
-        trailing_stop=draw.choice([None, 0.05, 0.2]),
+        trailing_stop=draw.choice([None, 0.05, 0.1]),
         time_exit=draw.choice([None, 7]),
     )
     case = random_case(draw)

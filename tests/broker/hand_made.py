@@ -35,6 +35,7 @@ class Socket:
     key: str
     response: web.WebSocketResponse
     is_closed: bool = False
+    pongs: list[bytes] = field(default_factory=list)
 
 
 @dataclass
@@ -135,6 +136,8 @@ class HandMade:
             async for message in response:
                 if message.type is WSMsgType.PING and self.pongs:
                     await response.pong(message.data)
+                elif message.type is WSMsgType.PONG:
+                    socket.pongs.append(bytes(message.data))
         finally:
             socket.is_closed = True
         return response

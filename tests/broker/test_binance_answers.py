@@ -10,6 +10,7 @@ import json
 import logging
 import pickle
 import random
+import re
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -368,6 +369,23 @@ async def test_requests_are_stamped_with_the_futures_hosts_time_and_again_after_
         assert len(exchange.requests(ORDER)) == 2
         assert (await there.broker.send(ENTRY)).outcome is Outcome.ACCEPTED
         assert len(exchange.requests(ORDER)) == 3
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+async def test_a_machines_clock_that_jumps_an_hour_moves_no_stamp(
+    jump_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with both(clock_seconds=0.05) as (exchange, there):
+        right = time.time
+        exchange.answers["GET /fapi/v1/time"] = lambda _: {"serverTime": int(right() * 1000)}
+        there.broker.clock.wall_s = lambda: right() + jump_s
+        monkeypatch.setattr(time, "time", lambda: right() + jump_s)  # by which the client stamps
+        await there.broker.send(ENTRY)
+        (params,) = exchange.requests(ORDER)
+        assert abs(int(params["timestamp"]) - right() * 1000) < 1000
+        doubt = await there.heard(Doubt)
+        way = "ahead" if jump_s > 0 else "behind"
+        assert re.fullmatch(rf"this machine's clock must be .*, is 3\d{{6}} ms {way}", doubt.reason)
 
 
 async def test_the_clock_is_measured_on_schedule_and_a_clock_far_off_is_reported_once() -> None:

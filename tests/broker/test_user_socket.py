@@ -85,6 +85,27 @@ async def test_a_reader_that_breaks_is_not_silence() -> None:
         await queue.get()
 
 
+async def test_a_ping_of_the_exchange_is_answered_with_its_payload() -> None:
+    async with both() as (exchange, _):
+        await exchange.sockets[0].response.ping(b"1704182280123")
+        await exchange.until(lambda: exchange.sockets[0].pongs == [b"1704182280123"])
+
+
+async def test_a_ping_that_cannot_be_answered_ends_the_connection_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+    async with both() as (exchange, there):
+        monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "pong", refuse)
+        await exchange.sockets[0].response.ping(b"1")
+        await exchange.until(lambda: len(exchange.sockets) == 2)
+        monkeypatch.undo()
+        await exchange.tell(trade())
+        await there.heard(Fill, trade_id=77)
+
+
 async def test_a_lost_connection_is_replaced_and_told_twice() -> None:
     async with both() as (exchange, there):
         exchange.cut(exchange.sockets[0])
@@ -108,6 +129,7 @@ async def test_an_expired_key_brings_a_new_key_and_a_new_socket_and_leaks_no_old
         await there.heard(Doubt, reason="user stream lost: the listen key has expired")
         await exchange.tell(trade())
         await there.heard(Fill, trade_id=77)
+        assert len([reason for reason in reasons(there) if "expired" in reason]) == 1
 
 
 async def test_the_key_is_extended_every_half_hour() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -221,6 +221,28 @@ async def test_an_answer_that_is_none_is_an_error(body: Any) -> None:
         host.replies = [(200, body, {})]
         with pytest.raises((VenueError, SchemaMismatch)):
             await host.client.klines("klines", "BTCUSDT", "1m", FIRST_US, FIRST_US)
+
+
+INFINITE = float("inf")
+
+
+async def test_numbers_that_are_none_are_errors_of_the_exchange() -> None:
+    row = [INFINITE, "10", "11", "9", "10", "1", 0, "1", 1, "1", "1", "0"]
+    paid = {"symbol": "BTCUSDT", "fundingTime": INFINITE, "fundingRate": "0.0001"}
+    rate = paid | {"fundingTime": FIRST_US // 1000, "fundingRate": "nan"}
+    async with hosted() as host:
+        asked: list[tuple[Any, Callable[[], Awaitable[Any]]]] = [
+            ([row], lambda: host.client.klines("klines", "BTCUSDT", "1m", FIRST_US, FIRST_US)),
+            ([paid], lambda: host.client.funding(None, FIRST_US, FIRST_US)),
+            ([rate], lambda: host.client.funding(None, FIRST_US, FIRST_US)),
+            ({"openInterest": "nan"}, lambda: host.client.open_interest("BTCUSDT")),
+            ({"openInterest": "-1"}, lambda: host.client.open_interest("BTCUSDT")),
+            ({"serverTime": INFINITE}, host.client.server_us),
+        ]
+        for body, ask in asked:
+            host.replies = [(200, body, {})]
+            with pytest.raises((VenueError, SchemaMismatch)):
+                await ask()
 
 
 async def test_an_impossible_bar_is_named() -> None:

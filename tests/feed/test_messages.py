@@ -31,23 +31,33 @@ BOOK = {
 }  # fmt: skip
 
 
-def wrapped(data: Any, stream: str = "s") -> str:
-    return json.dumps({"stream": stream, "data": data})
+STREAMS = {
+    "kline": "btcusdt@kline_1m", "markPriceUpdate": "btcusdt@markPrice@1s", "bookTicker": "bnbusdt@bookTicker",
+}  # fmt: skip
+
+
+def wrapped(data: Any, stream: str = "") -> str:
+    kind = data.get("e") if isinstance(data, dict) else None
+    name = STREAMS.get(kind, "s") if isinstance(kind, str) else "s"
+    return json.dumps({"stream": stream or name, "data": data})
 
 
 def test_a_kline_is_read() -> None:
     bar = Candle(1638747600000000, 0.001, 0.0025, 0.0009, 0.002, 1000.0, 1.0, 100.0, 500.0)
-    event = KlineEvent("s", "BTCUSDT", 1638747660000000, bar, True)
+    event = KlineEvent("btcusdt@kline_1m", "BTCUSDT", 1638747660000000, bar, True)
     assert read(wrapped(KLINE), "1m") == event
 
 
 def test_a_mark_price_is_read() -> None:
-    event = MarkEvent("s", "BTCUSDT", 1562305380000000, 11794.15, 1562306400000000)
+    event = MarkEvent(
+        "btcusdt@markPrice@1s", "BTCUSDT", 1562305380000000, 11794.15, 1562306400000000
+    )
     assert read(wrapped(MARK), "1m") == event
 
 
 def test_a_touch_is_read() -> None:
-    event = BookEvent("s", "BNBUSDT", 1568014460893000, 400900217, 25.3519, 31.21, 25.3652, 40.66)
+    name, at_us = STREAMS["bookTicker"], 1568014460893000
+    event = BookEvent(name, "BNBUSDT", at_us, 400900217, 25.3519, 31.21, 25.3652, 40.66)
     assert read(wrapped(BOOK), "1m") == event
 
 
@@ -79,10 +89,19 @@ def test_an_answer_to_a_request_is_passed_over() -> None:
         wrapped(KLINE | {"k": KLINE["k"] | {"T": 1638747659998}}),
         wrapped(KLINE | {"k": KLINE["k"] | {"x": "true"}}),
         wrapped(KLINE | {"k": KLINE["k"] | {"c": "x"}}),
+        wrapped(KLINE | {"k": KLINE["k"] | {"c": "nan"}}),
+        wrapped(KLINE | {"k": KLINE["k"] | {"h": "0"}}),
+        wrapped(KLINE | {"k": KLINE["k"] | {"v": "-1"}}),
+        wrapped(KLINE | {"E": float("inf")}),
+        wrapped(KLINE | {"s": "ETHUSDT"}),
+        wrapped(KLINE, "btcusdt@bookTicker"),
         wrapped(MARK | {"p": "nan"}),
         wrapped(MARK | {"p": "-1"}),
         wrapped(MARK | {"E": None}),
         wrapped(BOOK | {"b": "0"}),
+        wrapped(BOOK | {"A": "nan"}),
+        wrapped(BOOK | {"u": float("-inf")}),
+        wrapped(BOOK)[:-20],
     ],
 )
 def test_what_is_not_understood_is_an_error_in_one_line(text: str | bytes) -> None:
@@ -92,8 +111,14 @@ def test_what_is_not_understood_is_an_error_in_one_line(text: str | bytes) -> No
     assert len(str(caught.value)) < 400
 
 
+WORDS = ("nan", "-inf", "1e400", "1e-400", "-0", "0x1", "9" * 400, "\ud800", "BTCUSDT")
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(WORDS),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=8,
 )
@@ -135,7 +160,10 @@ def test_recorded_klines_of_the_exchange_are_read(shared: Path) -> None:
 def test_quotes_keep_the_newest_of_each_kind() -> None:
     quotes = Quotes(["BNBUSDT", "BTCUSDT"])
     for data in (KLINE, MARK, BOOK, BOOK | {"s": "FOREIGN"}):
-        event = read(wrapped(data), "1m")
+        event = read(
+            wrapped(data, data["s"].lower() + "@bookTicker" if data["e"] == "bookTicker" else ""),
+            "1m",
+        )
         assert event is not None
         quotes.take(event)
     older = [

@@ -27,6 +27,7 @@ from live.journal import (
     Decision,
     Equity,
     Event,
+    Health,
     Intent,
     Journal,
     KeptStep,
@@ -167,6 +168,7 @@ class Loop:
 
 
 EXTRAS = {
+    "took_us": 120,
     "reasons": [
         Reason(
             symbol="BTCUSDT",
@@ -265,6 +267,32 @@ def income(income_id: str = "9", **changed: object) -> Income:
     return Income(**given | changed)  # type: ignore[arg-type]  # likewise
 
 
+def health(ts_us: int, **changed: object) -> Health:
+    given = {
+        "ts_us": ts_us,
+        "wall_us": ts_us + 5,
+        "late_us": 100,
+        "account_stream": True,
+        "sockets": 2,
+        "connected": 1,
+        "book_age_s": 0.25,
+        "mark_age_s": 1.0,
+        "kline_age_s": float("nan"),
+        "used_weight": 40,
+        "clock_off_ms": -3.0,
+        "requests": 10,
+        "failures": 1,
+        "doubtful": 0,
+        "halted": 1,
+        "stopped": None,
+        "memory_mb": 300.0,
+        "disk_free_mb": 1000.0,
+        "copy_behind": None,
+        "counts": {"rows": 3},
+    }
+    return Health(**given | changed)  # type: ignore[arg-type]  # likewise
+
+
 def one_of_each() -> tuple[Event, ...]:
     return (
         change(),
@@ -295,9 +323,11 @@ def whole_run(journal: Journal) -> Loop:
     journal.hear([change(), balance("999.74999950"), fill()], heard_us=2)
     journal.hear([change(OrderStatus.FILLED, time_us=3 * HOUR_US, filled="0.01")], heard_us=3)
     loop.step()
+    journal.health(health(3 * HOUR_US))
     (resting,) = loop.step([intent(3)], extras=True)
     journal.answer(answered(resting, Outcome.UNKNOWN))
     journal.answer(answered(resting, by=AnsweredBy.QUERY))
+    journal.health(health(6 * HOUR_US, stopped="fees must be paid in USDT", copy_behind=4))
     paid = {"time_us": 4 * HOUR_US, "positions": ()}
     journal.hear(
         [balance("999.69999950", change="-0.05", kind="FUNDING_FEE", **paid), income()], heard_us=4

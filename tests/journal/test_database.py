@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from pathlib import Path
@@ -23,13 +24,14 @@ from live.journal import (
     open_journal,
     reading,
 )
-from live.journal.revisions import head
+from live.journal.revisions import head, upgrade
 from live.journal.tables import metadata
 from quantcore.errors import ConfigError, JournalError
 from tests.journal.entries import (
     ADVANCE,
     Loop,
     fill,
+    health,
     income,
     intent,
     opened,
@@ -37,6 +39,7 @@ from tests.journal.entries import (
     url_of,
     whole_run,
 )
+from tests.journal.test_transfer import fingerprints
 
 
 def file_of(folder: Path) -> Path:
@@ -80,6 +83,27 @@ def test_files_that_others_may_read_are_refused(
         ConfigError, match=rf"^journal must be readable by its owner alone, .*{message}"
     ):
         open_journal(url_of(tmp_path), read_only=read_only)
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", ".lock"])
+def test_files_beside_it_that_others_may_read_are_refused(tmp_path: Path, ending: str) -> None:
+    with opened(tmp_path):
+        beside = file_of(tmp_path).with_name(f"journal.sqlite{ending}")
+        beside.chmod(0o640)
+        with pytest.raises(ConfigError, match=rf"{beside.name} has mode 0640: chmod 600 it$"):
+            open_journal(url_of(tmp_path), read_only=True)
+
+
+def test_a_generous_umask_opens_nothing(tmp_path: Path) -> None:
+    former = os.umask(0)
+    try:
+        with opened(tmp_path) as journal:
+            Loop(journal).step()
+            held = [each.stat().st_mode & 0o777 for each in file_of(tmp_path).parent.iterdir()]
+    finally:
+        os.umask(former)
+    assert held == [0o600] * 4
+    assert file_of(tmp_path).parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path) -> None:
@@ -194,8 +218,13 @@ def test_a_damaged_file_is_refused(tmp_path: Path, at: int) -> None:
         ),
         (
             "postgresql+psycopg://me:secret@127.0.0.1:1/x",
+            ConfigError,
+            "url must hold no password, does: PGPASSWORD",
+        ),
+        (
+            "postgresql+psycopg://me@127.0.0.1:1/x",
             JournalError,
-            r"postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/x said: connection failed",
+            r"postgresql\+psycopg://me@127.0.0.1:1/x said: connection failed",
         ),
     ],
 )
@@ -241,6 +270,56 @@ def test_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:
         }
         assert context.get_current_revision() == head()
     assert indexes["one_send_per_client"] == indexes["one_final_answer"] == 1
+
+
+NEW_IN = {"0002": {"health"}}
+"""Tables by the revision that made them."""
+
+
+def as_of(url: str, revision: str, journal: Journal) -> None:
+    """Make a database as the code of a former revision left it, with what a journal of now holds."""
+    later = set().union(*(made for since, made in NEW_IN.items() if since > revision))
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as old, journal.transaction() as held:
+        upgrade(old, revision)
+        there = set(sqlalchemy.inspect(old).get_table_names()) - {"alembic_version"}
+        assert there == {table.name for table in metadata.sorted_tables} - later
+        for table in metadata.sorted_tables:
+            if table.name in there:
+                known = [c["name"] for c in sqlalchemy.inspect(old).get_columns(table.name)]
+                columns = [table.c[name] for name in known]
+                rows = [row._asdict() for row in held.execute(sqlalchemy.select(*columns))]
+                named = sqlalchemy.table(table.name, *map(sqlalchemy.column, known))
+                if rows:
+                    old.execute(sqlalchemy.insert(named), rows)
+
+
+def brought_here(url: str, revision: str, journal: Journal) -> None:
+    """Open a former revision's database with the code of now: nothing of it is lost, and it goes on."""
+    as_of(url, revision, journal)
+    with open_journal(url) as brought:
+        expected = fingerprints(journal)
+        for since, made in NEW_IN.items():
+            if since > revision:
+                empty = {"rows": 0, "sha256": hashlib.sha256().hexdigest()}
+                expected |= dict.fromkeys(made, empty)
+        assert fingerprints(brought) == expected
+        assert brought.replay(ADVANCE) == journal.replay(ADVANCE)
+        brought.begin(session(), now_us=1)
+        brought.health(health(1))
+        assert fingerprints(brought)["health"] != expected["health"]
+
+
+@pytest.mark.parametrize("revision", ["0001"])
+def test_an_older_journal_is_brought_here_with_all_that_it_holds(
+    tmp_path: Path, revision: str
+) -> None:
+    path = tmp_path / "old" / "journal.sqlite"
+    path.parent.mkdir(mode=0o700)
+    path.touch(mode=0o600)
+    with opened(tmp_path) as journal:
+        whole_run(journal)
+        brought_here(f"sqlite:///{path}", revision, journal)
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -19,7 +19,7 @@ from live.journal.transfer import read_export, write_export
 from live.journal.verify import verify
 from quantcore.errors import JournalError
 from tests.journal.entries import ADVANCE, Loop, fill, intent, opened, session, url_of, whole_run
-from tests.journal.test_database import SECRETS, tell_secrets
+from tests.journal.test_database import SECRETS, brought_here, tell_secrets
 from tests.journal.test_transfer import fingerprints
 
 pytestmark = pytest.mark.integration
@@ -73,6 +73,12 @@ def test_its_tables_are_those_of_the_code(url: str) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_an_older_journal_is_brought_here_with_all_that_it_holds(url: str, tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        whole_run(journal)
+        brought_here(url, "0001", journal)
 
 
 def test_a_journal_moves_from_one_database_to_the_other(url: str, tmp_path: Path) -> None:

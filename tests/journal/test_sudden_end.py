@@ -30,6 +30,7 @@ def killed_after(url: str, root: Path, seconds: float) -> list[dict[str, Any]]:
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,  # `communicate` would not see lines that `readline` has read ahead
     )
     assert process.stdout is not None
     assert process.stderr is not None

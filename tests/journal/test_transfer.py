@@ -155,10 +155,10 @@ def test_pruning_keeps_what_happened_and_every_state_after_the_cut(tmp_path: Pat
         loop = whole_run(journal)
         states = {seq: journal.replay(ADVANCE, at_seq=seq) for seq in range(4, 9)}
         before = fingerprints(journal)
-        assert prune(journal, before_us=7 * HOUR_US) == Pruned(4, 4, 2, 1)
+        assert prune(journal, before_us=7 * HOUR_US) == Pruned(4, 4, 2, 1, 1)
         after = fingerprints(journal)
         changed = {name for name in before if before[name] != after[name]}
-        assert changed == {"steps", "decisions", "snapshots", "events", "balances"}
+        assert changed == {"steps", "decisions", "snapshots", "events", "balances", "health"}
         assert {seq: journal.replay(ADVANCE, at_seq=seq) for seq in states} == states
         with pytest.raises(JournalError, match="step 3 has none"):
             journal.replay(ADVANCE, at_seq=3)
@@ -166,7 +166,7 @@ def test_pruning_keeps_what_happened_and_every_state_after_the_cut(tmp_path: Pat
         assert [check.differences for check in checks if check.differences] == []
         assert {c.name: c.examined for c in checks}["replay"] == 5
         assert journal.recover().resume(ADVANCE).account == loop.account  # type: ignore[union-attr]  # it has steps
-        assert prune(journal, before_us=7 * HOUR_US) == Pruned(4, 0, 0, 0)
+        assert prune(journal, before_us=7 * HOUR_US) == Pruned(4, 0, 0, 0, 0)
 
 
 def test_pruning_everything_keeps_the_last_snapshot_and_gives_no_number_twice(
@@ -184,7 +184,7 @@ def test_pruning_everything_keeps_the_last_snapshot_and_gives_no_number_twice(
             told = [event for _, event in reading.events(connection)]
             assert connection.scalars(select(tables.snapshots.c.seq)).all() == [8, 8]
         assert [e.wallet for e in told if isinstance(e, Balance)] == ["1004.34999900"]
-        assert prune(journal, before_us=1) == Pruned(0, 0, 0, 0)
+        assert prune(journal, before_us=1) == Pruned(0, 0, 0, 0, 0)
         journal.compact()
         assert journal.hear([income("77")], heard_us=9)[0].value == "new"
         assert journal.last_event == last + 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from live.journal import START, Intent, Journal, Step
-from live.journal.findings import Check
+from live.journal.findings import HOLDS, Check
 from live.journal.recovery import Advance
 from live.journal.replay_check import Replayer
 from live.journal.verify import verify
@@ -28,6 +28,7 @@ from tests.journal.entries import (
     opened,
     order,
     session,
+    signal,
     whole_run,
 )
 
@@ -88,7 +89,8 @@ def test_without_a_replayer_it_says_what_it_did_not_check(journal: Journal) -> N
     checks = verify(journal)
     left_out = {check.name for check in checks if check.skipped}
     assert left_out == {"replay", "own wallet", "protection"}
-    assert all("needs a replayer" in check.outcome for check in checks if check.skipped)
+    assert {check.name for check in checks} == set(HOLDS)
+    assert all("journal.replayer names none" in check.outcome for check in checks if check.skipped)
     advance_only = verify(journal, lambda session: Replayer(advance=ADVANCE))
     assert {c.name: c.outcome for c in advance_only if c.skipped} == dict.fromkeys(
         ("own wallet", "protection"), "not checked: the replayer does not tell"
@@ -239,23 +241,43 @@ def test_a_fold_that_refuses_its_input_is_a_difference(journal: Journal) -> None
     }
 
 
-def test_states_set_afresh_in_a_later_session_are_replayed_from_there(journal: Journal) -> None:
-
+def begin_again(journal: Journal, account_state: FoldState, signal_state: FoldState | None) -> Loop:
     journal.end("restarted", now_us=9)
-
     journal.begin(session(), now_us=10)
-
     loop = Loop(journal)
-    loop.account = account(500.0, 7)
+    loop.account = account_state
     journal.commit_step(
-        Step(seq=9, ts_us=9 * HOUR_US, kind=START, inputs={}, account=loop.account, snapshot=True)
-    )
-    loop.signal = journal.replay(ADVANCE).signal  # type: ignore[assignment]  # it has one
+        Step(
+            seq=9, ts_us=9 * HOUR_US, kind=START, inputs={}, account=account_state, signal=signal_state,
+            snapshot=True,
+        )
+    )  # fmt: skip
+    return loop
+
+
+def test_a_later_session_goes_on_from_the_states_that_were_left(journal: Journal) -> None:
+    left = journal.replay(ADVANCE)
+    assert left.signal is not None
+    loop = begin_again(journal, left.account, left.signal)
+    loop.signal = left.signal
     for _ in range(3):
         loop.step()
     checks = verify(journal, replayer(wallet=None))
     assert differences(checks) == {}
     assert {c.name: c.examined for c in checks}["replay"] == 12
+
+
+@pytest.mark.parametrize("plane", ["account", "signal"])
+def test_a_later_session_that_begins_with_other_states_is_a_difference(
+    plane: str, journal: Journal
+) -> None:
+    left = journal.replay(ADVANCE)
+    states = {"account": left.account, "signal": left.signal}
+    states[plane] = account(500.0, 7) if plane == "account" else signal(500.0)
+    assert states["account"] is not None
+    begin_again(journal, states["account"], states["signal"])
+    (found,) = differences(verify(journal, replayer(wallet=None)))["replay"]
+    assert found.startswith(f"step 9 must begin with the {plane} state that was left")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +320,13 @@ def test_what_the_exchange_cannot_have_said_is_explained(
     journal.hear(told, heard_us=9)  # type: ignore[arg-type]  # events of several kinds
     found = differences(verify(journal, replayer()))
     assert message in found[check][0]
+
+
+def test_funding_of_the_time_in_which_nobody_listened_is_told_by_the_list_alone(
+    journal: Journal,
+) -> None:
+    journal.hear([income("11", amount="-1", time_us=12 * HOUR_US)], heard_us=9)
+    assert "funding" not in differences(verify(journal, replayer()))
 
 
 def test_an_id_of_another_and_a_cancel_of_nothing_are_explained(journal: Journal) -> None:

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from live.asked import Asked
 from live.driver import Driver
 from live.journal import open_journal
 from live.journal.verify import verify
-from live.parts import parts_of
+from live.kill_switch import KillSwitch
 from live.replayer import replayer_of
-from live.session import Asked, begun
-from live.settings import LiveSettings
+from live.session import begun
 from live.status import Status
-from quantcore.config import build, compose
+from quantcore.config import compose
 from tests.broker.on_simulator import Simulator, simulator
 
 SPEED = 30
@@ -69,9 +69,10 @@ def ground(folder: Path, *options: str) -> Iterator[Ground]:
 @asynccontextmanager
 async def trading(where: Ground, *overrides: str) -> AsyncIterator[Driver]:
     """Let a loop trade beside the body, and end it in order."""
-    cfg = compose("live", where.overrides(*overrides))
-    asked = Asked(cfg=cfg, settings=build(cfg.conf, LiveSettings), parts=parts_of(cfg))
-    async with begun(asked, Status(io.StringIO())) as (driver, due):
+    asked = Asked.of(compose("live", where.overrides(*overrides)), [])
+    switch = KillSwitch(asked.settings.folder)
+    async with begun(asked, Status(io.StringIO()), switch) as (driver, due):
+        assert isinstance(driver, Driver)
         stop = asyncio.Event()
         running = asyncio.create_task(driver.run(stop, due))
         try:

@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live.broker.interface import Answer, Outcome
+from live.broker.interface import Answer, Order, Outcome
 from live.driver import Driver, DriverSettings
 from live.feed.quotes import Quotes
 from live.feed.rows import Row, Skipped
 from live.folds import Decided, SignalFold
 from live.journal import Journal, open_journal, reading
-from live.journal.records import Session
+from live.journal.records import START, Intent, Session, Step
 from live.ledger import ClientIds, Ledger, Wanted
-from live.loop import Loop
+from live.loop import Due, Loop
 from live.reconcile import Finding
+from live.status import AnyDriver
 from quantcore.data.instruments import load_instruments
-from quantcore.errors import JournalError
+from quantcore.errors import JournalError, VenueError
 from quantcore.frames import MARK_FIELDS, PRICE_FIELDS, Bars, no_settlements
+from quantcore.types import OrderType, Side
 from tests.loop.made import PREFIX, ScriptedBroker, parts_of, report
 from tests.loop.on_exchange import QUICK
 
@@ -50,9 +52,13 @@ class Watching:
 
     decided: list[bool] = field(default_factory=list)
     missed: list[int] = field(default_factory=list)
+    compared: int = 0
 
-    def decision(self, close_us: int, decided: Decided | None, driver: Driver) -> None:
+    def decision(self, close_us: int, decided: Decided | None, driver: AnyDriver) -> None:
         self.decided.append(decided is not None)
+
+    def recovered(self, n_events: int, n_differences: int) -> None:
+        self.compared += 1
 
     def caught_up(self, n_bars: int) -> None:
         self.missed.append(n_bars)
@@ -63,6 +69,10 @@ class Agreeing:
     """A comparison that finds nothing."""
 
     rounds: int = 0
+    read: int = 0
+
+    async def read_missed(self, driver: Driver) -> None:
+        self.read += 1
 
     async def reconcile(self, driver: Driver) -> list[Finding]:
         self.rounds += 1
@@ -94,6 +104,19 @@ class Made:
         )  # fmt: skip
         return Row(close_us=close_us, bars=bars, in_time=in_time)
 
+    def open_intent(self) -> int:
+        """Commit a step with an order that has no answer, as a killed run leaves it; return the intent's number."""
+        order = Order(
+            client_id="made-5", symbol="BTCUSDT", side=Side.BUY, type=OrderType.MARKET, qty="0.010"
+        )
+        loop = self.driver.loop
+        step = Step(
+            seq=self.journal.next_seq, ts_us=1, kind=START, inputs={}, account=loop.ledger.state, snapshot=True,
+            intents=[Intent(order_number=5, request=order)],
+        )  # fmt: skip
+        (number,) = self.journal.commit_step(step)
+        return number
+
     def skipped(self) -> list[str]:
         """Return why decisions were skipped, empty for those taken."""
         with self.journal.transaction() as connection:
@@ -102,7 +125,8 @@ class Made:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
+    monkeypatch.setattr("live.driver._CALLED_OFF_S", 0.1)  # the scripted exchange tells of no end
     parts = parts_of("execution=taker", *QUICK)
     instruments = load_instruments(SYMBOLS)
     journal = open_journal(f"sqlite:///{tmp_path / 'live' / 'journal.sqlite'}")
@@ -181,6 +205,68 @@ async def test_it_recovers_takes_bars_and_ends_when_told(made: Made) -> None:
     stop.set()
     await running
     assert made.comparison.rounds == 3  # what was sent last is known and protected before it leaves
+
+
+async def test_what_filled_while_nobody_was_there_is_read_before_anything_is_asked_for(
+    made: Made,
+) -> None:
+    order = Wanted(number=5, request=report("made-5"), urgent=False)  # type: ignore[arg-type]  # it has a symbol
+    seen: list[list[tuple[str, str]]] = []
+    read_missed = made.comparison.read_missed
+
+    async def read(driver: Driver) -> None:
+        seen.append(list(asked))
+        await read_missed(driver)
+
+    asked = made.driver.broker.asked  # type: ignore[attr-defined]  # of the broker that is scripted
+    made.comparison.read_missed = read  # type: ignore[method-assign]  # to see when it is called
+    stop = asyncio.Event()
+    due = Due(wanted=order, intent_id=made.open_intent(), since_us=0)
+    running = asyncio.create_task(made.driver.run(stop, [due]))
+    async with asyncio.timeout(10.0):
+        while made.comparison.rounds == 0:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
+    assert seen == [[]]
+    assert ("query", "made-5") in asked
+
+
+async def test_at_the_end_what_opens_is_called_off_and_nothing_opens_any_more(made: Made) -> None:
+    stop = asyncio.Event()
+    broker: Any = made.driver.broker
+    running = asyncio.create_task(made.driver.run(stop))
+    await asyncio.sleep(0.05)
+    for bar in range(3):
+        made.driver.take_row(made.row(bar))
+    made.driver.loop.ledger.take(
+        made.driver.loop.ledger.step(
+            made.row(3).bars, [], targets=np.array([0.2, 0.1]), recorded=True
+        )
+    )
+    opening = {name.client_id for name in made.driver.loop.ledger.opening_orders().values()}
+    assert len(opening) >= 2
+    stop.set()
+    await running
+    assert opening <= {client_id for what, client_id in broker.asked if what == "cancel"}
+    assert made.comparison.rounds == 2
+
+
+async def test_when_the_feed_fails_what_opens_is_called_off_before_that_is_told(made: Made) -> None:
+    broker: Any = made.driver.broker
+
+    async def rows() -> AsyncIterator[Row | Skipped]:
+        made.driver.take_row(made.row(0))
+        ledger = made.driver.loop.ledger
+        ledger.take(ledger.step(made.row(1).bars, [], targets=np.array([0.2, 0.1]), recorded=True))
+        if made.driver.last_row is not None:
+            raise VenueError("the feed is gone")
+        yield made.row(2)
+
+    made.feed.rows = rows  # type: ignore[method-assign]  # a feed that fails
+    with pytest.raises(VenueError, match="the feed is gone"):
+        await made.driver.run(asyncio.Event())
+    assert {what for what, _ in broker.asked} >= {"cancel"}
 
 
 async def test_an_error_of_the_journal_ends_it_and_is_told_as_it_is(

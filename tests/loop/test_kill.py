@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from live.simulator.state_file import find_running
+from tests.loop.crash import POINTS
 from tests.loop.on_exchange import Ground, agreed, ground, trading, until, whole
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -41,8 +42,8 @@ def decisions(process: subprocess.Popen[str], wanted: int, seconds: float) -> li
     raise AssertionError("".join(said[-20:]))
 
 
-async def killed(folder: Path, times: int, rng: np.random.Generator) -> None:
-    with ground(folder) as there:
+async def killed(folder: Path, times: int, rng: np.random.Generator, *options: str) -> None:
+    with ground(folder, *options) as there:
         for _ in range(times):
             process = started(there)
             try:
@@ -66,11 +67,38 @@ async def test_killed_twice_it_goes_on_and_the_books_agree(
     await killed(tmp_path, 2, rng)
 
 
+async def test_killed_on_a_day_of_bad_streams_it_goes_on_and_the_books_agree(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    await killed(tmp_path, 3, rng, "faults=flaky_streams")
+
+
 @pytest.mark.slow
 async def test_killed_ten_times_it_goes_on_and_the_books_agree(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     await killed(tmp_path, 10, rng)
+
+
+async def test_killed_at_each_instant_of_a_step_it_goes_on_and_the_books_agree(
+    tmp_path: Path,
+) -> None:
+    with ground(tmp_path) as there:
+        for point in POINTS:
+            command = [sys.executable, "-m", "tests.loop.crash", point, *there.overrides()]
+            with (tmp_path / "said").open("w") as said:
+                died = subprocess.run(
+                    command, stderr=said, stdout=subprocess.DEVNULL, timeout=300, check=False,
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                )  # fmt: skip
+            told = (tmp_path / "said").read_text()
+            assert died.returncode == -signal.SIGKILL, f"{point}: {told[-2000:]}"
+            if "In step with the exchange" in told:
+                whole(there)
+        async with trading(there) as driver:
+            await until(lambda: driver.loop.decisions >= 2, 60, "two decisions")
+            await agreed(there, driver)
+        assert there.books()["trades"] == whole(there)["fills"]
 
 
 @pytest.mark.slow
@@ -112,9 +140,10 @@ def test_it_starts_an_exchange_that_outlives_it_and_begins_anew_when_that_is_los
             os.kill(last.pid, signal.SIGTERM)
 
 
-def test_ctrl_c_ends_in_order_and_says_what_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("execution", ["router", "taker"])
+def test_ctrl_c_ends_in_order_and_says_what_stays(tmp_path: Path, execution: str) -> None:
     with ground(tmp_path) as there:
-        process = started(there, "execution=taker")  # whose orders do not rest
+        process = started(there, f"execution={execution}")
         try:
             decisions(process, 2, 120.0)
             process.send_signal(signal.SIGINT)
@@ -128,6 +157,7 @@ def test_ctrl_c_ends_in_order_and_says_what_stays(tmp_path: Path) -> None:
             process.stderr.close()
         assert "Ended in order" in rest
         assert "Traceback" not in rest
+        assert there.books()["orders"] == []
         assert len(there.books()["algo_orders"]) == len(there.books()["positions"])
         whole(there)
 
@@ -140,4 +170,4 @@ def test_real_money_without_keys_and_arming_is_refused_in_one_line(mode: str) ->
     )  # fmt: skip
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
-    assert "QUANTCORE_ARMED" in done.stderr
+    assert "BINANCE_API_KEY and BINANCE_API_SECRET must be set" in done.stderr

@@ -134,8 +134,8 @@ def test_a_stop_that_grows_with_its_position_is_replaced_once() -> None:
     again = ledger.hear(grown.__class__(**vars(grown) | {"trade_id": 2, "price": "43000.0"}))
     assert again is not None
     follows = moment(ledger, 2, *again).wanted
-    assert [type(each.request).__name__ for each in follows] == ["Order", "Cancel"]
-    assert follows[1].number == stop.number
+    assert [type(each.request).__name__ for each in follows] == ["Cancel", "Order"]
+    assert follows[0].number == stop.number
     ended = ledger.ended(stop.number, "BTCUSDT", OrderStatus.CANCELED, None, BEGIN_US)
     assert moment(ledger, 3, ended).wanted == ()
     assert len(ledger.open_orders()) == 1

@@ -185,6 +185,39 @@ async def test_a_cancel_waits_for_the_order_that_is_on_its_way(desk: Desk) -> No
     assert desk.broker.asked == [("send", name(1)), ("cancel", name(1))]
 
 
+async def test_of_a_symbol_a_stop_is_cancelled_before_the_next_one_is_sent(desk: Desk) -> None:
+    await desk.done(order(2, urgent=True), cancel(1))
+    assert desk.broker.asked == [("cancel", name(1)), ("send", name(2))]
+
+
+async def test_a_cancel_that_waits_for_its_own_order_keeps_no_stop_back(desk: Desk) -> None:
+    desk.broker.gates[name(1)] = asyncio.Event()
+    desk.sender.submit(desk.commit(order(1)))
+    await asyncio.sleep(0.02)
+    desk.sender.submit(desk.commit(cancel(1), order(2, urgent=True)))
+    await asyncio.sleep(0.02)
+    assert desk.broker.asked[1:] == [("send", name(2))]
+    desk.broker.gates[name(1)].set()
+    await desk.sender.settled()
+    assert desk.broker.asked[2:] == [("cancel", name(1))]
+
+
+@pytest.mark.parametrize("unknown", [order(1, urgent=True), cancel(1)], ids=["stop", "cancel"])
+async def test_what_protects_passes_a_stop_or_a_cancel_of_unknown_outcome(
+    desk: Desk, unknown: Wanted
+) -> None:
+    desk.broker.answers[name(1)] = [UNKNOWN]
+    desk.sender.submit(desk.commit(unknown))
+    await asyncio.sleep(0.02)
+    desk.sender.submit(desk.commit(order(2, urgent=True)))
+    await asyncio.sleep(0.02)
+    assert ("send", name(2)) in desk.broker.asked
+    assert "BTCUSDT" in desk.sender.busy  # nobody knows yet what became of the first
+    await desk.sender.settled()
+    assert desk.sender.busy == frozenset()
+    assert desk.journal.recover().open_intents == ()
+
+
 @pytest.mark.parametrize("answer", [REFUSED, UNKNOWN])
 async def test_a_cancel_that_was_not_taken_is_resolved_by_the_orders_end(
     desk: Desk, answer: Answer
@@ -216,6 +249,17 @@ async def test_a_request_of_an_earlier_run_is_asked_for_and_not_sent(desk: Desk)
     assert {what for what, _ in desk.broker.asked} == {"query"}
     assert desk.learnt.not_done == [(2, "it is not at the exchange")]
     assert desk.journal.recover().open_intents == ()
+
+
+async def test_a_request_of_long_ago_that_is_not_there_never_arrived_and_needs_no_grace(
+    desk: Desk,
+) -> None:
+    (gone,) = desk.commit(order(1, urgent=True))
+    began = asyncio.get_running_loop().time()
+    desk.sender.resolve(replace(gone, since_us=monotonic_us() - 1_000_000))
+    await desk.sender.settled()
+    assert asyncio.get_running_loop().time() - began < 0.2
+    assert desk.learnt.not_done == [(1, "it is not at the exchange")]
 
 
 async def test_a_withheld_request_is_written_down_and_not_sent(desk: Desk) -> None:

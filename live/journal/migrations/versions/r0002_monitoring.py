@@ -14,6 +14,7 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Add columns, null in older rows, and a table."""
     op.add_column("steps", sa.Column("took_us", sa.BigInteger(), nullable=True))
+    op.add_column("steps", sa.Column("account_us", sa.BigInteger(), nullable=True))
     op.add_column("decisions", sa.Column("strategies", sa.Text(), nullable=True))
     op.add_column("positions", sa.Column("isolated_margin", sa.Double(), nullable=True))
     op.add_column("positions", sa.Column("liquidation_chance", sa.Double(), nullable=True))
@@ -34,7 +35,14 @@ def upgrade() -> None:
         sa.Column("book_age_s", sa.Double(), nullable=True),
         sa.Column("mark_age_s", sa.Double(), nullable=True),
         sa.Column("kline_age_s", sa.Double(), nullable=True),
+        sa.Column("doubtful", sa.BigInteger(), nullable=False),
+        sa.Column("halted", sa.BigInteger(), nullable=False),
+        sa.Column("stopped", sa.Text(), nullable=True),
+        sa.Column("memory_mb", sa.Double(), nullable=True),
+        sa.Column("disk_free_mb", sa.Double(), nullable=True),
+        sa.Column("copy_behind", sa.BigInteger(), nullable=True),
         sa.Column("counts", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["session_id"], ["sessions.session_id"]),
         sa.PrimaryKeyConstraint("health_id"),
     )
+    op.create_index("health_by_time", "health", ["ts_us"])
