@@ -18,9 +18,10 @@ def main(cfg: DictConfig) -> int:
     from live.guard.terminal import question
     from live.kill_switch import KillSwitch
 
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
-    )
+    spoken = logging.StreamHandler(sys.stderr)
+    spoken.setLevel(logging.WARNING)
+    spoken.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(spoken)
     asked = Asked.of(cfg, sys.argv[1:], ask=question(sys.stdin, sys.stderr))
     switch = KillSwitch(asked.settings.folder)
     switch.hear()

@@ -187,29 +187,26 @@ class Sender:
                         group.create_task(self._lane(dues, urgent))
 
     async def _lane(self, dues: Sequence[Due], urgent: bool) -> None:
-        for due in self._in_turn(dues):
+        """Send requests of a symbol, cancels first: the exchange takes one close-position stop a side at a time."""
+        for due in sorted(dues, key=lambda due: not isinstance(due.wanted.request, Cancel)):
             order = self._answered.get(due.wanted.number)
             if isinstance(due.wanted.request, Cancel) and order is not None:
-                await order.wait()  # an order that was not sent yet cannot be cancelled
-            async with self._lanes[due.wanted.request.symbol, urgent]:
-                finding = await self._send(due)
-                if finding is not None and not urgent:
-                    await self._found(due, finding)
-            if finding is not None and urgent:
-                self._spawn(self._found(due, finding))
+                self._spawn(self._cancel_after(order, due))
+            else:
+                await self._carry_out(due, urgent)
 
-    def _in_turn(self, dues: Sequence[Due]) -> list[Due]:
-        """Return requests of a symbol with cancels first: the exchange takes one close-position stop a side at a time.
+    async def _cancel_after(self, order: asyncio.Event, due: Due) -> None:
+        """Cancel an order once it is known that it is there; nothing else waits for that."""
+        await order.wait()
+        await self._carry_out(due, True)
 
-        A cancel that has to wait for its own order keeps nothing back.
-        """
-
-        def turn(due: Due) -> int:
-            if not isinstance(due.wanted.request, Cancel):
-                return 1
-            return 2 if due.wanted.number in self._answered else 0
-
-        return sorted(dues, key=turn)
+    async def _carry_out(self, due: Due, urgent: bool) -> None:
+        async with self._lanes[due.wanted.request.symbol, urgent]:
+            finding = await self._send(due)
+            if finding is not None and not urgent:
+                await self._found(due, finding)
+        if finding is not None and urgent:
+            self._spawn(self._found(due, finding))
 
     async def _send(self, due: Due) -> Finding | None:
         """Send a request once; return how to find out what became of it where the answer does not say."""

@@ -22,12 +22,12 @@ from live.dry_run import dry_run
 from live.feed.feed import Feed
 from live.guard.checks import refuse
 from live.guard.dead_man import EVERY_S, DeadMansSwitch, armed, is_armed_by
-from live.heartbeat import Heart, beat
 from live.journal.database import sqlite_path
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
 from live.kill_switch import KillSwitch, Level
 from live.loop import Due
+from live.metrics import MeteredJournal, Metrics
 from live.opening import checked, connected, feed_of
 from live.paper import PaperDriver
 from live.parts import session_text
@@ -35,6 +35,7 @@ from live.place import Place
 from live.settings import LiveSettings
 from live.start import Begun, begin, flatten
 from live.status import Status
+from live.watched import logged, served, watched
 from quantcore.errors import ConfigError, QuantcoreError
 
 T = TypeVar("T")
@@ -88,7 +89,10 @@ async def begun(
     settings, parts = asked.settings, asked.parts
     async with contextlib.AsyncExitStack() as stack:
         place, there, symbols = await stack.enter_async_context(connected(asked, status))
-        journal = stack.enter_context(_journal(settings, symbols, there, status))
+        stack.enter_context(logged(settings, there.secrets))
+        metrics = Metrics()
+        stack.enter_context(served(metrics, settings.metrics_port))
+        journal = stack.enter_context(_journal(settings, symbols, there, status, metrics))
         before = journal.recover().session
         broker, instruments = await account(asked, place, there, symbols, before)
         feed = await stack.enter_async_context(feed_of(asked, place, there.now_us, symbols))
@@ -121,9 +125,7 @@ async def begun(
         closes = found.last_row.array("close")[-1].tolist()
         after_us = int(found.last_row.ts_us[-1])
         await feed.start(after_us, dict(zip(symbols, closes, strict=True)))
-        heart = Heart(broker=broker, feed=feed, driver=driver, folder=_folder(settings))
-        beating = asyncio.create_task(beat(journal, heart))
-        stack.callback(beating.cancel)
+        await stack.enter_async_context(watched(settings, driver, broker, feed))
         yield driver, found.open_requests
 
 
@@ -166,11 +168,15 @@ def _driver(
 
 @contextlib.contextmanager
 def _journal(
-    settings: LiveSettings, symbols: tuple[str, ...], there: Reached, status: Status
+    settings: LiveSettings,
+    symbols: tuple[str, ...],
+    there: Reached,
+    status: Status,
+    metrics: Metrics,
 ) -> Iterator[Journal]:
     """Give the mode's journal; that of a simulated exchange which is gone is moved aside."""
     path = sqlite_path(settings.journal)
-    journal = _opened(settings, there)
+    journal = _opened(settings, there, metrics)
     try:
         why = stranger(journal, symbols, there.now_us())
         if why and (settings.mode != "sim" or path is None):
@@ -181,14 +187,19 @@ def _journal(
             status.say(
                 f"The journal is of another exchange, {why}: it is kept as {aside}, and a new one begins."
             )
-            journal = _opened(settings, there)
+            journal = _opened(settings, there, metrics)
         yield journal
     finally:
         journal.close()
 
 
-def _opened(settings: LiveSettings, there: Reached) -> Journal:
-    return open_journal(settings.journal, secrets=there.secrets, synchronous=settings.synchronous)
+def _opened(settings: LiveSettings, there: Reached, metrics: Metrics) -> Journal:
+    return open_journal(
+        settings.journal,
+        secrets=there.secrets,
+        synchronous=settings.synchronous,
+        make=lambda database, redact: MeteredJournal(database, redact, metrics),
+    )
 
 
 def stranger(journal: Journal, symbols: tuple[str, ...], now_us: int) -> str:
@@ -215,11 +226,6 @@ def move_aside(path: Path, now: datetime) -> Path:
         if file.exists():
             file.rename(aside.with_name(aside.name + ending))
     return aside
-
-
-def _folder(settings: LiveSettings) -> Path | None:
-    path = sqlite_path(settings.journal)
-    return None if path is None else path.parent
 
 
 def _prefix() -> str:

@@ -80,6 +80,12 @@ class LiveSettings:
         Its URL, without a password.
     synchronous : str
         Of SQLite, see `open_journal`.
+    copy_url : str or None
+        Of a database to which the journal, a file then, is copied all the time, without a password; None: of none.
+    copy_behind_max : int
+        Steps that the copy may lack until nothing opens any more, >= 1: so the file stays bounded.
+    metrics_port : int or None
+        Of this machine, where Prometheus finds the metrics; 0 is any, None serves none.
     rest_url, stream_url, permissions_url : str or None
         Of the exchange; None of a simulator, which tells them itself.
     clock_speed : float or None
@@ -107,6 +113,9 @@ class LiveSettings:
     account: str
     journal: str
     synchronous: str
+    copy_url: str | None
+    copy_behind_max: int
+    metrics_port: int | None
     rest_url: str | None
     stream_url: str | None
     permissions_url: str | None
@@ -126,18 +135,23 @@ class LiveSettings:
             raise ConfigError(f"conf.mode must be one of {', '.join(MODES)}, was {self.mode!r}")
         for name in ("api_key", "api_secret"):
             check_variable(f"conf.{name}", getattr(self, name))
-        check_no_password("conf.journal", self.journal)
         for name in ("grace_s", "tick_s", "reconcile_s"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"conf.{name} must be > 0, was {getattr(self, name)}")
-        if self.symbols_max < 1:
-            raise ConfigError(f"conf.symbols_max must be >= 1, was {self.symbols_max}")
+        for name in ("symbols_max", "copy_behind_max"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"conf.{name} must be >= 1, was {getattr(self, name)}")
+        port = self.metrics_port
+        if port is not None and not 0 <= port < 65_536:
+            raise ConfigError(f"conf.metrics_port must be null or a port, was {port}")
         if (self.simulator is None) == (self.mode == "sim"):
             raise ConfigError("conf.simulator must be given for mode sim, and for no other")
         try:
             without_password(self.journal)
         except ConfigError as error:
             raise ConfigError(f"conf.journal: {error}") from None
+        check_no_password("conf.journal", self.journal)
+        self._check_copy()
         self._check_place()
 
     @property
@@ -145,6 +159,17 @@ class LiveSettings:
         """Where the files of the kill switch and of a paper account are: beside the journal, if that is a file."""
         journal = sqlite_path(self.journal)
         return _FOLDERS / self.mode if journal is None else journal.parent
+
+    def _check_copy(self) -> None:
+        if self.copy_url is None:
+            return
+        check_no_password("conf.copy_url", self.copy_url)
+        try:
+            without_password(self.copy_url)
+        except ConfigError as error:
+            raise ConfigError(f"conf.copy_url: {error}") from None
+        if sqlite_path(self.journal) is None or self.copy_url == self.journal:
+            raise ConfigError("conf.copy_url must be null where conf.journal is no file of its own")
 
     def _check_place(self) -> None:
         if self.mode == "sim":

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from live.journal.journal import Journal
     from live.journal.replay_check import ReplayerOf
 
-MODES = ("sim", "paper", "testnet", "staging", "prod")
 WIDTH = 120
 """Columns where nobody watches, and at most."""
 
@@ -24,8 +23,6 @@ def main(cfg: DictConfig) -> int:
     actions = {"verify": verify, "export": export, "import": import_, "prune": prune}
     if cfg.action not in actions:
         raise ConfigError(f"action must be one of {', '.join(actions)}, was {cfg.action}")
-    if cfg.conf not in MODES:
-        raise ConfigError(f"conf must be one of {', '.join(MODES)}, was {cfg.conf}")
     for key, action in (("from", "import"), ("before", "prune"), ("days", "prune")):
         if cfg[key] is not None and cfg.action != action:
             raise ConfigError(f"{key} must be null but for action={action}, was {cfg[key]}")
@@ -88,7 +85,7 @@ def export(cfg: DictConfig) -> int:
         def fill(folder: Path) -> None:
             write_export(journal, folder)
 
-        print(publish(runs, "journal", str(cfg.conf), fill))
+        print(publish(runs, "journal", str(cfg.conf.mode), fill))
     return 0
 
 
@@ -141,12 +138,13 @@ def _opened(cfg: DictConfig, *, read_only: bool = False, made: bool = False) -> 
     from live.journal.database import sqlite_path, without_password
     from live.journal.journal import open_journal
 
-    url = cfg.journal.url
-    url = f"sqlite:///data/live/{cfg.conf}/journal.sqlite" if url is None else str(url)
+    url = str(cfg.journal.url)
     without_password(url)
     path = sqlite_path(url)
     if not made and path is not None and not path.is_file():
-        raise ConfigError(f"journal must be there, {path} is not: python -m live.run makes it")
+        raise ConfigError(
+            f"journal must be there, {path} is not: python -m live.run conf={cfg.conf.mode} makes it"
+        )
     return open_journal(url, read_only=read_only, synchronous=str(cfg.journal.synchronous))
 
 

@@ -25,6 +25,7 @@ SYNCHRONOUS = ("full", "normal")
 CHECKPOINT_PAGES = 8_000
 """Pages of the write-ahead log, 32 MB, at which SQLite tidies up by itself; `checkpoint` does so before."""
 _BUSY_SECONDS = 0.5
+_CONNECT_SECONDS = 5
 _LOCK = 7_410_221
 """Number of PostgreSQL's advisory lock, one per database."""
 
@@ -190,8 +191,13 @@ class Database:
                 poolclass=sqlalchemy.NullPool,
                 isolation_level="REPEATABLE READ",
                 execution_options={"postgresql_readonly": True},
+                connect_args={"connect_timeout": _CONNECT_SECONDS},
             )
-        return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        return sqlalchemy.create_engine(
+            url,
+            poolclass=sqlalchemy.NullPool,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
+        )
 
     def _prepare(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # `_begin` begins

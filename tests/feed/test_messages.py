@@ -161,7 +161,9 @@ def test_quotes_keep_the_newest_of_each_kind() -> None:
     quotes = Quotes(["BNBUSDT", "BTCUSDT"])
     for data in (KLINE, MARK, BOOK, BOOK | {"s": "FOREIGN"}):
         event = read(
-            wrapped(data, data["s"].lower() + "@bookTicker" if data["e"] == "bookTicker" else ""),
+            wrapped(
+                data, str(data["s"]).lower() + "@bookTicker" if data["e"] == "bookTicker" else ""
+            ),
             "1m",
         )
         assert event is not None

@@ -94,7 +94,7 @@ def test_prune_says_what_it_dropped(folder: Path, capsys: pytest.CaptureFixture[
     ("arguments", "message"),
     [
         (["action=look"], "action must be one of verify, export, import, prune, was look"),
-        (["conf=live"], "conf must be one of sim, paper, testnet, staging, prod, was live"),
+        (["conf=live"], "no conf 'live'; known: paper, prod, sim, staging, testnet"),
         (["days=3"], "days must be null but for action=prune, was 3"),
         (
             ["action=prune"],

@@ -72,7 +72,7 @@ async def test_messages_that_are_damaged_cost_nothing(there: Ground) -> None:
         broker: Any = driver.broker
         for text in USER:
             broker._socket._tell(text)
-        streams: Any = driver.feed._streams  # type: ignore[attr-defined]  # the messages of its sockets
+        streams: Any = driver.feed._streams
         for line in streams.lines:
             for text in MARKET:
                 line._hear(line._socket, text)

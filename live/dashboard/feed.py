@@ -1,0 +1,163 @@
+"""What every open page is told: the sections as HTML, made once for all readers, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from live.dashboard.board import Board, Check, State
+from live.dashboard.chart import chart
+from live.dashboard.finished import FinishedRun
+from live.dashboard.running import RunningAccount
+from live.dashboard.sections import SECTIONS
+from live.monitor.place import Place
+from quantcore.errors import JournalError
+from quantcore.settings import one_line
+
+log = logging.getLogger(__name__)
+
+RANGES: Mapping[str, float | None] = {"1": 1.0, "7": 7.0, "30": 30.0, "all": None}
+"""Days that the curve may show, as the page's buttons name them."""
+_AGAIN_S = 1.0
+
+
+class Source(Protocol):
+    """Where the board comes from; of one thread."""
+
+    def has_news(self) -> bool:
+        """Return whether the board would differ from the last one."""
+        ...
+
+    def board(self) -> Board:
+        """Return all of the page."""
+        ...
+
+    def close(self) -> None:
+        """Leave it."""
+        ...
+
+
+class Reader(Protocol):
+    """An open page."""
+
+    def show(self, shown: Shown) -> None:
+        """Take what is shown from now on."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One moment as HTML: the sections by name, and the curve by range."""
+
+    board: Board = field(repr=False)
+    sections: Mapping[str, str] = field(repr=False)
+    curves: Mapping[str, str] = field(repr=False)
+
+
+def shown(board: Board) -> Shown:
+    """Return a board as HTML."""
+    curve = board.curve
+    last = int(curve.ts_us[-1]) if len(curve.ts_us) else 0
+    cuts = {
+        name: curve if days is None else curve.since(last - int(days * 86_400e6))
+        for name, days in RANGES.items()
+    }
+    return Shown(
+        board=board,
+        sections={name: made(board) for name, made in SECTIONS.items()},
+        curves={name: chart(cut) for name, cut in cuts.items()},
+    )
+
+
+def open_source(place: Place) -> Source:
+    """Open what is looked at.
+
+    Raises
+    ------
+    ConfigError, DataGap, JournalError, SchemaMismatch
+        If it cannot be read.
+    """
+    return RunningAccount(place) if place.results is None else FinishedRun(Path(place.results))
+
+
+class Feed:
+    """Looks at the source again and again, and tells the readers what is new.
+
+    Parameters
+    ----------
+    place : Place
+        Of the source.
+    look_s : float
+        Seconds between two looks.
+    """
+
+    def __init__(self, place: Place, *, look_s: float) -> None:
+        self._place = place
+        self._look_s = look_s
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._source: Source | None = None
+        self._readers: set[Reader] = set()
+        self._now: Shown | None = None
+
+    @property
+    def now(self) -> Shown:
+        """The newest; `begin` makes the first."""
+        assert self._now is not None
+        return self._now
+
+    def begin(self) -> None:
+        """Read the first board, before anybody asks for it; raises as `open_source`."""
+        self._now = self._thread.submit(self._first).result()
+
+    def add(self, reader: Reader) -> None:
+        """Tell a reader what is new from now on."""
+        self._readers.add(reader)
+
+    def remove(self, reader: Reader) -> None:
+        """Tell him nothing any more."""
+        self._readers.discard(reader)
+
+    async def run(self) -> None:
+        """Look for ever; a journal that cannot be read is told, and tried again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._look_s)
+            try:
+                found = await loop.run_in_executor(self._thread, self._next)
+            except JournalError as error:
+                log.warning("the journal cannot be read: %s", error)
+                found = self._lost(one_line(error))
+                await asyncio.sleep(_AGAIN_S)
+            if found is not None:
+                self._now = found
+                for reader in tuple(self._readers):
+                    reader.show(found)
+
+    def close(self) -> None:
+        """Leave the source."""
+        if self._source is not None:
+            self._thread.submit(self._source.close).result()
+        self._thread.shutdown()
+
+    def _first(self) -> Shown:
+        self._source = open_source(self._place)
+        self._source.has_news()
+        return shown(self._source.board())
+
+    def _next(self) -> Shown | None:
+        assert self._source is not None
+        is_lost = bool(self._now and self._now.board.lost)
+        if not self._source.has_news() and not is_lost:
+            return None
+        return shown(self._source.board())
+
+    def _lost(self, why: str) -> Shown:
+        board = self.now.board
+        told = Check(name="journal not readable", state=State.BAD, text=why)
+        kept = tuple(check for check in board.checks if check.name != told.name)
+        return shown(replace(board, lost=True, checks=(told, *kept)))
