@@ -129,8 +129,9 @@ def _keys(fills: pd.DataFrame) -> list[tuple[str, str]]:
 def _queue(fills: pd.DataFrame, symbol: str, side: str) -> deque[_Left]:
     """Return a symbol's buys or sells in order of time."""
     mine = fills[(fills["symbol"] == symbol) & (fills["side"] == side)]
-    rows = mine.sort_values("ts", kind="stable").itertuples(index=False)
-    return deque(_Left(row.qty, row.price, row.fee / row.qty) for row in rows)
+    rows = mine.sort_values("ts", kind="stable")
+    qty, price, fee = (rows[name].to_numpy(dtype=float) for name in ("qty", "price", "fee"))
+    return deque(map(_Left, qty.tolist(), price.tolist(), (fee / qty).tolist()))
 
 
 def _profit(fill: pd.Series, marks: Mapping[str, float], *, qty: float | None = None) -> float:
