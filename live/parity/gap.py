@@ -66,7 +66,8 @@ def gap(
     both = (pairs[[BACKTEST_ROW, LIVE_ROW]] >= 0).all(axis=1)
     for pair in pairs[both].itertuples(index=False):
         ours, theirs = getattr(pair, BACKTEST_ROW), getattr(pair, LIVE_ROW)
-        _add_pair(parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], pair.kind, marks)
+        kind = str(pair.kind)
+        _add_pair(parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], kind, marks)
     alone = pairs[~both]
     _add_alone(
         parts,
