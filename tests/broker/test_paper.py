@@ -240,6 +240,7 @@ async def test_an_account_goes_on_from_its_file_as_if_nothing_had_happened(
     player = Player(case, path=path)
     requests = requests_of(case, player.bars)
 
+    repeated = 0
     await player.begin()
     for row in range(0, 60, 7):
         await player.play(requests, row, min(row + 7, 60))
@@ -252,6 +253,8 @@ async def test_an_account_goes_on_from_its_file_as_if_nothing_had_happened(
         again = [event for event in told if event in player.events]
         assert told[: len(again)] == again == player.events[len(player.events) - len(again) :]
         player.events += told[len(again) :]
+        repeated += len(again)
+    assert repeated > 3
     same_account(player)
     assert (path.stat().st_mode | path.parent.stat().st_mode) & 0o077 == 0
     assert sum(isinstance(event, Fill) for event in player.events) > 5
