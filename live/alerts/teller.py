@@ -14,8 +14,10 @@ from live.alerts.rules.rule import Memory, judge_all
 from live.alerts.settings import AlertSettings
 from live.alerts.wording import Draft, drafts, reminder
 
-ANSWERS = "answer /ack {number}"
+_ANSWER = "answer /ack {number}"
 """Said under a message that is to be acknowledged, where commands are taken."""
+_COMMAND = "to acknowledge: python -m live.alerts action=acknowledge message={number}"
+"""Said where none are."""
 _KEEP_US = 5_000_000
 """At most so long is what the rules remember not on disk; what they said is at once."""
 _RULES, _READER, _REPORTED = "rules", "reader", "reported"
@@ -41,7 +43,7 @@ class Teller:
         self._reported: str | None = queue.remember(_REPORTED)
         self._memories: dict[str, Memory] = queue.remember(_RULES) or {}
         self._kept_us = 0
-        self._answers = ANSWERS if settings.commands.chats else ""
+        self._has_chats = bool(settings.commands.chats)
 
     @property
     def reader_memory(self) -> Any:
@@ -108,7 +110,7 @@ class Teller:
                 kind=ALERT,
                 now_us=now_us,
                 remind_us=now_us + self._settings.remind_after_us(0) if is_critical else None,
-                answers=self._answers if is_critical else "",
+                answers=(_ANSWER if self._has_chats else _COMMAND) if is_critical else "",
             )
         return True
 
@@ -119,13 +121,13 @@ class Teller:
         found = self._queue.open_messages()
         reminders = max(each.reminders for each in found) + 1
         channels = self._settings.channels_of(Severity.CRITICAL, reminders)
-        answers = "answer /ack to acknowledge all" if self._answers else ""
+        way = "answer /ack" if self._has_chats else "python -m live.alerts action=acknowledge"
         self._queue.add(
             reminder(found, self.run, now_us),
             channels,
             kind=REMINDER,
             now_us=now_us,
-            answers=answers,
+            answers=f"to acknowledge all: {way}",
         )
         again_us = now_us + self._settings.remind_after_us(reminders)
         self._queue.reminded([each.message_id for each in found], remind_us=again_us)

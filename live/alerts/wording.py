@@ -204,6 +204,8 @@ def _cut(text: str, length: int) -> str:
 
 
 def _span(us: int) -> str:
+    if us < 120_000_000:
+        return f"{us // 1_000_000} s"
     minutes = us // 60_000_000
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
 

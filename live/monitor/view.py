@@ -330,7 +330,8 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     if "request" in frame:
         frame = _with_requests(frame)
     for name in {"strategies", "counts"} & set(frame.columns):
-        told = [{} if raw is None else json.loads(raw) for raw in frame[name]]
+        # Beside texts, null is NaN to pandas.
+        told = [json.loads(raw) if isinstance(raw, str) else {} for raw in frame[name]]
         frame[name] = pd.Series(told, index=frame.index, dtype=object)
     if "targets" in frame:
         weights = [unpack_row(raw) for raw in frame["targets"]]

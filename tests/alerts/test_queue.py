@@ -73,11 +73,11 @@ def subjects(queue: Queue) -> list[str]:
 def test_an_alert_becomes_a_message_after_what_came_in_the_same_moment(queue: Queue) -> None:
     teller = Teller(queue, settings(), "prod")
     put(queue, alert(Severity.CRITICAL))
-    assert not teller.tell(NOW_US + 200_000)
-    put(queue, alert(Severity.CRITICAL, "ETHUSDT"), alert(key="XRPUSDT"), at_us=NOW_US + 200_000)
-    assert teller.tell(NOW_US + 250_000)
+    assert not teller.tell(NOW_US + 90_000)
+    put(queue, alert(Severity.CRITICAL, "ETHUSDT"), alert(key="XRPUSDT"), at_us=NOW_US + 90_000)
+    assert teller.tell(NOW_US + 100_000)
     assert subjects(queue) == ["CRITICAL prod: BTCUSDT is not well – and 1 more"]
-    assert teller.tell(NOW_US + 450_000)
+    assert teller.tell(NOW_US + 190_000)
     assert subjects(queue)[1:] == ["WARNING prod: XRPUSDT is not well"]
 
 

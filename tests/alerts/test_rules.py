@@ -119,7 +119,7 @@ def test_interventions_of_the_risk_layer_are_told_by_what_they_do() -> None:
 def test_a_hand_that_intervenes_is_told() -> None:
     note = NoteRow(NOW_US, "intervention", "kill switch", None, "freeze by @anna")
     (told,) = Judge("interventions")(news(notes=[note]))
-    assert (told.severity, told.title) == (Severity.CRITICAL, "By hand: freeze by @anna")
+    assert (told.severity, told.title) == (Severity.WARNING, "Kill switch: freeze by @anna")
 
 
 def test_a_position_without_a_stop_is_told_after_a_while_and_once() -> None:

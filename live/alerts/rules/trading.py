@@ -63,8 +63,8 @@ class Interventions:
             Alert(
                 rule="interventions",
                 severity=self.by_hand,
-                title=f"By hand: {row.message}",
-                text=f"Told by {row.source}.",
+                title=f"{row.source.capitalize()}: {row.message}",
+                text="The loop has heard it.",
                 advice="If nobody you know did this, look at once.",
                 event_us=row.ts_us,
                 key=f"hand {row.source}",
