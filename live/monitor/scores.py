@@ -256,7 +256,7 @@ def _value_at_risk(record: Record, daily: pd.Series) -> Iterator[Score]:
         over = int((told > limit).sum())
         yield _score(
             "daily_var", "Daily value at risk", "Return and risk", f"≤ {100.0 * limit:g} %",
-            share(largest.value), largest.state(below=limit),
+            f"{100.0 * largest.value:.2f} %", largest.state(below=limit),
             f"Largest of {plural(len(told), 'check')}; {over} were above the mode's limit, which prices can do"
             " between two decisions.", largest,
         )  # fmt: skip
@@ -384,8 +384,8 @@ def _latencies(live: Stability | None) -> Iterator[Score]:
             f"From sending to the answer; before it, from decision to sending, 99 % take {_unit(sent.value, 0, 'ms')}.",
         )  # fmt: skip
     check = _latency(
-        "risk_check", "Risk check", live.took_us / 1e3, 0.99, 10.0,
-        "Of the whole step at a close, signals, risk, router and journal: the check is a part of it.",
+        "risk_check", "Risk check", live.account_us / 1e3, 0.99, 10.0,
+        "Of risk check, sizer and router together, at a close." if len(live.account_us) else "No step was timed.",
     )  # fmt: skip
     if check.state is State.MISSED:
         check = _score(

@@ -95,7 +95,8 @@ def step(
                 equity=equity, wallet_balance=equity, unrealised_pnl=0.0, margin_ratio=0.0, gross_exposure=500.0,
                 net_exposure=0.0, drawdown=-0.01, flow=0.0, nav=equity / 1000.0,
             ),
-            took_us=4_000,
+            took_us=9_000,
+            account_us=4_000,
         )
     )  # fmt: skip
 
@@ -170,7 +171,7 @@ def test_what_only_a_live_run_has_is_read_out_of_the_journal(tmp_path: Path) -> 
     found = record_of(ran(tmp_path)).stability
     assert found is not None
     assert found.round_trip_us[0] == 30_000.0
-    assert found.took_us[~np.isnan(found.took_us)].tolist() == [4_000.0] * 4
+    assert found.account_us.tolist() == [4_000.0] * 4
     # Five hours of the exchange in one of this machine: seconds there are fifths of them here.
     assert found.update_us.tolist() == [400_000.0, 200_000.0]
     assert (found.requests, found.failures) == (50, 2)
