@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from live.broker.interface import Broker, Cancel, Order, Outcome
+from live.broker.interface import Broker, Cancel, Order
 from live.clock import monotonic_us
 from live.feed.feed import Feed
 from live.folds import CLOSE, SignalFold
@@ -56,24 +56,6 @@ class Begun:
     open_requests: tuple[Due, ...]
     equal_us: int
     first_us: int
-
-
-async def apply_settings(broker: Broker, symbols: Sequence[str], parts: Parts) -> None:
-    """Set one-way mode, leverage and margin type, and see that they are set.
-
-    Raises
-    ------
-    VenueError
-        If one is refused.
-    """
-    answers = [("position mode", await broker.set_one_way())]
-    for symbol in symbols:
-        isolated = parts.account.margin == "isolated"
-        answers.append((symbol, await broker.set_leverage(symbol, parts.account.leverage_max)))
-        answers.append((symbol, await broker.set_isolated(symbol, isolated)))
-    for name, answer in answers:
-        if answer.outcome is not Outcome.ACCEPTED:
-            raise VenueError(f"{name}: must be set, was not: {answer.message}")
 
 
 async def flatten(broker: Broker, prefix: str) -> int:

@@ -66,8 +66,9 @@ def gap(
     both = (pairs[[BACKTEST_ROW, LIVE_ROW]] >= 0).all(axis=1)
     for pair in pairs[both].itertuples(index=False):
         ours, theirs = getattr(pair, BACKTEST_ROW), getattr(pair, LIVE_ROW)
-        kind = str(pair.kind)
-        _add_pair(parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], kind, marks)
+        _add_pair(
+            parts, backtest["fills"].iloc[ours], live["fills"].iloc[theirs], str(pair.kind), marks
+        )
     alone = pairs[~both]
     _add_alone(
         parts,
@@ -130,9 +131,9 @@ def _keys(fills: pd.DataFrame) -> list[tuple[str, str]]:
 def _queue(fills: pd.DataFrame, symbol: str, side: str) -> deque[_Left]:
     """Return a symbol's buys or sells in order of time."""
     mine = fills[(fills["symbol"] == symbol) & (fills["side"] == side)]
-    rows = mine.sort_values("ts", kind="stable")
-    qty, price, fee = (rows[name].to_numpy(dtype=float) for name in ("qty", "price", "fee"))
-    return deque(map(_Left, qty.tolist(), price.tolist(), (fee / qty).tolist()))
+    mine = mine.sort_values("ts", kind="stable")
+    numbers = mine[["qty", "price", "fee"]].to_numpy(np.float64).tolist()
+    return deque(_Left(qty, price, fee / qty) for qty, price, fee in numbers)
 
 
 def _profit(fill: pd.Series, marks: Mapping[str, float], *, qty: float | None = None) -> float:
