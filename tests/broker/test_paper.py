@@ -246,7 +246,9 @@ async def test_an_account_goes_on_from_its_file_as_if_nothing_had_happened(
         player.broker = broker_of(case, path=path)  # the old one is left as after a sudden end
         await player.broker.start()
         await player.broker.show(player.bars.rows(row, row + 1))  # one that it has seen
-        told = await player.broker.caught_up()  # of its last bar once more, and what came of the orders since
+        told = (
+            await player.broker.caught_up()
+        )  # of its last bar once more, and what came of the orders since
         again = [event for event in told if event in player.events]
         assert told[: len(again)] == again == player.events[len(player.events) - len(again) :]
         player.events += told[len(again) :]
