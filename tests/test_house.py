@@ -84,6 +84,7 @@ EFFECTS = (
     "live.alerts",
     "live.clock",
     "live.heartbeat",
+    "live.latency",
     "live.logs",
     "live.metrics",
     "live.guard.terminal",
