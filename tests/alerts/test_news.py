@@ -95,7 +95,8 @@ def test_every_table_is_told(journal: Journal, view: View) -> None:
     journal.health(
         Health(
             ts_us=7, wall_us=8, late_us=9, clock_off_ms=float("nan"), requests=10, failures=1, used_weight=0,
-            account_stream=True, sockets=2, connected=1, book_age_s=0.1, mark_age_s=0.1, kline_age_s=0.1, counts={},
+            account_stream=True, sockets=2, connected=1, book_age_s=0.1, mark_age_s=0.1, kline_age_s=0.1, doubtful=0,
+            halted=0, stopped=None, memory_mb=100.0, disk_free_mb=1000.0, copy_behind=None, counts={},
         )
     )  # fmt: skip
     told = look(reader)
