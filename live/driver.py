@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from live import hand
 from live.broker.interface import (
     Answer,
     Balance,
@@ -25,7 +26,6 @@ from live.broker.interface import (
 from live.feed.feed import Feed
 from live.feed.rows import Row, Skipped
 from live.folds import Decided
-from live.hand import called_off, is_flat
 from live.journal.journal import Journal
 from live.journal.records import Note, NoteKind
 from live.journal.told import Event
@@ -45,12 +45,11 @@ log = logging.getLogger(__name__)
 
 _REFUSALS_AT_ONCE = 2
 _REFUSAL_PAUSE_S, _REFUSAL_PAUSE_MAX_S = 0.5, 30.0
-_AGAIN_S = 1.0
+_AGAIN_S, _AGAIN_MAX_S = 1.0, 30.0
 _FINISH_S = 20.0
 _CALLED_OFF_S = 3.0
 _LOOK_S = 0.05
 _LEAVE_S = 5.0
-_HAND = "kill switch"
 _END = "end"
 
 
@@ -282,12 +281,11 @@ class Driver:
             Who asked for it, in the words of the kill switch.
         """
         self.loop.level, self._flat = level, False
-        self.stopped.pop(_HAND, None)
-        words = "released"
+        self.stopped.pop(hand.SOURCE, None)
+        said = hand.words(level, why)
         if level is not Level.NONE:
-            words = f"{level.name.lower()} by {why or 'hand'}"
-            self.stopped[_HAND] = words
-        self._intervene(words)
+            self.stopped[hand.SOURCE] = said
+        self._intervene(said)
 
     def note(self, source: str, message: str) -> None:
         """Write down what went wrong."""
@@ -300,20 +298,20 @@ class Driver:
         log.info("kill switch: %s", message)
         now_us = self.broker.now_us()
         self.journal.note(
-            Note(ts_us=now_us, kind=NoteKind.INTERVENTION, source=_HAND, message=message)
+            Note(ts_us=now_us, kind=NoteKind.INTERVENTION, source=hand.SOURCE, message=message)
         )
 
     def _call_off(self) -> None:
         """Call off what opens, or close what is held, unless that is on its way; after refusals not at once again."""
         now_us = self.broker.now_us()
-        rows = called_off(self.loop.ledger, self.loop.level, now_us)
+        rows = hand.called_off(self.loop.ledger, self.loop.level, now_us)
         for row in rows.values():
             self.loop.tell(row)
         if rows:
             self.follow()
-        if self.loop.level is Level.FLATTEN and not self._flat and is_flat(self.loop.ledger):
+        if self.loop.level is Level.FLATTEN and not self._flat and hand.is_flat(self.loop.ledger):
             self._flat = True
-            self._intervene("all own positions are closed")
+            self._intervene(hand.FLAT)
 
     def doubt(self, reason: str) -> None:
         """Ask for a comparison with the exchange."""
@@ -361,11 +359,12 @@ class Driver:
         """Return whether a request passes though another hand is in its symbol, because a person wants out of it.
 
         An order that only reduces, of no more than the own position, can neither open nor take what the other hand
-        added; a stop that closes the whole position could.
+        added; a stop that closes the whole position could, so that it goes once nothing of one's own is left.
         """
         request = wanted.request
         if isinstance(request, Cancel):
-            return self.loop.level is not Level.NONE and not request.conditional
+            needed = request.conditional and self.loop.ledger.lots(request.symbol) != 0
+            return self.loop.level is not Level.NONE and not needed
         return self.loop.level is Level.FLATTEN and request.reduce_only
 
     async def _refuse(self, wanted: Wanted, answer: Answer, pause_s: float) -> None:
@@ -406,18 +405,20 @@ class Driver:
                 self.follow()
 
     async def _compare(self) -> None:
-        """Compare with the exchange on schedule and on every doubt."""
+        """Compare with the exchange on schedule and on every doubt; while it cannot be read, with growing pauses."""
+        wait_s, again_s = self.settings.reconcile_s, _AGAIN_S
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.settings.reconcile_s):
+                async with asyncio.timeout(wait_s):
                     await self._doubt.wait()
             self._doubt.clear()
             try:
                 await self.comparison.reconcile(self)
             except VenueError as error:
                 self.note("reconcile", str(error))
-                await asyncio.sleep(_AGAIN_S)
-                self._doubt.set()
+                wait_s, again_s = again_s, min(2.0 * again_s, _AGAIN_MAX_S)
+            else:
+                wait_s, again_s = self.settings.reconcile_s, _AGAIN_S
 
     async def _raise(self) -> None:
         await self._broken.wait()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from live.kill_switch import Level
@@ -12,6 +10,15 @@ from quantcore.execution.router import RouterState
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.types import FloatArray, OrderType
+
+SOURCE = "kill switch"
+"""Who says so in the journal, and why nothing opens."""
+RELEASED, FLAT = "released", "all own positions are closed"
+
+
+def words(level: Level, why: str) -> str:
+    """Return what the journal says of a level; `why` is as the kill switch has it, empty for a file made by hand."""
+    return RELEASED if level is Level.NONE else f"{level.name.lower()} by {why or 'hand'}"
 
 
 def restrain(targets: FloatArray, level: Level, ledger: Ledger, row: Bars) -> FloatArray:
@@ -56,7 +63,7 @@ def called_off(ledger: Ledger, level: Level, now_us: int) -> dict[str, Row]:
 def is_flat(ledger: Ledger) -> bool:
     """Return whether nothing is held, and nothing that could open is on its way or at the exchange."""
     idle = not any(_is_active(ledger, s) for s in ledger.at.values())
-    return idle and not ledger.state["held"][:, at.LOTS].any() and not any(_opening(ledger))
+    return idle and not ledger.state["held"][:, at.LOTS].any() and not ledger.opening_orders()
 
 
 def _weights(ledger: Ledger, row: Bars) -> FloatArray:
@@ -73,13 +80,6 @@ def _weights(ledger: Ledger, row: Bars) -> FloatArray:
 def _is_active(ledger: Ledger, s: int) -> bool:
     routes = ledger.state["route"]
     return len(routes) > 0 and int(routes[s, at.STATE]) != RouterState.IDLE
-
-
-def _opening(ledger: Ledger) -> Iterator[int]:
-    """Yield the places of symbols with an open order that is neither conditional nor bound to a position."""
-    for ticket in ledger.tickets():
-        if ticket[at.TYPE] <= OrderType.LIMIT and ticket[at.FLAGS] == 0:
-            yield int(ticket[at.SYMBOL])
 
 
 def _stays(ledger: Ledger, s: int) -> bool:

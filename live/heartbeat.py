@@ -23,7 +23,7 @@ from quantcore.errors import JournalError
 
 log = logging.getLogger(__name__)
 
-BEAT_S: Final = 10.0
+BEAT_S: Final = 15.0
 """Seconds on the wall between two."""
 _MB = 1e-6
 

@@ -35,12 +35,14 @@ from quantcore.types import (
 Row = tuple[Sequence[int], Sequence[float]]
 """One event as the account step hears it: its whole and its real numbers."""
 
+LIQUIDATED = "autoclose-"
+"""Beginning of the client id of a liquidation's order (BINANCE.md)."""
 FORCED_BY = {
-    "autoclose-": FillReason.LIQUIDATION,
+    LIQUIDATED: FillReason.LIQUIDATION,
     "adl_autoclose": FillReason.LIQUIDATION,
     "settlement_autoclose-": FillReason.SETTLEMENT,
 }
-"""Beginnings of the client ids of orders that the exchange makes itself (BINANCE.md), and why."""
+"""Beginnings of the client ids of orders that the exchange makes itself, and why."""
 
 _DIGITS = 18
 """Of an order's number, at most: it is counted in 64 bits."""
@@ -205,6 +207,22 @@ class Ledger:
     def corrected(self, amount: float, time_us: int) -> Row:
         """Return a correction of the wallet, USDT, as the account step hears it."""
         return (said.CORRECTED, time_us, 0, 0, 0, 0, _NO_RULE), (amount, 0.0, 0.0)
+
+    def cleared(self, rows: Sequence[Row], income: Income) -> list[Row] | None:
+        """Return rows with what a liquidation among them cost or insurance paid; None where there is none of it.
+
+        The exchange tells it as an income of its own after the trades (``INSURANCE_CLEAR``).
+        """
+        s = self.at.get(income.symbol or "")
+        for place in range(len(rows) - 1, -1, -1):
+            whole, (price, fee, insured) = rows[place]
+            liquidation = (said.FORCED, int(FillReason.LIQUIDATION))
+            if (whole[said.KIND], whole[said.RULE]) != liquidation or whole[said.SYMBOL_AT] != s:
+                continue
+            amount = float(income.amount)
+            paid = (price, fee + max(-amount, 0.0), insured + max(amount, 0.0))
+            return [*rows[:place], (whole, paid), *rows[place + 1 :]]
+        return None
 
     def called_off(self, symbol: str, time_us: int, *, closes: bool) -> Row:
         """Return a person's word that nothing opens in a symbol, or that it is closed, as the account step hears it."""

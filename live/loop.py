@@ -18,6 +18,7 @@ from live.broker.interface import (
     Broker,
     Cancel,
     Doubt,
+    Income,
     Outcome,
 )
 from live.clock import monotonic_us
@@ -35,7 +36,6 @@ from live.journal.journal import Journal
 from live.journal.records import (
     START,
     Answered,
-    AnsweredBy,
     Decision,
     Intent,
     Latency,
@@ -52,6 +52,8 @@ from quantcore.frames import Bars
 from quantcore.kernels import layout as at
 from quantcore.types import BoolArray, FloatArray, OrderStatus, Rule
 
+CLEARED = "INSURANCE_CLEAR"
+"""What the exchange calls the income that is a liquidation's cost, or what insurance paid of it."""
 SNAPSHOT_EVERY = 24
 """Decisions between two kept states."""
 
@@ -171,7 +173,13 @@ class Loop:
         """Keep for the next step what an event means that is written down already."""
         if isinstance(event, Doubt):
             self.doubts.append(event.reason)
-        elif not isinstance(event, Balance):
+            return
+        if isinstance(event, Income) and event.kind == CLEARED:
+            joined = self.ledger.cleared(self._unused, event)
+            if joined is not None:
+                self._unused = joined
+                return
+        if not isinstance(event, Balance):
             rows = self.ledger.hear(event)
             if rows is None:
                 self.doubts.append(f"{event} is not of an own order")
@@ -316,7 +324,7 @@ class Loop:
             for wanted, number in zip(step.wanted, ids, strict=True)
         ]
 
-    async def send(self, due: Due, *, by: AnsweredBy = AnsweredBy.REQUEST) -> None:
+    async def send(self, due: Due) -> None:
         """Send a request in lock-step, write its answer down, and keep a refusal for the next step."""
         sent_us = monotonic_us()
         answer = await request(self.broker, due.wanted)
@@ -329,7 +337,6 @@ class Loop:
                 intent_id=due.intent_id,
                 ts_us=self.broker.now_us(),
                 answer=answer,
-                by=by,
                 latency=latency,
             )
         )

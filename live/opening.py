@@ -41,12 +41,13 @@ async def connected(
     settings = asked.settings
     place = await find_place(settings)
     refuse(settings.mode, on_the_ground(_at(asked.flight, place)))
-    what = "takes prices from" if settings.mode == "paper" else "trades on"
-    status.say(f"conf={settings.mode} {what} {place.words}.")
     async with reached(asked, place) as there:
         wanted = asked.cfg.data.symbols
         names = None if wanted is None else list(wanted)
-        yield place, there, await symbols_at(place, names, settings.symbols_max)
+        symbols = await symbols_at(place, names, settings.symbols_max)
+        what = "takes prices from" if settings.mode == "paper" else "trades on"
+        status.say(f"conf={settings.mode} {what} {place.words}.")
+        yield place, there, symbols
 
 
 async def checked(

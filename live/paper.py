@@ -11,12 +11,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from live import hand
 from live.broker.interface import Answer, Cancel, Fill, Outcome
 from live.broker.paper import PaperBroker
 from live.driver import Watcher
 from live.feed.feed import Feed
 from live.feed.rows import Row, Skipped
-from live.hand import called_off, is_flat
 from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import Answered, AnsweredBy, Note, NoteKind
@@ -30,7 +30,6 @@ from quantcore.types import OrderStatus
 
 log = logging.getLogger(__name__)
 
-_HAND = "kill switch"
 _ENDS = (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED)
 
 
@@ -195,12 +194,11 @@ class PaperDriver:
     def stand(self, level: Level, why: str) -> None:
         """Let a person's hand stop what opens, or close everything, or let it go on, from the next close on."""
         self.loop.level, self._flat = level, False
-        self.stopped.pop(_HAND, None)
-        words = "released"
+        self.stopped.pop(hand.SOURCE, None)
+        said = hand.words(level, why)
         if level is not Level.NONE:
-            words = f"{level.name.lower()} by {why or 'hand'}"
-            self.stopped[_HAND] = words
-        self._note(NoteKind.INTERVENTION, _HAND, words)
+            self.stopped[hand.SOURCE] = said
+        self._note(NoteKind.INTERVENTION, hand.SOURCE, said)
 
     async def _take_rows(self) -> None:
         async for row in self.feed.rows():
@@ -239,12 +237,12 @@ class PaperDriver:
         )
 
     def _call_off(self, now_us: int) -> None:
-        rows = called_off(self.loop.ledger, self.loop.level, now_us)
+        rows = hand.called_off(self.loop.ledger, self.loop.level, now_us)
         for row in rows.values():
             self.loop.tell(row)
-        if self.loop.level is Level.FLATTEN and not self._flat and is_flat(self.loop.ledger):
+        if self.loop.level is Level.FLATTEN and not self._flat and hand.is_flat(self.loop.ledger):
             self._flat = True
-            self._note(NoteKind.INTERVENTION, _HAND, "all own positions are closed")
+            self._note(NoteKind.INTERVENTION, hand.SOURCE, hand.FLAT)
 
     def _note(self, kind: NoteKind, source: str, message: str) -> None:
         log.warning("%s: %s", source, message)

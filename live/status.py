@@ -105,8 +105,12 @@ class Status:
 
     def recovered(self, n_events: int, n_differences: int) -> None:
         """Say that own books and exchange were compared, and what that brought."""
-        told = f", {n_events} events of the time away are booked" if n_events else ""
-        found = f"{n_differences} differences were resolved" if n_differences else "nothing differs"
+        told = f", {_counted(n_events, 'event')} of the time away booked" if n_events else ""
+        found = (
+            f"{_counted(n_differences, 'difference')} resolved"
+            if n_differences
+            else "nothing differs"
+        )
         self.say(f"In step with the exchange{told}; {found}.")
 
     def decision(self, close_us: int, decided: Decided | None, driver: AnyDriver) -> None:
@@ -118,7 +122,7 @@ class Status:
     def caught_up(self, n_bars: int) -> None:
         """Say that bars were missed."""
         self.say(
-            f"{n_bars} bars closed while it was away: they are known now, nothing was decided."
+            f"{_counted(n_bars, 'bar')} closed while it was away: known now, nothing was decided on."
         )
 
     def ended(self, driver: AnyDriver) -> None:
@@ -126,7 +130,8 @@ class Status:
         ledger = driver.loop.ledger
         n_held, bare = _held(driver), naked(ledger.plane, ledger.state)
         stops = f"WITHOUT A STOP: {', '.join(bare)}" if bare else "each with its stop"
-        held = f"{n_held} positions stay at the exchange, {stops}" if n_held else "nothing is held"
+        what = _counted(n_held, "position")
+        held = f"at the exchange stay {what}, {stops}" if n_held else "nothing is held"
         left = len(ledger.opening_orders())
         opens = (
             f"{left} ORDERS THAT OPEN ARE STILL THERE" if left else "nothing that opens rests there"
@@ -181,6 +186,10 @@ def _troubles(is_taken: bool, driver: AnyDriver) -> Iterator[str]:
     if loop.halted:
         yield f"halted: {', '.join(sorted(loop.halted))}"
     yield from (f"opens nothing: {why}" for why in driver.stopped.values())
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _held(driver: AnyDriver) -> int:

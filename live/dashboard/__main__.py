@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ _SETTINGS = ("host", "port", "names", "token", "certificate", "key", "look_s")
 def main(cfg: DictConfig) -> int:
     """Serve the page until told to stop."""
     import logging
-    import sys
 
     from live.dashboard.server import serve
     from live.dashboard.settings import DashboardSettings
@@ -26,12 +26,19 @@ def main(cfg: DictConfig) -> int:
     )
     plain = plain_settings(cfg)
     settings = build_settings({name: plain[name] for name in _SETTINGS}, kind=DashboardSettings)
-    place = place_of(cfg.run, cfg.db)
+    place = place_of(
+        None if cfg.run is None else str(cfg.run), None if cfg.db is None else str(cfg.db)
+    )
     serve(place, settings, lambda text: print(text, flush=True))
     return 0
 
 
 if __name__ == "__main__":
-    from quantcore.config import run_command
+    try:
+        from quantcore.config import run_command
 
-    raise SystemExit(run_command("dashboard", main))
+        code = run_command("dashboard", main)
+    except KeyboardInterrupt:  # also while the imports above take their time
+        print("interrupted", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)

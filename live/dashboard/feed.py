@@ -10,13 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from live.dashboard.board import Board, Check, State
+from live.dashboard.board import Board, Check, State, Target
 from live.dashboard.chart import chart
 from live.dashboard.finished import FinishedRun
 from live.dashboard.running import RunningAccount
 from live.dashboard.sections import SECTIONS
+from live.monitor.estimates import State as Measured
 from live.monitor.place import Place
-from quantcore.errors import JournalError
+from live.monitor.record import record_of
+from live.monitor.scores import scores
+from quantcore.errors import JournalError, QuantcoreError
 from quantcore.settings import one_line
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,11 @@ log = logging.getLogger(__name__)
 RANGES: Mapping[str, float | None] = {"1": 1.0, "7": 7.0, "30": 30.0, "all": None}
 """Days that the curve may show, as the page's buttons name them."""
 _AGAIN_S = 1.0
+
+
+SCORE_S = 600.0
+"""Between two measurements of the targets, which take seconds."""
+_STATES = {Measured.MET: State.GOOD, Measured.MISSED: State.BAD}
 
 
 class Source(Protocol):
@@ -74,6 +82,27 @@ def shown(board: Board) -> Shown:
     )
 
 
+def targets(place: Place) -> tuple[Target, ...]:
+    """Return what became of the system's targets so far, as the performance tracker measures them.
+
+    Raises
+    ------
+    QuantcoreError
+        If the run cannot be read, or there is nothing to judge yet.
+    """
+    return tuple(
+        Target(
+            name=score.name,
+            target=score.target,
+            result=score.value,
+            state=_STATES.get(score.state, State.UNKNOWN),
+            verdict=score.state.value,
+            reason=score.reason,
+        )
+        for score in scores(record_of(place))
+    )
+
+
 def open_source(place: Place) -> Source:
     """Open what is looked at.
 
@@ -103,6 +132,9 @@ class Feed:
         self._source: Source | None = None
         self._readers: set[Reader] = set()
         self._now: Shown | None = None
+        self._measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="targets")
+        self._scores: tuple[Target, ...] = ()
+        self._rescored = False
 
     @property
     def now(self) -> Shown:
@@ -138,8 +170,20 @@ class Feed:
                 for reader in tuple(self._readers):
                     reader.show(found)
 
+    async def measure(self) -> None:
+        """Measure the targets of a running account for ever, beside the looks; a finished run has its own."""
+        loop = asyncio.get_running_loop()
+        while self._place.results is None:
+            try:
+                self._scores = await loop.run_in_executor(self._measuring, targets, self._place)
+                self._rescored = True
+            except QuantcoreError as error:
+                log.warning("the targets cannot be measured: %s", error)
+            await asyncio.sleep(SCORE_S)
+
     def close(self) -> None:
-        """Leave the source."""
+        """Leave the source; what is being measured is not waited for."""
+        self._measuring.shutdown(wait=False, cancel_futures=True)
         if self._source is not None:
             self._thread.submit(self._source.close).result()
         self._thread.shutdown()
@@ -151,10 +195,12 @@ class Feed:
 
     def _next(self) -> Shown | None:
         assert self._source is not None
-        is_lost = bool(self._now and self._now.board.lost)
-        if not self._source.has_news() and not is_lost:
+        is_lost = self.now.board.lost
+        if not self._source.has_news() and not is_lost and not self._rescored:
             return None
-        return shown(self._source.board())
+        self._rescored = False
+        board = self._source.board()
+        return shown(replace(board, scores=self._scores or board.scores))
 
     def _lost(self, why: str) -> Shown:
         board = self.now.board

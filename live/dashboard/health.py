@@ -59,7 +59,8 @@ class Health:
 def checks(health: Health) -> Iterator[Check]:
     """Yield the answers to whether all is well."""
     yield _loop(health)
-    yield _switch(health.standing.kill_switch, health.asked_by)
+    if health.standing.kill_switch is not None:
+        yield _switch(health.standing.kill_switch, health.asked_by)
     yield _ladder(health.standing)
     if health.needs_stop:
         yield _stops(health.standing)
@@ -128,9 +129,7 @@ def _loop(health: Health) -> Check:
     return _check("loop runs", State.GOOD, "")
 
 
-def _switch(level: Level | None, by: str) -> Check:
-    if level is None:
-        return _check("kill switch unknown", State.UNKNOWN, "its folder is not known: run=PATH")
+def _switch(level: Level, by: str) -> Check:
     if level is Level.NONE:
         return _check("kill switch off", State.GOOD, "")
     does = {

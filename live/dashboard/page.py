@@ -21,7 +21,6 @@ RIGHT: Final = ("limits", "exposure", "signals", "costs", "streams")
 BELOW: Final = ("scorecard",)
 """Sections of the wide page's columns and beneath them; a phone shows the right ones first."""
 _RANGES: Final = {"1": "24 h", "7": "7 d", "30": "30 d", "all": "All"}
-_RANGE = "7"
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class LivePage:
     def __init__(self, feed: Feed, switch: KillSwitch | None) -> None:
         self._feed = feed
         self._switch = switch
-        self._range = _RANGE
+        self._range = _begin(feed.now)
         self._parts: dict[str, ui.html] = {}
         self._buttons: dict[str, ui.button] = {}
 
@@ -103,7 +102,7 @@ class LivePage:
                 if self._switch is not None:
                     self._controls(self._switch)
             with ui.element("section").classes("curve"):
-                ui.html(_ranges())
+                ui.html(_ranges(self._range))
                 self._part("curve")
             self._part("positions")
             with ui.element("div").classes("columns"):
@@ -200,9 +199,14 @@ _THEME = (
 )
 
 
-def _ranges() -> str:
+def _begin(shown: Shown) -> str:
+    """Return the range that is shown first: of a finished run all of it."""
+    return "7" if shown.board.is_live else "all"
+
+
+def _ranges(chosen: str) -> str:
     buttons = "".join(
-        f'<button type="button" data-range="{name}" aria-pressed="{str(name == _RANGE).lower()}">{words}</button>'
+        f'<button type="button" data-range="{name}" aria-pressed="{str(name == chosen).lower()}">{words}</button>'
         for name, words in _RANGES.items()
     )
     return (
@@ -217,9 +221,10 @@ def _static(shown: Shown) -> str:
     def parts(*names: str) -> str:
         return "".join(f'<div class="part {n}">{shown.sections[n]}</div>' for n in names)
 
+    chosen = _begin(shown)
     return (
         f'<div id="first"><main><header>{parts("masthead")}{_THEME}</header>{parts("headline")}'
-        f'<div class="controls"></div><section class="curve">{_ranges()}{shown.curves[_RANGE]}</section>'
+        f'<div class="controls"></div><section class="curve">{_ranges(chosen)}{shown.curves[chosen]}</section>'
         f'{parts("positions")}<div class="columns"><div class="left">{parts(*LEFT)}</div>'
         f'<div class="right">{parts(*RIGHT)}</div></div>{parts(*BELOW)}</main></div>'
     )

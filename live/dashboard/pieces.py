@@ -21,6 +21,8 @@ class Column(NamedTuple):
     is_wide: bool = False
     place: str = ""
     """In a card: ``"top"`` beside the first cell, ``"last"`` in the corner."""
+    short: str = ""
+    """Its name in a card, where there is less room."""
 
 
 def table(
@@ -43,11 +45,12 @@ def table(
         " ".join(filter(None, ("text" * c.is_text, "wide" * c.is_wide, c.place))) for c in columns
     ]
     names = [escape(column.name) for column in columns]
+    shorts = [escape(column.short or column.name) for column in columns]
     body = "".join(
         "<tr>"
         + "".join(
             f'<td class="{look}" data-name="{name}">{cell}</td>'
-            for look, name, cell in zip(looks, names, row, strict=True)
+            for look, name, cell in zip(looks, shorts, row, strict=True)
         )
         + "</tr>"
         for row in rows
@@ -72,10 +75,17 @@ def mark(state: State, text: str) -> str:
 
 
 def price(value: float) -> str:
-    """Return a price or a quantity with eight digits at most, a dash where there is none."""
+    """Return a price with six digits that count, a dash where there is none."""
     if not known(value):
         return MISSING
-    return f"{value:,.8g}" if abs(value) < 1e8 else f"{value:,.0f}"
+    decimals = 5 - math.floor(math.log10(abs(value))) if value else 0
+    text = f"{value:,.{min(max(decimals, 0), 8)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def quantity(value: float) -> str:
+    """Return coins as they are counted, a dash where there is no number."""
+    return f"{value:,.10g}" if known(value) else MISSING
 
 
 def gain(text: str, value: float) -> str:

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row
 
 from live.dashboard.board import (
     Curve,
@@ -29,8 +28,8 @@ from quantcore.fold import FoldState
 from quantcore.regime.detector import LABELS
 from quantcore.timegrid import to_us
 
-Rows = Sequence[Row[Any]]
-"""Of a table of the view, the newest first."""
+Rows = Sequence[Any]
+"""Rows of a table of the view, with its columns as attributes, the newest first."""
 
 STOPS = ("stop_market", "trailing_stop_market")
 _ACTS = frozenset({"halted", "stopped", "released", "closed", "reduced"})

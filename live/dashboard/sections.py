@@ -26,6 +26,7 @@ from live.dashboard.pieces import (
     gain,
     mark,
     price,
+    quantity,
     section,
     side,
     stamp,
@@ -46,10 +47,14 @@ _POSITIONS = (
     Column("Mark"),
     Column("Profit, USDT", place="top"),
     Column("Leverage"),
-    Column("To liquidation"),
-    Column("Chance, 24 h"),
+    Column("To liquidation", short="Liquidation"),
+    Column("Chance, 24 h", short="in 24 h"),
     Column("Protective stop", place="last"),
 )
+
+
+_LIVE = 3
+"""Columns at the table's end that a results folder does not keep."""
 
 
 def positions(board: Board) -> str:
@@ -57,7 +62,9 @@ def positions(board: Board) -> str:
     held = sorted(board.holdings, key=lambda h: -_size(h))
     total = sum(h.profit for h in held if known(h.profit))
     aside = f"{plural(len(held), 'position')}, {gain(money(total, signed=True), total)} USDT"
-    body = table(_POSITIONS, map(_position, held), "Nothing is held.", cards=True)
+    shown = len(_POSITIONS) - (0 if board.is_live else _LIVE)
+    rows = (_position(h)[:shown] for h in held)
+    body = table(_POSITIONS[:shown], rows, "Nothing is held.", cards=True)
     return section("Positions", body, aside=aside if held else "")
 
 
@@ -73,7 +80,7 @@ def _position(h: Holding) -> tuple[str, ...]:
     stop = f"{price(h.stop)} <small>{away}</small>" if known(h.stop) else _no_stop(h)
     return (
         f'{symbol(h.symbol)} <span class="way {way}">{way}</span>',
-        price(abs(h.qty)),
+        quantity(abs(h.qty)),
         price(h.entry),
         price(h.mark),
         f"{gain(money(h.profit, signed=True), h.profit)} <small>{part}</small>",
@@ -100,7 +107,9 @@ _ORDERS = (
 
 
 def orders(board: Board) -> str:
-    """Return the open orders, those that protect last."""
+    """Return the open orders, those that protect last; a finished run has none to show."""
+    if not board.is_live:
+        return ""
     ordered = sorted(board.orders, key=lambda o: (o.protects, o.symbol, o.sent_us))
     stops = sum(o.protects for o in ordered)
     aside = f"{plural(len(ordered) - stops, 'order')}, {plural(stops, 'protective stop')}"
@@ -118,8 +127,8 @@ def _order(o: OpenOrder, board: Board) -> tuple[str, ...]:
         side(o.side),
         kind,
         price(at),
-        price(o.qty) if o.qty > 0.0 else "all",
-        price(o.filled),
+        quantity(o.qty) if o.qty > 0.0 else "all",
+        quantity(o.filled),
         stamp(o.sent_us, now_us=board.clock_us),
     )
 
@@ -147,7 +156,7 @@ def _fill(f: Traded, board: Board) -> tuple[str, ...]:
         stamp(f.ts_us, now_us=board.clock_us),
         symbol(f.symbol),
         side(f.side),
-        price(f.qty),
+        quantity(f.qty),
         price(f.price),
         money(f.qty * f.price),
         f"{money(f.fee, decimals=4)} <small>{'maker' if f.maker else 'taker'}</small>",
@@ -267,13 +276,14 @@ def costs(board: Board) -> str:
 
 
 def streams(board: Board) -> str:
-    """Return how data and streams are."""
+    """Return how data and streams are; a finished run has none."""
+    if not board.is_live:
+        return ""
     rows = "".join(
         f'<div class="row"><span>{mark(c.state, c.name)}</span><span>{escape(c.text)}</span></div>'
         for c in board.streams
     )
-    none = "Nothing was heard so far." if board.is_live else "A finished run has no streams."
-    body = f'<div class="amounts">{rows}</div>' if rows else sentence(none)
+    body = f'<div class="amounts">{rows}</div>' if rows else sentence("Nothing was heard so far.")
     return section("Data and streams", body)
 
 

@@ -117,6 +117,7 @@ def _application(feed: Feed, place: Place) -> Any:
         favicon=FAVICON,
     )
     framework.on_startup(lambda: background_tasks.create(feed.run(), name="feed"))
+    framework.on_startup(lambda: background_tasks.create(feed.measure(), name="targets"))
     return application
 
 

@@ -38,7 +38,7 @@ class MarketRest(Protocol):
 
     @property
     def failures(self) -> int:
-        """Those of them without an answer, or with one that says that the exchange cannot serve or count them."""
+        """Those of them that were not answered with success."""
         ...
 
     @property
@@ -155,7 +155,7 @@ class HttpMarketRest:
 
     @property
     def failures(self) -> int:
-        """Those of them without an answer, or with one that says that the exchange cannot serve or count them."""
+        """Those of them that were not answered with success."""
         return self._failures
 
     @property
@@ -237,12 +237,12 @@ class HttpMarketRest:
                 await self._wait_for_weight()
                 self._requests += 1
                 status, body, reason = await self._attempt(path, params)
-                self._failures += status == 0 or status >= 500 or status in _LIMITED
             if status == 200:
                 return body
             code = body.get("code") if isinstance(body, dict) else None
             if code == _INVALID_SYMBOL and unknown is not None:
                 return unknown
+            self._failures += 1
             if 400 <= status < 500 and status not in _LIMITED and status != 408:
                 break
         raise VenueError(f"{path}: {reason}")

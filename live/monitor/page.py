@@ -194,7 +194,7 @@ def _verdict(found: Comparison) -> str:
     """Return what the sequential test says, in a sentence."""
     if found.watched.alarm is None:
         way = share(float(found.watched.sums[-1]))
-        return f"It is within what the backtest promised, {way} of the way to an alarm."
+        return f"No alarm against the backtest: {way} of the way to one."
     day = f"{found.days[found.watched.alarm]:%Y-%m-%d}"
     return f"It has stayed behind what the backtest promised: alarm on {day}."
 

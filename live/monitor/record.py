@@ -24,11 +24,13 @@ from quantcore.backtest.report import open_folder
 from quantcore.errors import JournalError
 from quantcore.risk.limits import RiskSettings
 from quantcore.settings import build_settings
-from quantcore.timegrid import index_us, interval_us
+from quantcore.timegrid import index_us, interval_us, to_us
 from quantcore.types import FloatArray, IntArray
 
 ALERTS = "alerts.sqlite"
 """The alerts' own queue, beside the journal."""
+LOCK_STEP = "parity"
+"""Mode of a run whose exchange is moved bar by bar."""
 _CHUNK = 500
 _EXCHANGE_MADE = ("autoclose", "adl_autoclose")
 """How client ids of liquidations begin (BINANCE.md)."""
@@ -42,8 +44,8 @@ class Stability:
     ----------
     round_trip_us, sent_after_us : float64 array
         Of requests: from sending to the answer, and from the step's cause to sending; microseconds on this machine.
-    took_us : float64 array
-        Of the steps at closes: from the bar to the commit.
+    account_us : float64 array
+        Of the steps at closes: risk check, sizer and router.
     update_us : float64 array
         Of fills heard while the loop ran: from the exchange's own time to hearing, microseconds of this machine.
     alert_us : float64 array
@@ -60,7 +62,7 @@ class Stability:
 
     round_trip_us: FloatArray
     sent_after_us: FloatArray
-    took_us: FloatArray
+    account_us: FloatArray
     update_us: FloatArray
     alert_us: FloatArray
     requests: int
@@ -147,7 +149,7 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
     if equity.empty:
         raise JournalError(f"journal must hold a closed bar, {view.place} holds none yet")
     equity, nav_before, since = _window(equity, days)
-    since_us = int(since.value // 1000)
+    since_us = 0 if days is None else to_us(since)
     health = view.rows("health", since_us=since_us)
     orders, fills = _orders(view, since)
     incomes = view.rows("incomes", since_us=since_us)
@@ -155,7 +157,7 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
     data, risk = plain.get("data", {}), plain.get("risk")
     return Record(
         name=session.session.mode,
-        simulated=session.session.mode in ("sim", "parity"),
+        simulated=session.session.mode in ("sim", LOCK_STEP),
         interval=str(data.get("interval", "1h")),
         execution_interval=str(data.get("execution_interval", "1h")),
         equity=equity,
@@ -287,7 +289,7 @@ def _stability(view: View, since_us: int, health: pd.DataFrame, folder: Path | N
     return Stability(
         round_trip_us=answers["answered_after_us"].to_numpy(np.float64),
         sent_after_us=answers["sent_after_us"].to_numpy(np.float64),
-        took_us=closes["took_us"].to_numpy(np.float64),
+        account_us=closes["account_us"].to_numpy(np.float64),
         update_us=_updates(view, since_us, steps, health),
         alert_us=_alerts(folder),
         requests=int(told["requests"].sum()),
@@ -304,6 +306,8 @@ def _first_us(view: View) -> int:
 
 def _updates(view: View, since_us: int, steps: pd.DataFrame, health: pd.DataFrame) -> FloatArray:
     """Return how long fills took to be heard, of those that happened after their session began."""
+    if view.sessions()[-1].session.mode == LOCK_STEP:  # its exchange waits for the loop
+        return np.empty(0)
     fills = view.rows("fills", since_us=since_us)
     begun = steps.loc[steps["kind"] == START, "ts"]
     heard, happened = (index_us(pd.DatetimeIndex(fills[name])) for name in ("heard_ts", "ts"))

@@ -45,7 +45,7 @@ RECORD_MIN = 90
 RUIN_THRESHOLD, RUIN_DAYS, PATHS = 0.5, DAYS_PER_YEAR, 2_000
 UPTIME_DAYS_MIN = 7.0
 """Below which a share of 99.9 % is ten minutes or less, so that one restart decides."""
-BEAT_LATE_S = 30.0
+BEAT_LATE_S = 45.0
 """Between two heartbeats, from which on the loop counts as away."""
 SEED = 7
 NOT_OF_A_BACKTEST = "A backtest has none."
@@ -101,9 +101,10 @@ def whole_days(record: Record) -> pd.Series:
     ts_us = index_us(pd.DatetimeIndex(equity["ts"]))
     daily = daily_returns(ts_us, equity["nav"].to_numpy(np.float64), start=record.nav_before)
     begun, ended = index_us(pd.DatetimeIndex(daily.index)), ts_us[-1]
-    slack = 2 * interval_us(record.interval)
+    slack = min(2 * interval_us(record.interval), DAY_US // 4)
     whole = (begun + slack >= ts_us[0]) & (begun + DAY_US - slack <= ended)
-    return daily[whole].dropna()
+    kept: pd.Series = daily[whole].dropna()
+    return kept
 
 
 def _score(
@@ -255,7 +256,7 @@ def _value_at_risk(record: Record, daily: pd.Series) -> Iterator[Score]:
         over = int((told > limit).sum())
         yield _score(
             "daily_var", "Daily value at risk", "Return and risk", f"≤ {100.0 * limit:g} %",
-            share(largest.value), largest.state(below=limit),
+            f"{100.0 * largest.value:.2f} %", largest.state(below=limit),
             f"Largest of {plural(len(told), 'check')}; {over} were above the mode's limit, which prices can do"
             " between two decisions.", largest,
         )  # fmt: skip
@@ -383,8 +384,8 @@ def _latencies(live: Stability | None) -> Iterator[Score]:
             f"From sending to the answer; before it, from decision to sending, 99 % take {_unit(sent.value, 0, 'ms')}.",
         )  # fmt: skip
     check = _latency(
-        "risk_check", "Risk check", live.took_us / 1e3, 0.99, 10.0,
-        "Of the whole step at a close, signals, risk, router and journal: the check is a part of it.",
+        "risk_check", "Risk check", live.account_us / 1e3, 0.99, 10.0,
+        "Of risk check, sizer and router together, at a close." if len(live.account_us) else "No step was timed.",
     )  # fmt: skip
     if check.state is State.MISSED:
         check = _score(

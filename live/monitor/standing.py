@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -335,27 +336,43 @@ def open_orders(
         .where(~refused, ~ended, ~filled)
         .order_by(sent.c.intent_id)
     )
-    return tuple(_open_order(connection, row) for row in connection.execute(wanted).all())
+    rows = connection.execute(wanted).all()
+    return tuple(_with_news(connection, rows))
 
 
-def _open_order(connection: Connection, row: Row[Any]) -> OpenOrder:
+def _with_news(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[OpenOrder]:
+    """Yield the orders of intents, with what was answered, told and filled of each."""
+    ids, numbers = [row.client_id for row in rows], [row.intent_id for row in rows]
+    answers, changes, fills = tables.answers.c, tables.order_changes.c, tables.fills.c
+    outcomes: dict[int, set[str]] = defaultdict(set)
+    given = select(answers.intent_id, answers.outcome).where(answers.intent_id.in_(numbers))
+    for intent_id, outcome in connection.execute(given):
+        outcomes[intent_id].add(outcome)
+    told = select(changes.client_id, changes.stuck).where(changes.client_id.in_(ids))
+    told = told.order_by(changes.event_id)
+    stuck = {client_id: bool(is_stuck) for client_id, is_stuck in connection.execute(told)}
+    filled: dict[str, float] = defaultdict(float)
+    for client_id, qty in connection.execute(
+        select(fills.client_id, fills.qty).where(fills.client_id.in_(ids))
+    ):
+        filled[client_id] += float(qty)
+    for row in rows:
+        yield _open_order(
+            row,
+            outcomes=outcomes[row.intent_id],
+            stuck=stuck.get(row.client_id),
+            filled=filled[row.client_id],
+        )
+
+
+def _open_order(
+    row: Row[Any], *, outcomes: set[str], stuck: bool | None, filled: float
+) -> OpenOrder:
+    """Return an order; `stuck` is None where the exchange has said nothing of it yet."""
     intent = reading.intent_of(row)
     order = intent.request
     assert isinstance(order, Order)
-    answers = tables.answers
-    outcomes = set(
-        connection.scalars(select(answers.c.outcome).where(answers.c.intent_id == row.intent_id))
-    )
-    change = tables.order_changes
-    last = connection.execute(
-        select(change.c.stuck, change.c.event_id)
-        .where(change.c.client_id == order.client_id)
-        .order_by(change.c.event_id.desc())
-        .limit(1)
-    ).first()
-    fills = tables.fills.c
-    parts = connection.scalars(select(fills.qty).where(fills.client_id == order.client_id))
-    told = last is not None or Outcome.ACCEPTED.value in outcomes
+    told = stuck is not None or Outcome.ACCEPTED.value in outcomes
     return OpenOrder(
         client_id=order.client_id,
         symbol=order.symbol,
@@ -363,12 +380,12 @@ def _open_order(connection: Connection, row: Row[Any]) -> OpenOrder:
         type=order.type.name.lower(),
         reason=intent.reason,
         qty=_real(order.qty),
-        filled=float(sum(float(qty) for qty in parts)),
+        filled=filled,
         price=_real(order.price),
         stop_price=_real(order.stop_price),
         protects=order.reduce_only or order.close_position,
         state="open" if told else "in doubt" if outcomes else "sent",
-        stuck=last is not None and bool(last.stuck),
+        stuck=bool(stuck),
         since=_time(row.ts_us),
     )
 
@@ -575,7 +592,7 @@ def _health(connection: Connection) -> Health | None:
         return None
     told = row._asdict()
     del told["health_id"], told["session_id"]
-    reals = ("clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s")
+    reals = ("clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s", "memory_mb", "disk_free_mb")
     known = {name: number(told[name]) for name in reals} | {"counts": json.loads(told["counts"])}
     return Health(**told | known)
 

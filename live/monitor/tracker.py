@@ -197,7 +197,7 @@ def compare(
         band=growth_band(
             promised, days=len(returns), confidence=settings.band, n_paths=settings.paths, rng=rng
         ),
-        growth=np.cumprod(1.0 + returns),
+        growth=np.asarray(np.cumprod(1.0 + returns), dtype=np.float64),
         days=pd.DatetimeIndex(daily.index),
         watched=watch(returns, found),
         gone=power(promised, found, kept=0.0, n_paths=settings.paths, rng=rng),
@@ -241,8 +241,13 @@ def period_of(record: Record, words: str) -> Period:
         skipped=0
         if record.stability is None
         else int((record.stability.skipped.index > since).sum()),
-        symbols=[
-            (str(row.Index), float(row.paid), float(row.fee), int(row.n))
-            for row in by_symbol.itertuples()
-        ],
+        symbols=list(
+            zip(
+                by_symbol.index.astype(str),
+                by_symbol["paid"].tolist(),
+                by_symbol["fee"].tolist(),
+                by_symbol["n"].tolist(),
+                strict=True,
+            )
+        ),
     )

@@ -102,7 +102,7 @@ _SELECTS: Mapping[str, Select[Any]] = MappingProxyType(
             tables.steps.c.seq.label("row"),
             *(
                 tables.steps.c[name]
-                for name in ("ts_us", "session_id", "kind", "last_event", "took_us")
+                for name in ("ts_us", "session_id", "kind", "last_event", "took_us", "account_us")
             ),
         ),
         "decisions": _of_step(
@@ -131,8 +131,8 @@ _NUMBERS = (
     "qty", "price", "fee", "realised", "stop_price", "filled", "wallet", "change", "amount", "limit", "value",
     "wanted_qty", "entry_price", "mark_price", "isolated_margin", "liquidation_chance", "equity", "wallet_balance",
     "unrealised_pnl", "margin_ratio", "gross_exposure", "net_exposure", "drawdown", "flow", "nav", "peak_nav",
-    "day_nav", "daily_var", "liquidation_probability", "took_us", "sent_after_us", "answered_after_us",
-    "clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s",
+    "day_nav", "daily_var", "liquidation_probability", "took_us", "account_us", "sent_after_us", "answered_after_us",
+    "clock_off_ms", "book_age_s", "mark_age_s", "kline_age_s", "memory_mb", "disk_free_mb",
 )  # fmt: skip
 _TIMES = MappingProxyType(
     {
@@ -330,7 +330,8 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     if "request" in frame:
         frame = _with_requests(frame)
     for name in {"strategies", "counts"} & set(frame.columns):
-        told = [{} if raw is None else json.loads(raw) for raw in frame[name]]
+        # Beside texts, null is NaN to pandas.
+        told = [json.loads(raw) if isinstance(raw, str) else {} for raw in frame[name]]
         frame[name] = pd.Series(told, index=frame.index, dtype=object)
     if "targets" in frame:
         weights = [unpack_row(raw) for raw in frame["targets"]]

@@ -22,6 +22,8 @@ Tables = Mapping[str, pd.DataFrame]
 
 EQUITY_TOLERANCE = 1e-9
 """Share of the capital by which equity may differ, for sums are taken in another order."""
+TOLD = 1e-8
+"""By how much an amount that only an exchange tells may differ: it has eight digits."""
 KEPT = 1000
 """Most differences that are listed of one table."""
 CONDITIONAL = ("stop_market", "take_profit_market", "trailing_stop_market")
@@ -118,7 +120,8 @@ def compare(
     }
     for name, fields in (("funding", _FUNDING_FIELDS), ("liquidations", _LIQUIDATION_FIELDS)):
         matched = _matched(backtest[name], live[name], ["ts", "symbol"])
-        found[name] = _rows(name, backtest, live, matched, fields, tolerance)
+        least = TOLD if name == "liquidations" else 0.0
+        found[name] = _rows(name, backtest, live, matched, fields, max(tolerance, least))
     listed = pd.concat([each.listed for each in found.values()], ignore_index=True)
     listed["rank"] = listed["subject"].map(_RANKS)
     listed = listed.sort_values(["ts", "rank"], kind="stable", ignore_index=True)
@@ -265,22 +268,24 @@ def _targets(left: pd.DataFrame, right: pd.DataFrame) -> _Found:
     same = _same_bits(*weights)
     same[~(there[0] & there[1])] = False
     differing = ~same.all(axis=1)
+    alone = ~(there[0] & there[1])
+    kind = np.where(alone, np.where(there[0], Kind.MISSING, Kind.EXTRA), Kind.SIGNAL)
+    listed = ~same & ~alone[:, None]
+    # A decision that one side did not take is listed once, by its largest weight.
+    sizes = np.abs(np.where(there[0][:, None], *weights)[alone])
+    listed[alone, np.argmax(np.nan_to_num(sizes), axis=1)] = True
     found = []
-    for row, column in np.argwhere(~same)[:KEPT].tolist():
+    for row, column in np.argwhere(listed)[:KEPT].tolist():
         values = [
             float(w[row, column]) if t[row] else None for w, t in zip(weights, there, strict=True)
         ]
         found.append(
             (
-                index[row], "targets", str(Kind.SIGNAL), columns[column], "weight", *map(text, values),
+                index[row], "targets", str(kind[row]), columns[column], "weight", *map(text, values),
                 _apart(*values), rows[0][row], rows[1][row],
             )
         )  # fmt: skip
-    return _Found(
-        compared=len(index),
-        kinds={str(Kind.SIGNAL): int(differing.sum())} if differing.any() else {},
-        listed=_table(found),
-    )
+    return _Found(compared=len(index), kinds=_counted(kind[differing]), listed=_table(found))
 
 
 def _equity(left: pd.DataFrame, right: pd.DataFrame, capital: float) -> _Found:

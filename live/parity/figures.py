@@ -84,7 +84,7 @@ def gap_figure(study: Study) -> plots.Spec:
     parts = [(name, study.summary["gap"][name]) for name in PARTS][::-1]
     layout = plots.blank(90 + 22 * len(parts), "", legend=False)
     layout["xaxis"]["title"] = layout["yaxis"]["title"] | {"text": "USDT, live less backtest"}
-    layout["yaxis"] |= {"automargin": True, "showgrid": False}
+    layout["yaxis"] |= {"automargin": True, "showgrid": False, "dtick": 1}
     data = [
         {
             "type": "bar",

@@ -31,8 +31,8 @@ MEANINGS = {
     Kind.TIMING: "the same thing happened at another bar",
     Kind.TERMS: "the same order has other terms, or another reason",
     Kind.ENDING: "the same order ended otherwise",
-    Kind.MISSING: "the backtest has it and the live loop has not",
-    Kind.EXTRA: "the live loop has it and the backtest has not",
+    Kind.MISSING: "the backtest has it and the live side has not",
+    Kind.EXTRA: "the live side has it and the backtest has not",
     Kind.LIQUIDATION: "the same liquidation has other terms",
     Kind.EQUITY: "the equity differs though nothing before it does",
 }

@@ -12,7 +12,7 @@ import aiohttp
 import numpy as np
 
 from live.broker.binance import BinanceBroker
-from live.broker.interface import Outcome
+from live.broker.interface import Fill, Outcome
 from live.broker.settings import BrokerSettings, Credentials
 from live.feed.assembler import AssemblerSettings
 from live.feed.feed import opened
@@ -21,8 +21,9 @@ from live.feed.rows import RowForm
 from live.folds import SignalFold
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
-from live.ledger import ClientIds, Ledger
-from live.loop import Loop
+from live.journal.told import Event
+from live.ledger import LIQUIDATED, ClientIds, Ledger
+from live.loop import CLEARED, Loop
 from live.parity.case import Case
 from live.parity.recorded import MODE, joined_events
 from quantcore.account_plane import Events
@@ -120,7 +121,7 @@ async def trade(
                 for number, close_us in enumerate(bars.ts_us.tolist(), start=1):
                     if number > 1:  # it begins at the close of its first bar
                         await _advance(control)
-                    await loop.hear(await broker.caught_up(), heard_us=close_us)
+                    await loop.hear(await _heard(broker, close_us), heard_us=close_us)
                     row = await feed.row_of(close_us)
                     decided = await loop.close_bar(row.bars)
                     assert loop.last_events is not None
@@ -140,6 +141,15 @@ async def trade(
                 )
     finally:
         await broker.close()
+
+
+async def _heard(broker: BinanceBroker, close_us: int) -> list[Event]:
+    """Return what the exchange said of a bar; what its liquidations cost is an income, which no stream tells."""
+    heard: list[Event] = [*await broker.caught_up()]
+    if any(isinstance(event, Fill) and event.client_id.startswith(LIQUIDATED) for event in heard):
+        incomes = await broker.incomes_since(close_us)
+        heard += [income for income in incomes if income.kind == CLEARED]
+    return heard
 
 
 async def _advance(control: aiohttp.ClientSession) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from live.parity.study import Study
-from live.parity.wording import TABLES, first_told, gap_told, notes, verdict
+from live.parity.wording import first_told, gap_told, notes, tables, verdict
 from quantcore.backtest.markup import day
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def print_study(study: Study, *, console: Console | None = None) -> None:
         style="dim",
     )
     screen.print(head, width=width)
-    for key, name, exactly in TABLES:
+    for key, name, exactly in tables(study):
         wrong = summary[f"differing_{key}"]
         line = Text(f"  {name:<15}{summary[key]:>9,} compared {exactly}, ")
         line.append(f"{wrong:,} differ", style="bold yellow" if wrong else "green")

@@ -40,6 +40,8 @@ from quantcore.types import FloatArray
 
 MODE = "parity"
 """Mode of a session in lock-step, whose account plane is the backtest's own."""
+ASSUMING = (MODE, "paper")
+"""Modes whose exchange charges funding where none is known; every other one has paid what it tells, and no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class Record:
         By how much the wallet was corrected, because the exchange reported another, USDT.
     doubts, notes : tuple of str
         What it did not understand, and what is to be known.
+    skipped : mapping of str to str
+        Why it took no decision, by the decision's time.
     versions : mapping of str to str
         Of the program that ran.
     """
@@ -74,6 +78,7 @@ class Record:
     corrected: float
     doubts: tuple[str, ...]
     notes: tuple[str, ...]
+    skipped: Mapping[str, str]
     versions: Mapping[str, str]
 
 
@@ -102,16 +107,20 @@ def recorded(journal: Journal) -> Record:
     symbols, interval = told.session.session.symbols, held.parts.execution_interval
     rows = [_bar(step, symbols, interval) for step in told.steps if step.kind == CLOSE]
     bars, missing = without_holes(rows)
+    skipped = _skipped(told.steps)
     begun = told.accounts[told.steps[0].seq]
     if begun["counter"][at.OPEN_ORDERS]:
         raise JournalError(
             f"a run must begin without open orders, that of {journal.place} does not"
         )
+    mode, account = told.session.session.mode, held.parts.account
+    if mode not in ASSUMING:
+        account = replace(account, missing_funding_rate=0.0)
     model = account_plane(
-        held.instruments, interval=interval, account=held.parts.account, execution=held.parts.execution,
+        held.instruments, interval=interval, account=account, execution=held.parts.execution,
         exits=exits_of(held.parts.signal.strategy), risk=held.parts.risk,
     )  # fmt: skip
-    plane = model if told.session.session.mode == MODE else held.plane
+    plane = model if mode == MODE else held.plane
     events = _replayed(plane, told)
     live = run_tables(events, plane, bars, _decided(told.steps, symbols))
     return Record(
@@ -124,7 +133,8 @@ def recorded(journal: Journal) -> Record:
         live=at_closes(live, interval),
         corrected=_corrected(told.steps),
         doubts=told.doubts,
-        notes=tuple(_notes(told, missing)),
+        notes=tuple(_notes(told, missing, skipped)),
+        skipped=skipped,
         versions=told.session.session.versions,
     )
 
@@ -309,14 +319,19 @@ def _corrected(steps: Iterable[KeptStep]) -> float:
     return total
 
 
-def _notes(told: _Told, missing: int) -> Iterable[str]:
-    skipped = [
-        step.decision.skipped
-        for step in told.steps
+def _skipped(steps: Iterable[KeptStep]) -> dict[str, str]:
+    """Return why decisions were skipped, by the time of their bar's close."""
+    return {
+        to_index(step.decision.inputs["ts_us"][-1:])[0].isoformat(): step.decision.skipped
+        for step in steps
         if step.decision is not None and step.decision.skipped
-    ]
+    }
+
+
+def _notes(told: _Told, missing: int, skipped: Mapping[str, str]) -> Iterable[str]:
     if skipped:
-        yield f"{len(skipped)} decisions were skipped by the run, the last because {skipped[-1]}."
+        last = list(skipped.values())[-1]
+        yield f"{len(skipped)} decisions were skipped by the run, the last because {last}."
     halted = sum(step.inputs is not None and HALTED in step.inputs for step in told.steps)
     if halted:
         yield f"In {halted} steps some symbols were halted, which the backtest trades all the same."

@@ -10,7 +10,7 @@ from live.parity.figures import NAMES, equity_figure, gap_figure, price_figure, 
 from live.parity.gap import PARTS
 from live.parity.kinds import MEANINGS, Kind
 from live.parity.study import BACKTEST, LIVE, SIDES, Study
-from live.parity.wording import TABLES, first_told, gap_told, notes, verdict
+from live.parity.wording import first_told, gap_told, notes, tables, verdict
 from quantcore import plots
 from quantcore.backtest.markup import (
     MISSING,
@@ -73,10 +73,15 @@ def _header(study: Study) -> str:
 def _headline(study: Study) -> str:
     summary = study.summary
     items = [
-        tile(name, whole(summary[f"differing_{key}"]), f"differ, of {summary[key]:,} {exactly}")
-        for key, name, exactly in TABLES
+        tile(name, whole(summary[f"differing_{key}"]), f"differ, of {summary[key]:,}, {exactly}")
+        for key, name, exactly in tables(study)
     ]
     items.append(tile("Largest difference", f"{summary['max_equity_error']:.1e}", "USDT of equity"))
+    first = study.first
+    if first is None:
+        items.append(tile("First difference", "None", "in any table"))
+    else:
+        items.append(tile("First difference", first["kind"].capitalize(), f"in {first['subject']}"))
     return f"<div>{tiles(items)}</div>"
 
 
@@ -146,7 +151,10 @@ def _value(value: object) -> str:
 
 
 def _rows(rows: pd.DataFrame) -> str:
-    cells = [[escape(str(value)) for value in row] for row in rows.itertuples(index=False)]
+    cells = [
+        [escape(str(value).removesuffix("+00:00")) for value in row]
+        for row in rows.itertuples(index=False)
+    ]
     return table(list(rows.columns), cells, text=range(len(rows.columns)))
 
 

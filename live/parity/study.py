@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from live.parity.case import Case
-from live.parity.comparison import BACKTEST_ROW, LIVE_ROW, Comparison, Tables, compare
+from live.parity.comparison import BACKTEST_ROW, LIVE_ROW, TOLD, Comparison, Tables, compare
 from live.parity.exchange import exchange_of
 from live.parity.gap import gap
 from live.parity.kinds import MEANINGS, Kind
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 BACKTEST, LIVE = SIDES = ("backtest", "live")
 AROUND = 5
 """Rows that are shown before and after the first difference, of both sides."""
-TOLD = 1e-8
-"""By how much a number that an exchange tells may differ: it has eight digits."""
+SHOWN = 6
+"""Symbols whose target weights are shown there."""
 _COMPARED = ("targets", "orders", "fills", "liquidations", "funding", "equity")
 
 
@@ -110,6 +110,7 @@ def against_exchange(
             "wallet_error": live.venue_wallet - own,
             "doubts": list(live.doubts),
             "notes": list(case.data.notes),
+            "skipped": {},
         },
         manifest={**manifest, "data_fingerprint": case.data.bars.fingerprint()},
     )
@@ -137,6 +138,7 @@ def against_record(record: Record, *, place: str) -> Study:
             "wallet_error": None,
             "doubts": list(record.doubts),
             "notes": list(record.notes),
+            "skipped": dict(record.skipped),
         },
         manifest={"command": "live.parity", "journal": place, **record.versions},
         config_yaml=record.config_yaml,
@@ -218,7 +220,9 @@ def context(found: Comparison, tables: Mapping[str, Tables]) -> pd.DataFrame:
     for side, column in ((BACKTEST, BACKTEST_ROW), (LIVE, LIVE_ROW)):
         table = tables[side][first["subject"]]
         if first["subject"] == "targets":
-            table = table.rename_axis("ts").reset_index()
+            others = [name for name in table.columns if name != first["symbol"]]
+            shown = [first["symbol"], *others[: SHOWN - 1]]
+            table = table[shown].rename_axis("ts").reset_index()
         when = "decision_ts" if first["subject"] == "orders" else "ts"
         row = int(first[column])
         if row < 0:  # where it would be

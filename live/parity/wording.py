@@ -16,10 +16,18 @@ TABLES = (
     ("orders", "Orders sent", "bit for bit"),
     ("fills", "Fills and fees", "bit for bit"),
     ("funding", "Funding", "bit for bit"),
-    ("liquidations", "Liquidations", "bit for bit"),
+    ("liquidations", "Liquidations", "to eight digits"),
     ("equity", "Equity", "to 1e-9 of the capital"),
 )
 """Keys of the summary, what they count, and how exactly that is compared."""
+
+
+def tables(study: Study) -> list[tuple[str, str, str]]:
+    """Return the rows of `TABLES`; what an exchange of a real run told is compared to its eight digits."""
+    if study.summary["wallet_error"] is not None:
+        return list(TABLES)
+    told = ("orders", "fills", "funding")
+    return [(key, name, "to eight digits" if key in told else how) for key, name, how in TABLES]
 
 
 def verdict(study: Study) -> str:
@@ -36,6 +44,11 @@ def verdict(study: Study) -> str:
     return f"Different: {wrong}."
 
 
+def when(ts: str) -> str:
+    """Return an ISO time as it is read, to the second where it has no parts of one."""
+    return ts.replace("T", " ").removesuffix("+00:00")
+
+
 def first_told(study: Study) -> str:
     """Return what differs first, and where that comes from; needs a difference."""
     first = study.first
@@ -44,10 +57,12 @@ def first_told(study: Study) -> str:
     values = [
         "nothing" if first[side] is None else str(first[side]) for side in ("backtest", "live")
     ]
-    return (
-        f"first difference at {first['ts']}: {first['field']}{place} ({first['subject']}) is {values[0]} in the "
+    told = (
+        f"first difference at {when(first['ts'])}: {first['field']}{place} ({first['subject']}) is {values[0]} in the "
         f"backtest and {values[1]} live. {first['kind'].capitalize()}: {first['meaning']}."
     )
+    why = study.summary["skipped"].get(first["ts"], "") if first["subject"] == "targets" else ""
+    return f"{told} The run skipped this decision: {why}." if why else told
 
 
 def notes(study: Study) -> list[str]:

@@ -134,10 +134,7 @@ def expectation(
     z = _over_volatility(known, mean, deviation)
     block = min(max(politis_white_block(z).stationary, 1.0), float(len(z)))
     slack = max(0.5 * _edge(known, mean, deviation), 0.0)
-    records = z[stationary_indices(len(z), n_paths=n_paths, mean_block=block, rng=rng)]
-    paths = resampled(z, n_paths=n_paths, days=horizon, mean_block=block, rng=rng)
-    ends, spread = records.mean(axis=1, keepdims=True), records.std(axis=1, keepdims=True)
-    highest = _page(-(paths - ends) / spread - slack).max(axis=1)
+    highest = _resampled_sums(z, slack, 0.0, horizon, n_paths, block, rng).max(axis=1)
     return Expectation(
         mean=mean,
         deviation=deviation,
@@ -181,6 +178,9 @@ def power(
 ) -> Power:
     """Return how soon it is found that only a part of the record's mean is left.
 
+    Paths are watched as in `expectation`, each against a record that might have been observed: where all of the mean is
+    left they have an alarm as often as `against.false_alarm` says.
+
     Parameters
     ----------
     returns : array-like, shape (n_days,)
@@ -197,11 +197,10 @@ def power(
     known = varying(returns, n_min=N_MIN)
     z = _over_volatility(known, against.mean, against.deviation)
     lost = (1.0 - kept) * _edge(known, against.mean, against.deviation)
-    paths = resampled(
-        z, n_paths=n_paths, days=against.horizon, mean_block=against.mean_block, rng=rng
+    sums = _resampled_sums(
+        z, against.slack, lost, against.horizon, n_paths, against.mean_block, rng
     )
-    steps = -(paths - lost - against.z_mean) / against.z_deviation - against.slack
-    over = _page(steps) >= against.limit
+    over = sums >= against.limit
     found = over.any(axis=1)
     when = np.where(found, over.argmax(axis=1) + 1.0, math.inf)
     return Power(
@@ -264,6 +263,16 @@ def resampled(
         for _ in range(-(-days // len(values)))
     ]
     return values[np.concatenate(pieces, axis=1)[:, :days]]
+
+
+def _resampled_sums(
+    z: FloatArray, slack: float, lost: float, days: int, n_paths: int, block: float, rng: np.random.Generator,
+) -> FloatArray:  # fmt: skip
+    """Return the sums of paths that lost a part of their mean, each against a record of its own."""
+    records = z[stationary_indices(len(z), n_paths=n_paths, mean_block=block, rng=rng)]
+    paths = resampled(z, n_paths=n_paths, days=days, mean_block=block, rng=rng)
+    ends, spread = records.mean(axis=1, keepdims=True), records.std(axis=1, keepdims=True)
+    return _page(-(paths - lost - ends) / spread - slack)
 
 
 def _volatility(returns: FloatArray, mean: float, deviation: float) -> FloatArray:

@@ -250,6 +250,17 @@ STRANGE: dict[str, tuple[Handler, Outcome, int | None]] = {
 }  # fmt: skip
 
 
+async def test_requests_and_failures_are_counted_for_monitoring() -> None:
+    async with both() as (exchange, there):
+        before = there.broker.health()
+        for what, failures in (("margin", 0), ("overload", 1), ("unknown error", 2)):
+            exchange.answers[ORDER] = STRANGE[what][0]
+            await there.broker.send(ENTRY)
+            assert there.broker.health().failures == before.failures + failures
+        assert there.broker.health().requests == before.requests + 3
+        assert there.broker.health().account_stream
+
+
 @pytest.mark.parametrize("what", STRANGE)
 async def test_an_answer_is_judged_by_its_status_first(what: str) -> None:
     handler, outcome, code = STRANGE[what]

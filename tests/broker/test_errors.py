@@ -125,3 +125,23 @@ def test_what_never_left_is_refused_and_what_was_not_answered_is_unknown() -> No
 def test_a_failure_says_its_code_and_text() -> None:
     assert str(classify(400, -2019, "Margin is insufficient.")) == "-2019 Margin is insufficient."
     assert str(classify(502, None, None)) == "HTTP 502 without an answer of the exchange's form"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_of_exchange"),
+    [
+        (503, -1008, True),
+        (429, -1003, True),
+        (400, -1021, True),
+        (400, -1102, True),
+        (502, None, True),
+        (400, -4116, True),  # unknown: an order with that id is open
+        (400, -2019, False),
+        (400, -5022, False),
+        (400, -4164, False),
+    ],
+)
+def test_refusals_by_the_rules_of_trading_are_no_errors_of_the_exchange(
+    status: int, code: int | None, *, is_of_exchange: bool
+) -> None:
+    assert classify(status, code, "text").is_of_exchange is is_of_exchange

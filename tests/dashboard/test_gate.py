@@ -82,7 +82,8 @@ class Caller:
 
 
 def header(message: dict[str, Any], name: str) -> str:
-    return {n.decode(): v.decode() for n, v in message["headers"]}.get(name, "")
+    found: dict[str, str] = {n.decode(): v.decode() for n, v in message["headers"]}
+    return found.get(name, "")
 
 
 @pytest.fixture(autouse=True)
@@ -255,7 +256,7 @@ def test_token_and_cookie_are_compared_in_constant_time(monkeypatch: pytest.Monk
         compared.append((len(one), len(other)))
         return real(one, other)
 
-    monkeypatch.setattr(gates.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     caller = Caller(TOKEN)
     caller.log_in("short")
     caller.log_in(TOKEN)

@@ -60,8 +60,8 @@ def test_what_matters_is_said_at_the_top() -> None:
 
 def test_today_begins_at_midnight_utc_and_without_a_row_before_at_the_first() -> None:
     noon = curve([100.0, 110.0, 121.0], step_us=12 * HOUR_US)  # noon, midnight, noon
-    assert noon.change(0.0) == (pytest.approx(11.0), pytest.approx(0.1))
-    assert noon.change(None) == (pytest.approx(21.0), pytest.approx(0.21))
+    assert noon.change(0.0) == pytest.approx((11.0, 0.1))
+    assert noon.change(None) == pytest.approx((21.0, 0.21))
     assert noon.since(NOON_US - 1).ts_us.tolist() == [NOON_US - 12 * HOUR_US, NOON_US]
     at_midnight = curve([100.0, 110.0], step_us=12 * HOUR_US, last_us=20_000 * DAY_US)
     assert at_midnight.change(0.0)[1] == pytest.approx(0.1)  # the day that ends is still the day
@@ -72,7 +72,7 @@ def test_a_deposit_is_no_profit() -> None:
     held = curve([100.0, 200.0, 220.0])
     unit = np.array([1.0, 1.0, 1.1])
     deposited = replace(held, nav=unit, drawdown=np.zeros(3))
-    assert deposited.change(None) == (pytest.approx(20.0), pytest.approx(0.1))
+    assert deposited.change(None) == pytest.approx((20.0, 0.1))
 
 
 def test_the_worst_check_decides_what_is_said_and_comes_first() -> None:

@@ -23,7 +23,8 @@ def given() -> dict[str, Any]:
 
 
 def settings(**changed: Any) -> DashboardSettings:
-    return build_settings(given() | changed, kind=DashboardSettings)
+    made: DashboardSettings = build_settings(given() | changed, kind=DashboardSettings)
+    return made
 
 
 def test_only_this_machine_by_default_and_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,11 +152,41 @@ def test_signals_freeze_flatten_and_end_in_order(tmp_path: Path) -> None:
             assert not switch.ends.is_set()
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(switch.ends.wait(), 1.0)
-            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a second one ends at once
+            for number in (signal.SIGTERM, signal.SIGINT):  # a second one ends at once
+                assert signal.getsignal(number) is signal.SIG_DFL
         finally:
             switch.deafen(loop)
 
     asyncio.run(listen())
+
+
+def test_who_is_told_late_is_told_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "FREEZE").touch()
+    told: list[Level] = []
+    later: list[Level] = []
+    switch = KillSwitch(tmp_path)
+    switch.report_to(told.append)
+    assert told == [Level.FREEZE]
+    (tmp_path / "FREEZE").unlink()
+    switch.look()
+    assert told == [Level.FREEZE, Level.NONE]
+    KillSwitch(tmp_path).report_to(later.append)
+    assert later == []
+
+
+def test_signals_count_before_there_is_an_event_loop(tmp_path: Path) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    switch = KillSwitch(tmp_path)
+    try:
+        switch.hear()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert switch.level is Level.FREEZE
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert (switch.level, switch.why) == (Level.FLATTEN, "SIGUSR2")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert KillSwitch(tmp_path).level is Level.FLATTEN
 
 
 def test_files_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from live.broker.interface import (
 from live.broker.paper import PaperBroker, PaperSettings
 from live.guard import account
 from live.guard.checks import Check, Verdict, failed, failures, lines
-from live.guard.dead_man import COUNTDOWN_MS, DeadMansSwitch, check_dead_man, is_armed_by
+from live.guard.dead_man import COUNTDOWN_MS, DeadMansSwitch, armed, check_dead_man, is_armed_by
 from live.guard.modes import ARMED
 from live.guard.preflight import Flight, at_the_exchange, on_the_ground
 from live.guard.set_up import Wanted
@@ -280,6 +280,21 @@ async def test_the_countdown_is_kept_from_running_out() -> None:
     keeping.cancel()
     await asyncio.wait({keeping})
     assert set(exchange.asked) == {f"countdown {symbol} {COUNTDOWN_MS}" for symbol in SYMBOLS}
+
+
+async def test_an_end_in_order_takes_the_countdown_back() -> None:
+    exchange = Exchange()
+    async with armed(DeadMansSwitch(exchange, SYMBOLS), 0.01):
+        async with asyncio.timeout(5.0):
+            while len(exchange.asked) < 2 * len(SYMBOLS):
+                await asyncio.sleep(0.005)
+    assert exchange.asked[-len(SYMBOLS) :] == [f"countdown {symbol} 0" for symbol in SYMBOLS]
+    assert exchange.asked[0] == f"countdown {SYMBOLS[0]} {COUNTDOWN_MS}"
+
+
+async def test_a_simulated_account_may_be_of_any_size() -> None:
+    small = flight("sim", limits={"risk": limits("prod")})
+    assert broken(await checked(small, Exchange(capital=100.0))) == []
 
 
 async def test_no_key_is_shown() -> None:

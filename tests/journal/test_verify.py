@@ -101,7 +101,8 @@ def test_without_a_replayer_it_says_what_it_did_not_check(journal: Journal) -> N
     ("statement", "check", "message"),
     [
         (
-            "INSERT INTO steps SELECT 20, session_id, ts_us, kind, last_event, inputs, account_sha, signal_sha"
+            "INSERT INTO steps (seq, session_id, ts_us, kind, last_event, inputs, account_sha, signal_sha)"
+            " SELECT 20, session_id, ts_us, kind, last_event, inputs, account_sha, signal_sha"
             " FROM steps WHERE seq = 8",
             "steps",
             "step 9 is missing: 20 follows 8",

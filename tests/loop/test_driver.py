@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from live import driver as driver_module
 from live.broker.interface import Answer, Order, Outcome
 from live.driver import Driver, DriverSettings
 from live.feed.quotes import Quotes
@@ -286,3 +287,39 @@ async def test_an_error_beside_it_ends_it_as_well(made: Made) -> None:
     made.driver.failed(JournalError("the disk is full"))
     with pytest.raises(JournalError, match="the disk is full"):
         await running
+
+
+async def test_an_exchange_that_cannot_be_read_is_asked_with_growing_pauses_and_at_once_on_a_doubt(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "_AGAIN_S", 0.04)
+    clock = asyncio.get_running_loop().time
+    asked_s: list[float] = []
+
+    class Away(Agreeing):
+        async def reconcile(self, driver: Driver) -> list[Finding]:
+            asked_s.append(clock())
+            if 1 < len(asked_s) < 6:
+                raise VenueError("the exchange is away")
+            return []
+
+    made.driver.comparison = Away()
+    stop = asyncio.Event()
+    running = asyncio.create_task(made.driver.run(stop))
+    async with asyncio.timeout(10.0):
+        while len(asked_s) < 1:
+            await asyncio.sleep(0.001)
+        made.driver.doubt("something")
+        while len(asked_s) < 5:
+            await asyncio.sleep(0.001)
+        first, second, third = np.diff(asked_s[1:5])
+        assert 0.035 < first < second < third
+        made.driver.doubt("it may be back")  # else it were asked after 0.32 s
+        while len(asked_s) < 6:
+            await asyncio.sleep(0.001)
+        assert asked_s[5] - asked_s[4] < 0.25
+    stop.set()
+    await running
+    with made.journal.transaction() as connection:
+        notes = connection.exec_driver_sql("SELECT message FROM notes").scalars().all()
+    assert notes == ["the exchange is away"] * 4

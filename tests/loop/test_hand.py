@@ -10,7 +10,7 @@ from live.folds import MOMENT
 from live.hand import called_off, is_flat, restrain
 from live.kill_switch import Level
 from live.ledger import Ledger, LedgerStep
-from quantcore.types import OrderStatus, OrderType, Side
+from quantcore.types import OrderStatus, OrderType, Rule, Side
 from tests.loop.made import ledger_of, report
 from tests.loop.test_ledger_money import BEGIN_US, PRICE, close, row
 
@@ -76,10 +76,10 @@ def test_flatten_closes_by_one_order_that_only_reduces_and_says_so_once(ledger: 
 def test_flatten_is_asked_again_where_its_order_was_refused(ledger: Ledger) -> None:
     opened(ledger, 1.0)
     [leaving] = [order for order in orders(hand(ledger, Level.FLATTEN)) if not order.conditional]
-    gone = report(
-        leaving.client_id, type=OrderType.MARKET, side=Side.SELL, status=OrderStatus.EXPIRED
-    )
-    heard(ledger, OrderChange(time_us=BEGIN_US, order=gone, why="(4)"))  # refused as reduce-only
+    number = ledger.ids.number(leaving.client_id)
+    assert number is not None
+    refused = ledger.ended(number, "BTCUSDT", OrderStatus.REJECTED, Rule.REDUCE_ONLY, BEGIN_US)
+    told(ledger, [refused])
     assert set(called_off(ledger, Level.FLATTEN, BEGIN_US)) == {"BTCUSDT"}
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live.broker import paper as paper_file
 from live.broker.interface import Fill
 from live.broker.paper import PaperBroker, PaperSettings
 from live.feed.rows import Row, Skipped
@@ -22,6 +21,7 @@ from live.kill_switch import Level
 from live.paper import PaperDriver
 from live.parts import Parts, parts_of, session_text
 from live.replayer import replayer_of
+from live.simulator.state_file import write_whole
 from live.start import begin, dated
 from quantcore.account_plane import Events
 from quantcore.config import compose
@@ -211,7 +211,7 @@ async def test_its_fills_are_the_backtests_wherever_it_was_ended(
     tmp_path: Path, market: Market, parts: Parts, seed: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaths = Deaths(None if seed is None else np.random.default_rng(seed))
-    monkeypatch.setattr(paper_file, "write_whole", deaths.before(paper_file.write_whole))
+    monkeypatch.setattr("live.broker.paper.write_whole", deaths.before(write_whole))
     state, broker = await killed(tmp_path / "live", market, parts, deaths)
     assert (deaths.times > 5) == (seed is not None)
     expected, events = backtest(market, parts)

@@ -41,7 +41,7 @@ def live(**changed: object) -> Stability:
     given = {
         "round_trip_us": np.full(400, 30_000.0),
         "sent_after_us": np.full(400, 2_000.0),
-        "took_us": np.full(400, 4_000.0),
+        "account_us": np.full(400, 4_000.0),
         "update_us": np.full(400, 20_000.0),
         "alert_us": np.empty(0),
         "requests": 100_000,
@@ -241,9 +241,11 @@ def test_latencies_are_judged_by_their_quantiles() -> None:
     few = found(record(STEADY, stability=live(round_trip_us=np.full(200, 30_000.0))))
     assert few["order_latency_p99"].state is State.EARLY
     slow = found(
-        record(STEADY, stability=live(took_us=np.full(400, 40_000.0), alert_us=np.full(400, 2e6)))
+        record(
+            STEADY, stability=live(account_us=np.full(400, 40_000.0), alert_us=np.full(400, 2e6))
+        )
     )
-    assert slow["risk_check"].state is State.UNKNOWN  # the check is a part of the step
+    assert slow["risk_check"].state is State.UNKNOWN  # the check is a part of it
     assert slow["alert_delivery"].state is State.MISSED
 
 

@@ -38,6 +38,7 @@ from tests.journal.entries import (
     url_of,
 )
 from tests.monitor.made import LIMITS
+from tests.monitor.test_view import beat
 
 
 def close(
@@ -124,7 +125,7 @@ def test_positions_take_in_the_fills_since_the_last_bar(tmp_path: Path) -> None:
     (only,) = first
     assert (only.qty, only.unrealised_pnl, only.notional) == (0.02, 20.0, 1000.0)
     assert (only.leverage, only.liquidation_probability) == (1.0, 0.0004)
-    assert (btc.qty, btc.entry_price) == (pytest.approx(0.015), 49000.0)
+    assert (btc.qty, btc.entry_price) == pytest.approx((0.015, 49000.0))
     assert (eth.qty, eth.entry_price) == (-1.0, 3000.0)
     assert math.isnan(eth.mark_price)  # no bar has closed with it
     assert math.isnan(eth.liquidation_probability)
@@ -194,8 +195,8 @@ def test_a_position_knows_the_stop_nearest_to_its_mark(tmp_path: Path) -> None:
         close(journal, positions=(HELD,), intents=[wrong_side])
         (held,) = look(tmp_path).positions
         assert (held.stop_price, held.has_stop, held.stop_stuck) == (47000.0, True, False)
-        stuck = {"client_id": "qc-2", "type": OrderType.STOP_MARKET, "stuck": True}
-        journal.hear([change(**stuck)], heard_us=HOUR_US)
+        stuck = change(client_id="qc-2", type=OrderType.STOP_MARKET, stuck=True)
+        journal.hear([stuck], heard_us=HOUR_US)
         (held,) = look(tmp_path).positions
     assert (held.stop_price, held.stop_stuck) == (45000.0, True)
 
@@ -213,6 +214,18 @@ def test_differences_are_open_while_their_symbol_is_halted(tmp_path: Path) -> No
     assert halted.differences["symbol"].tolist() == ["ETHUSDT"]
     assert free.halted == ()
     assert free.differences.empty
+
+
+def test_the_last_heartbeat_is_told(tmp_path: Path) -> None:
+    with begun(tmp_path) as journal:
+        assert look(tmp_path).health is None
+        journal.health(beat(requests=10))
+        journal.health(beat(requests=20, ts_us=9 * HOUR_US))
+    standing = look(tmp_path)
+    assert standing.health is not None
+    assert (standing.health.requests, standing.health.counts) == (20, {"rows": 3})
+    assert math.isnan(standing.health.disk_free_mb)
+    assert standing.last_us == 9 * HOUR_US
 
 
 def test_the_kill_switch_is_read_from_its_files(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def beat(**changed: object) -> Health:
     given = {
         "ts_us": HOUR_US, "wall_us": 7, "late_us": 3, "clock_off_ms": math.nan, "requests": 10, "failures": 1,
         "used_weight": 4, "account_stream": True, "sockets": 2, "connected": 1, "book_age_s": 0.5, "mark_age_s": 1.5,
-        "kline_age_s": math.nan, "counts": {"rows": 3},
+        "kline_age_s": math.nan, "doubtful": 0, "halted": 0, "stopped": None, "memory_mb": 300.0,
+        "disk_free_mb": math.nan, "copy_behind": None, "counts": {"rows": 3},
     }  # fmt: skip
     return Health(**given | changed)  # type: ignore[arg-type]  # the tests' own values
 
@@ -74,7 +75,7 @@ def test_what_is_new_comes_alone(folder: Path) -> None:
             journal.begin(journal.recover().session.session, now_us=9 * HOUR_US)  # type: ignore[union-attr]  # it has one
             journal.health(beat())
         now = view.marks()
-        assert now == before._replace(sessions=before.sessions + 1, health=1)
+        assert now == before._replace(sessions=before.sessions + 1, health=before.health + 1)
         assert view.marks() == now
     assert before.steps == 8
 
@@ -134,12 +135,12 @@ def test_a_heartbeat_and_what_strategies_counted_come_back(tmp_path: Path) -> No
 
 def test_the_loop_writes_while_somebody_reads(folder: Path) -> None:
     with View(url(folder)) as view, view.journal.transaction() as reading:
-        reading.exec_driver_sql("SELECT count(*) FROM steps").scalar_one()
+        held = reading.exec_driver_sql("SELECT count(*) FROM health").scalar_one()
         with open_journal(url(folder)) as journal:
             journal.begin(journal.recover().session.session, now_us=9 * HOUR_US)  # type: ignore[union-attr]  # it has one
             journal.health(beat())
         # What the reader has begun to read stays as it was.
-        assert reading.exec_driver_sql("SELECT count(*) FROM health").scalar_one() == 0
+        assert reading.exec_driver_sql("SELECT count(*) FROM health").scalar_one() == held
 
 
 def test_an_older_journal_is_refused_and_left_as_it_is(folder: Path) -> None:

@@ -71,7 +71,7 @@ def against_another(case: Case, other: Case, *, live: Case | None = None) -> Stu
         capital=case.account.capital,
         facts={
             "experiment": "planted", "against": "another exchange", "interval": case.data.interval,
-            "wallet_error": None, "doubts": list(found.doubts), "notes": [],
+            "wallet_error": None, "doubts": list(found.doubts), "notes": [], "skipped": {},
         },
         manifest={},
     )  # fmt: skip

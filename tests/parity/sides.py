@@ -144,7 +144,7 @@ def study(backtest: Tables, live: Tables) -> Study:
         capital=CAPITAL,
         facts={
             "experiment": "planted", "against": "a side made by hand", "interval": "1h", "wallet_error": 0.0,
-            "doubts": [], "notes": [],
+            "doubts": [], "notes": [], "skipped": {},
         },
         manifest={},
     )  # fmt: skip

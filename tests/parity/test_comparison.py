@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,18 @@ def test_decision_that_one_side_did_not_take_differs() -> None:
     live["targets"] = live["targets"].drop(live["targets"].index[1])
     found = compare(side(), live, capital=CAPITAL)
     assert found.counts["targets"] == (5, 1)
+    assert found.by_kind == {"missing": 1}
     assert found.differences["live"].isna().all()
+
+
+def test_decision_that_a_run_skipped_is_told_with_its_reason() -> None:
+    live = side()
+    when = live["targets"].index[1]
+    live["targets"] = live["targets"].drop(when)
+    found = study(side(), live)
+    told = replace(found, summary={**found.summary, "skipped": {when.isoformat(): "late"}})
+    assert first_told(told).endswith("The run skipped this decision: late.")
+    assert "skipped" not in first_told(found)
 
 
 def test_nan_and_zero_of_a_target_are_not_the_same_and_neither_are_the_signs_of_zero() -> None:
@@ -143,6 +155,20 @@ def test_gap_is_explained_by_the_part_that_differs(
     assert found["total"] != 0.0
     assert found[part] == pytest.approx(found["total"], abs=1e-9)
     assert max(abs(found[name]) for name in PARTS if name != part) < 1e-9
+
+
+def test_trade_of_other_orders_on_both_sides_is_one_of_another_time() -> None:
+    """The live side sells the BTC by an order of its own, in two parts, and half of it not at all."""
+    live = side()
+    live["orders"].loc[3, "decision_ts"] = stamps([3])[0]
+    first = live["fills"].iloc[[2]].assign(ts=stamps([4])[0], qty=0.3, price=103.0, fee=0.015)
+    second = first.assign(qty=0.2, price=104.5, fee=0.01)
+    live["fills"] = pd.concat([live["fills"].iloc[:2], first, second], ignore_index=True)
+    found = study(side(), revalued(live)).summary["gap"]
+    assert found["timing"] == pytest.approx(0.3 * (103.0 - 102.5) + 0.2 * (104.5 - 102.5))
+    assert found["missing"] == pytest.approx(0.5 * (104.0 - 102.5) + 0.5 * 0.05)
+    assert found["extra"] == 0.0
+    assert abs(found["unexplained"]) < 1e-9
 
 
 def shift(table: pd.DataFrame, amount: float) -> None:

@@ -119,16 +119,31 @@ def test_router_with_exits_and_isolated_margin_on_minutes_is_equal(generated: Pa
     assert {"stop_loss", "take_profit"} & set(found.tables[LIVE]["fills"]["reason"])
 
 
-@pytest.mark.xfail(
-    reason="the ledger sends trailing stops as close-position orders, which the exchange refuses (-4136)",
-    strict=True,
-)
-def test_trailing_stop_is_equal(generated: Path) -> None:
-    overrides = (*markets.HOURLY, "strategy.exits.trailing_stop=0.012")
-    check_equal(
-        markets.compared(markets.case(generated, overrides, days=10)),
-        reasons=("target", "trailing_stop"),
-    )
+EVERY_EXIT = {
+    "hours": (
+        markets.HOURLY,
+        ("stop_loss=0.01", "take_profit=0.015", "trailing_stop=0.012", "time_exit=30"),
+        12,
+    ),
+    "routed minutes": (
+        ROUTED,
+        ("stop_loss=0.003", "take_profit=0.004", "trailing_stop=0.004", "time_exit=200"),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("name", EVERY_EXIT)
+def test_every_exit_at_once_is_equal(
+    name: str, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    base, exits, days = EVERY_EXIT[name]
+    root = tmp_path_factory.mktemp("seeded")
+    overrides = (*base, *(f"strategy.exits.{each}" for each in exits), f"data.seed={seed}")
+    found = markets.compared(markets.case(root, overrides, days=days))
+    check_equal(found, reasons=("target", "trailing_stop"))
+    assert found.summary["expired_for_canceled"] > 0
 
 
 BOLD = (
@@ -138,10 +153,6 @@ BOLD = (
 )  # fmt: skip
 
 
-@pytest.mark.xfail(
-    reason="the exchange tells the fee of a liquidation as income, which the loop does not book yet",
-    strict=True,
-)
 def test_liquidation_of_isolated_positions_is_equal(generated: Path) -> None:
     overrides = (*markets.HOURLY, *BOLD, "account=isolated")
     found = markets.compared(markets.case(generated, overrides, days=20))
@@ -171,6 +182,20 @@ def test_exchange_with_another_spread_is_a_difference_of_price(small: Case) -> N
     assert first_kind(found) == "price"
     assert found.summary["gap"]["price"] < 0.0
     assert abs(found.summary["gap"]["unexplained"]) < 1e-6
+
+
+def test_backtest_that_trades_a_bar_later_is_a_difference_of_timing(small: Case) -> None:
+    late = replace(small, execution=replace(small.execution, latency_ms=2 * 3_600_000))
+    found = markets.against_another(late, small, live=small)
+    assert (first_kind(found), found.first and found.first["difference"]) == ("timing", -3600.0)
+
+
+def test_loop_that_trades_a_tenth_of_the_size_is_a_difference_of_rounding(
+    small: Case, generated: Path
+) -> None:
+    tenth = markets.case(generated, (*markets.HOURLY, "risk=staging"), days=5)
+    found = markets.against_another(small, small, live=tenth)
+    assert (first_kind(found), found.first and found.first["field"]) == ("rounding", "qty")
 
 
 def test_exchange_with_another_funding_rate_is_a_difference_of_funding(generated: Path) -> None:
