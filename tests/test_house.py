@@ -89,6 +89,7 @@ EFFECTS = (
     "live.metrics",
     "live.guard.terminal",
     "live.kill_switch",
+    "live.latency",
     "live.monitor.view",
     "live.monitor.record",
     "live.monitor.standing",

@@ -110,7 +110,9 @@ class Courier:
             now_us = self._now_us()
             if not failure:
                 self._queue.delivered(due, self.channel, now_us=now_us)
-                self._recovered(now_us)
+                if self.failures:
+                    log.warning("channel %s works again", self.channel)
+                self.failures = 0
                 continue
             self.failures += 1
             self._rests_until_us = now_us + int(self._backoff.seconds(self.failures) * _SECOND_US)
@@ -121,12 +123,6 @@ class Courier:
                     "channel %s: %s; it is tried again until it works", self.channel, failure
                 )
         return 0.0 if self._ends else self._wait_s(now_us)
-
-    def _recovered(self, now_us: int) -> None:
-        if self.failures:
-            log.warning("channel %s works again", self.channel)
-            self.failures = 0
-            self._queue.retry_now(self.channel, now_us=now_us)
 
     def _wait_s(self, now_us: int) -> float:
         next_us = self._queue.next_try_us(self.channel)

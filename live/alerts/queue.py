@@ -349,7 +349,7 @@ class Queue:
             )
 
     def retry_now(self, channel: str, *, now_us: int) -> None:
-        """Let all that waits for a channel be due at once, as it works again."""
+        """Let all that waits for a channel be due at once, as at a start."""
         with self._writing() as connection:
             connection.execute(
                 "UPDATE deliveries SET next_try_us = ? WHERE channel = ? AND delivered_us IS NULL AND next_try_us > ?",

@@ -12,10 +12,10 @@ from sqlalchemy import event
 from live.alerts import news
 from live.alerts.news import News, Reader, Survey
 from live.journal import Journal
-from live.journal.records import Difference, Note, NoteKind, Resolution
+from live.journal.records import Difference, Health, Note, NoteKind, Resolution
 from live.monitor.view import View
 from quantcore.errors import JournalError
-from tests.journal.entries import Loop, change, health, opened, url_of
+from tests.journal.entries import Loop, change, opened, url_of
 
 
 @pytest.fixture
@@ -92,7 +92,13 @@ def test_every_table_is_told(journal: Journal, view: View) -> None:
             symbol="ETHUSDT",
         )
     )
-    journal.health(health(7, wall_us=8, connected=1))
+    journal.health(
+        Health(
+            ts_us=7, wall_us=8, late_us=9, clock_off_ms=float("nan"), requests=10, failures=1, used_weight=0,
+            account_stream=True, sockets=2, connected=1, book_age_s=0.1, mark_age_s=0.1, kline_age_s=0.1, doubtful=0,
+            halted=0, stopped=None, memory_mb=100.0, disk_free_mb=1000.0, copy_behind=None, counts={},
+        )
+    )  # fmt: skip
     told = look(reader)
     assert [(row.rule, row.action) for row in told.reasons] == [("min_notional", "refused")]
     assert [row.symbol for row in told.stuck] == ["BTCUSDT"]
