@@ -56,7 +56,7 @@ async def dry_run(asked: Asked, status: Status, level: Level) -> None:
         broker = DryBroker(real, status.say)
         checks = await checked(asked, place, there, broker, instruments, fresh=before is None)
         refuse(asked.settings.mode, checks)
-        status.checked(checks)
+        status.checked(checks, whole=True)
         ids = ClientIds(_PREFIX if before is None else before.session.prefix)
         state = await _state(asked, broker, instruments, recovery)
         ledger = Ledger(asked.parts.plane(instruments), instruments, ids, state)

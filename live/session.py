@@ -22,6 +22,7 @@ from live.dry_run import dry_run
 from live.feed.feed import Feed
 from live.guard.checks import refuse
 from live.guard.dead_man import EVERY_S, DeadMansSwitch, armed, is_armed_by
+from live.guard.modes import MODES
 from live.journal.database import sqlite_path
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
@@ -98,7 +99,7 @@ async def begun(
         feed = await stack.enter_async_context(feed_of(asked, place, there.now_us, symbols))
         checks = await checked(asked, place, there, broker, instruments, fresh=before is None)
         refuse(settings.mode, checks)
-        status.checked(checks)
+        status.checked(checks, whole=MODES[settings.mode].real_money)
         if before is None and place.started:
             # What a simulator of ours holds from before belongs to no journal.
             await flatten(broker, _prefix())

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from live.guard.checks import Verdict
 from live.guard.terminal import checklist
 from live.kill_switch import Level
 from live.latency import latencies
@@ -79,9 +80,14 @@ class Status:
         """Write one sentence."""
         self._console.print(text, markup=False, soft_wrap=True)
 
-    def checked(self, checks: Iterable[Check]) -> None:
-        """Show the checklist of the pre-flight."""
-        self._console.print(checklist(checks))
+    def checked(self, checks: Iterable[Check], *, whole: bool) -> None:
+        """Show the checklist of a pre-flight that passed, or say in one line that it did."""
+        shown = list(checks)
+        if whole:
+            self._console.print(checklist(shown))
+            return
+        held = sum(check.verdict is Verdict.PASSED for check in shown)
+        self.say(f"{_counted(held, 'check')} before the first order hold; dry_run=true lists them.")
 
     def stands(self, level: Level, switch: KillSwitch) -> None:
         """Say where the kill switch stands, and how a person takes it back."""

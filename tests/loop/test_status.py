@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from live.guard.checks import not_applicable, passed
 from live.ledger import Ledger
 from live.status import Status
 from quantcore.fold import FoldState
@@ -117,3 +118,12 @@ def test_a_start_says_what_it_found() -> None:
         "In step with the exchange; nothing differs.",
         "In step with the exchange, 3 events of the time away booked; 1 difference resolved.",
     ]
+
+
+def test_a_pre_flight_that_passed_is_one_line_where_no_real_money_is_at_stake() -> None:
+    checks = [passed("mode", "is sim"), not_applicable("keys", "none"), passed("equity", "is 7")]
+    short, whole = io.StringIO(), io.StringIO()
+    Status(short).checked(checks, whole=False)
+    Status(whole).checked(checks, whole=True)
+    assert short.getvalue() == "2 checks before the first order hold; dry_run=true lists them.\n"
+    assert [line.split()[0] for line in whole.getvalue().splitlines()] == ["✓", "–", "✓"]
