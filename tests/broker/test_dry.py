@@ -92,7 +92,7 @@ async def test_what_is_read_is_the_exchanges() -> None:
 
 def test_every_method_of_a_broker_is_one_or_the_other() -> None:
     methods = {name for name, _ in inspect.getmembers(Broker, inspect.isfunction) if name[0] != "_"}
-    neither = {"start", "close", "now_us", "events"}
+    neither = {"start", "close", "now_us", "health", "events"}
     assert methods == {*CHANGES, *READS, *neither}
     assert {name for name in methods if hasattr(DryBroker, name)} == methods
     assert not CHANGES.keys() & READS.keys()

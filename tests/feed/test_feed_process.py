@@ -214,6 +214,7 @@ async def test_an_hour_of_flaky_streams_gives_the_bars_of_the_source(tmp_path: P
             assert quote.last > 0.0
 
 
+@pytest.mark.slow
 async def test_sampled_marks_come_close_to_the_source_and_all_else_is_equal(tmp_path: Path) -> None:
     data = [f"data.root={tmp_path / 'data'}", *SYNTHETIC, "data.execution_interval=1m"]
     async with exchange(tmp_path, data, [], clock="accelerated", speed=20.0) as ex:

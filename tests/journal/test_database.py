@@ -288,6 +288,9 @@ def as_of(url: str, revision: str, journal: Journal) -> None:
             if table.name in there:
                 known = [c["name"] for c in sqlalchemy.inspect(old).get_columns(table.name)]
                 columns = [table.c[name] for name in known]
+                later_ones = [name for name in (c.name for c in table.columns) if name not in known]
+                if later_ones:  # of which the former code knew nothing
+                    held.execute(sqlalchemy.update(table).values(dict.fromkeys(later_ones)))
                 rows = [row._asdict() for row in held.execute(sqlalchemy.select(*columns))]
                 named = sqlalchemy.table(table.name, *map(sqlalchemy.column, known))
                 if rows:

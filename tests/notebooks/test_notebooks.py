@@ -10,14 +10,11 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LONG = {"03_regimes", "05_parameter_sweep", "06_walk_forward", "07_small_accounts"}
-"""Those that take half a minute and more; every change runs them all the same (`.ci/run`)."""
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
-    assert {path.stem for path in NOTEBOOKS} > LONG
     assert {path.stem for path in NOTEBOOKS} == {path.stem for path in FOLDER.glob("*.py")}
 
 
@@ -37,13 +34,8 @@ def test_a_notebook_carries_no_outputs(path: Path) -> None:
         assert cell.get("execution_count") is None
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in LONG else ())
-        for path in NOTEBOOKS
-    ],
-)
+@EACH
+@pytest.mark.slow  # every change runs them all the same (`.ci/run`)
 @pytest.mark.integration
 def test_a_notebook_runs(path: Path) -> None:
     pytest.importorskip("nbmake")
