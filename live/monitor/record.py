@@ -55,7 +55,7 @@ class Stability:
     beats_us : int64 array
         Times of the heartbeats on this machine's clock.
     closes_us : int64 array
-        Stamps of the closed bars that the journal holds.
+        Of each closed bar that the journal holds, when it was taken: its own stamp, or later if it was caught up on.
     skipped : Series of str, index `ts`
         Why decisions were not taken.
     """
@@ -295,7 +295,7 @@ def _stability(view: View, since_us: int, health: pd.DataFrame, folder: Path | N
         requests=int(told["requests"].sum()),
         failures=int(told["failures"].sum()),
         beats_us=beats,
-        closes_us=np.unique(index_us(pd.DatetimeIndex(closes["ts"]))),
+        closes_us=index_us(pd.DatetimeIndex(closes["ts"])),
         skipped=decisions.set_index("ts")["skipped"].dropna(),
     )
 
@@ -346,9 +346,5 @@ def _alerts(folder: Path | None) -> FloatArray:
 def expected_bars(record: Record) -> int:
     """Return how many bars closed between the first and the last that the journal holds, both included."""
     assert record.stability is not None
-    closes = record.stability.closes_us
-    return (
-        0
-        if not len(closes)
-        else int((closes[-1] - closes[0]) // interval_us(record.execution_interval)) + 1
-    )
+    bars = record.stability.closes_us // interval_us(record.execution_interval)
+    return 0 if not len(bars) else int(bars[-1] - bars[0]) + 1

@@ -267,6 +267,12 @@ def test_stability_follows_by_hand() -> None:
     assert bad["data_loss"].reason.startswith(
         "46 of 48 closed bars of 1h are in the journal; 1 decision not taken"
     )
+    caught_up = live().closes_us.copy()
+    caught_up[5:9] = (
+        caught_up[8] + 1_800_000_000
+    )  # four bars taken half an hour after the last of them
+    again = found(record(STEADY, stability=live(closes_us=caught_up)))
+    assert (again["data_loss"].state, again["data_loss"].value) == (State.MET, "0 bars")
     short = found(record(STEADY, stability=live(beats_us=beats[:100])))
     assert short["uptime"].state is State.EARLY
     nothing = live(beats_us=beats[:0], requests=0, failures=0, closes_us=beats[:0])
