@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -40,8 +39,17 @@ def test_jobs_on_ray_make_a_folder_each_and_a_refused_one_decides_the_exit_code(
         assert (folder / "tearsheet.html").is_file()
         assert json.loads((folder / "metrics.json").read_text())["symbols"] == 2
         assert f"data/runs/backtest/{folder.name}\n" in done.stdout
-    pids = [line.split(")")[0] for line in done.stdout.splitlines()]
-    assert len([pid for pid, _ in itertools.groupby(pids)]) == 2  # each job's lines in one piece
+    told = [line.split(") ", 1) for line in done.stdout.splitlines()]
+    jobs = [line for line in told if line[1].startswith("job ")]
+    assert [text.split("=")[1] for _, text in sorted(jobs, key=lambda j: j[1])] == [
+        "12",
+        "24",
+        "500",
+    ]
+    speaker = None
+    for line in told:  # each job's lines in one piece
+        speaker = line[0] if line in jobs else speaker
+        assert line[0] == speaker
     assert len((runs / "trials.jsonl").read_text().splitlines()) == 3  # the market, two trials
     assert not list((runs / ".partial").iterdir())
 
