@@ -235,8 +235,9 @@ class Driver:
     def follow(self) -> None:
         """Let protective orders and routes follow at the prices of now."""
         now_us = max(self.broker.now_us(), self.loop.last_us)
-        if _END in self.stopped and self._opens:
-            self.loop.tell(self.loop.ledger.withdrawn(now_us))
+        if _END in self.stopped:
+            for word in hand.called_off(self.loop.ledger, Level.FREEZE, now_us).values():
+                self.loop.tell(word)
         row = moment(self.feed.quotes, self.loop.ledger.plane.symbols, now_us, self.last_row)
         self._send(self.loop.follow(row, half_spread=self._spreads(row)))
 
@@ -332,12 +333,6 @@ class Driver:
         elif isinstance(event, Balance) and event.kind != "ORDER":
             self.doubt(f"the balance changed by {event.kind}")
 
-    @property
-    def _opens(self) -> bool:
-        """Whether an order or a route may open or enlarge a position."""
-        ledger = self.loop.ledger
-        return bool(ledger.opening_orders() or ledger.state["counter"][at.ACTIVE_ROUTES] > 0)
-
     def _spreads(self, row: Bars) -> FloatArray:
         return half_spreads(self.feed.quotes, self.loop.ledger.instruments, row.array("close")[-1])
 
@@ -388,8 +383,8 @@ class Driver:
             group.create_task(self._compare())
 
     async def _hear(self) -> None:
-        async for event in self.broker.events():
-            self.take([event])
+        async for events in self.broker.events():
+            self.take(events)
 
     async def _take_rows(self) -> None:
         async for row in self.feed.rows():

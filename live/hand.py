@@ -96,8 +96,10 @@ def _stays(ledger: Ledger, s: int) -> bool:
 
 
 def _grows(ledger: Ledger, s: int) -> bool:
-    """Return whether the router is on its way to more than is held, or to the other side."""
+    """Return whether the router is on its way to more than is held, or away from what an opening order has filled."""
     if not _is_active(ledger, s):
         return False
-    lots, goal = int(ledger.state["held"][s, at.LOTS]), int(ledger.state["route"][s, at.GOAL])
-    return goal * lots < 0 or abs(goal) > abs(lots)
+    route, lots = ledger.state["route"][s], int(ledger.state["held"][s, at.LOTS])
+    goal = int(route[at.GOAL])
+    opens = route[at.CHILD] != at.NONE and route[at.CHILD_FLAGS] == 0 and not route[at.URGENT]
+    return bool(opens and goal != lots) or goal * lots < 0 or abs(goal) > abs(lots)

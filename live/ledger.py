@@ -11,6 +11,7 @@ from decimal import Decimal
 import numpy as np
 
 from live.broker.interface import Cancel, Fill, Income, Order, OrderChange
+from live.clock import monotonic_us
 from live.decimals import lots_of, price_text, qty_text
 from quantcore import account_follow as said
 from quantcore.account_follow import Heard, follow_bar
@@ -50,6 +51,8 @@ _ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 _NO_RULE = -1
 _FEE_TOLERANCE = 1e-8
 """USDT by which the exchange's fee may differ from the rules' before it is booked: it has eight digits."""
+_SURE = 0.01
+"""Of the wallet: with as much margin left, prices may move while orders are on their way."""
 _EXPIRY = re.compile(r"\((\d+)\)")
 """The exchange's reason for the end of an order, ``er`` of its update, as `OrderChange.why` has it."""
 _RULES = {"4": Rule.REDUCE_ONLY, "7": Rule.SYMBOL_ENDED, "9": Rule.NO_PRICE}
@@ -75,6 +78,8 @@ class Wanted:
         Why it is sent; None for a cancel.
     wanted_qty : float
         Coins that the order's decision still wanted; NaN for a cancel.
+    waits : bool
+        Whether there is margin for it for certain only once what is urgent in its step has been carried out.
     """
 
     number: int
@@ -82,15 +87,20 @@ class Wanted:
     urgent: bool
     reason: FillReason | None = None
     wanted_qty: float = math.nan
+    waits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerStep:
-    """What one step did: the state after it, its events, and what it wants sent, in this order."""
+    """What one step did: the state after it, its events, and what it wants sent, in this order.
+
+    `account_us` is how long the account step took: risk check, sizer, router, protective stops.
+    """
 
     state: FoldState = field(repr=False)
     events: Events = field(repr=False)
     wanted: tuple[Wanted, ...]
+    account_us: int
 
 
 class ClientIds:
@@ -225,7 +235,7 @@ class Ledger:
         return None
 
     def called_off(self, symbol: str, time_us: int, *, closes: bool) -> Row:
-        """Return a person's word that nothing opens in a symbol, or that it is closed, as the account step hears it."""
+        """Return the word that nothing opens in a symbol, or that it is closed, as the account step hears it."""
         return (said.CALLED_OFF, time_us, self.at[symbol], 0, 0, int(closes), _NO_RULE), (
             0.0,
             0.0,
@@ -235,10 +245,6 @@ class Ledger:
     def tickets(self) -> np.ndarray:
         """Return the orders that it takes for open, one row each, columns as `kernels.layout` names them."""
         return self._tickets(self.state)
-
-    def withdrawn(self, time_us: int) -> Row:
-        """Return the wish that whatever opens is called off, as the account step hears it."""
-        return (said.WITHDRAWN, time_us, 0, 0, 0, 0, _NO_RULE), (0.0, 0.0, 0.0)
 
     def _income(self, income: Income) -> Row:
         """Return money that moved without a trade: funding of a symbol held, a transfer, or else a correction."""
@@ -301,7 +307,7 @@ class Ledger:
             See `account_follow.follow_bar`.
         """
         told = Heard.of(list(heard))
-        before = self.state
+        before, began_us = self.state, monotonic_us()
         state, events = follow_bar(
             self.plane,
             before,
@@ -312,9 +318,13 @@ class Ledger:
             closes=closes,
             half_spread=half_spread,
         )
+        account_us = monotonic_us() - began_us
         ended = set(told.whole[told.whole[:, said.KIND] == said.ENDED_ORDER, said.ORDER].tolist())
         return LedgerStep(
-            state=state, events=events, wanted=tuple(self._wanted(before, state, events, ended))
+            state=state,
+            events=events,
+            wanted=tuple(self._wanted(before, state, events, ended)),
+            account_us=account_us,
         )
 
     def warm(self) -> None:
@@ -386,6 +396,7 @@ class Ledger:
     ) -> Iterable[Wanted]:
         known = {int(t[at.ORDER_ID]): t for t in self._tickets(before)}
         open_after = {int(t[at.ORDER_ID]): t for t in self._tickets(after)}
+        waits = not events.free_margin > _SURE * after["cash"][at.WALLET]  # NaN: not known
         asked = [n for n, t in open_after.items() if t[at.CANCEL_TS] != at.NEVER]
         # Before what is new: of close-position orders of one direction the exchange takes one alone (its -4130).
         for order in asked:
@@ -394,7 +405,7 @@ class Ledger:
         for whole, number in zip(events.whole, events.number, strict=True):
             order, kind = int(whole[at.EVENT_ORDER]), whole[at.KIND]
             if kind == at.EVENT_NEW_ORDER and order in open_after:
-                yield self._order(after, whole, number)
+                yield self._order(after, whole, number, waits=waits)
             elif kind == at.EVENT_STATUS and order in known and order not in ended:
                 s = int(whole[at.EVENT_SYMBOL])
                 if whole[at.EVENT_STATE] == OrderStatus.CANCELED and not after["held"][s, at.ENDED]:
@@ -413,7 +424,9 @@ class Ledger:
             conditional=bool(ticket[at.TYPE] > OrderType.LIMIT),
         )
 
-    def _order(self, state: FoldState, whole: np.ndarray, value: FloatArray) -> Wanted:
+    def _order(
+        self, state: FoldState, whole: np.ndarray, value: FloatArray, *, waits: bool
+    ) -> Wanted:
         instrument = self.instruments[whole[at.EVENT_SYMBOL]]
         kind, flags = OrderType(whole[at.EVENT_TYPE]), int(whole[at.EVENT_FLAGS])
         conditional = kind > OrderType.LIMIT
@@ -445,6 +458,7 @@ class Ledger:
             urgent=flags != 0,
             reason=FillReason(whole[at.EVENT_REASON]),
             wanted_qty=float(value[at.D]),
+            waits=waits and flags == 0,
         )
 
     def _closing_lots(self, state: FoldState, s: int, *, resting: bool) -> int:

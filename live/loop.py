@@ -77,14 +77,6 @@ class Due:
     since_us: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Took:
-    """Microseconds of the monotonic clock: when what made a step was there, and how long the account took."""
-
-    since_us: int
-    account_us: int
-
-
 @dataclass(kw_only=True)
 class Loop:
     """One account that is traded.
@@ -226,7 +218,6 @@ class Loop:
         restrained = None
         if targets is not None and self.level is not Level.NONE:
             restrained = restrain(targets, self.level, self.ledger, row)
-        began_us = monotonic_us()
         step = self.ledger.step(
             row,
             heard,
@@ -237,8 +228,7 @@ class Loop:
         inputs = step_inputs(
             row, Heard.of(heard), half_spread=half_spread, halted=halted, restrained=restrained
         )
-        took = Took(since_us=since_us, account_us=monotonic_us() - began_us)
-        due = self._commit(row, inputs, step, CLOSE, decided, skipped, took)
+        due = self._commit(row, inputs, step, CLOSE, decided, skipped, since_us)
         return decided, due
 
     def follow(self, moment: Bars, *, half_spread: FloatArray | None = None) -> list[Due]:
@@ -248,13 +238,11 @@ class Loop:
         """
         since_us = monotonic_us() if self._heard_us is None else self._heard_us
         heard = self._take_heard()
-        began_us = monotonic_us()
         step = self.ledger.step(moment, heard, closes=False, half_spread=half_spread)
-        took = Took(since_us=since_us, account_us=monotonic_us() - began_us)
         if not heard and not len(step.events.whole) and not step.wanted:
             return []
         inputs = step_inputs(moment, Heard.of(heard), half_spread=half_spread)
-        return self._commit(moment, inputs, step, EVENT, None, "", took)
+        return self._commit(moment, inputs, step, EVENT, None, "", since_us)
 
     def refused(self, wanted: Wanted, answer: Answer) -> Row:
         """Return the end of an order that was not carried out as the account step hears it.
@@ -286,7 +274,7 @@ class Loop:
         kind: str,
         decided: Decided | None,
         skipped: str,
-        took: Took,
+        since_us: int,
     ) -> list[Due]:
         symbols = self.ledger.plane.symbols
         self.decisions += decided is not None
@@ -311,8 +299,8 @@ class Loop:
                 positions=tuple(positions(state, symbols)) if kind == CLOSE else (),
                 risk=risk_state(state) if kind == CLOSE else None,
                 snapshot=decided is not None and self.decisions % SNAPSHOT_EVERY == 1,
-                took_us=monotonic_us() - took.since_us,
-                account_us=took.account_us,
+                took_us=monotonic_us() - since_us,
+                account_us=step.account_us,
             )
         )
         self.ledger.take(step)
@@ -320,7 +308,7 @@ class Loop:
         if decided is not None:
             self.signal.take(decided)
         return [
-            Due(wanted=wanted, intent_id=number, since_us=took.since_us)
+            Due(wanted=wanted, intent_id=number, since_us=since_us)
             for wanted, number in zip(step.wanted, ids, strict=True)
         ]
 

@@ -176,15 +176,25 @@ class Sender:
             self._learnt.failed(error)
 
     async def _batch(self, batch: Sequence[Due]) -> None:
-        for urgent in (True, False):
-            by_symbol: defaultdict[str, list[Due]] = defaultdict(list)
-            for due in batch:
-                if due.wanted.urgent == urgent:
-                    by_symbol[due.wanted.request.symbol].append(due)
-            if by_symbol:
-                async with asyncio.TaskGroup() as group:
-                    for dues in by_symbol.values():
-                        group.create_task(self._lane(dues, urgent))
+        """Send what is urgent first; the rest right behind it, or once it is answered where its margin is needed."""
+        lanes: defaultdict[tuple[str, bool], list[Due]] = defaultdict(list)
+        for due in sorted(batch, key=lambda due: not due.wanted.urgent):
+            lanes[due.wanted.request.symbol, due.wanted.urgent].append(due)
+        first: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            for (symbol, urgent), dues in lanes.items():
+                if urgent:
+                    first[symbol] = group.create_task(self._lane(dues, urgent))
+                else:
+                    waits = any(due.wanted.waits for due in dues)
+                    before = first.values() if waits else filter(None, [first.get(symbol)])
+                    group.create_task(self._after(tuple(before), dues))
+
+    async def _after(self, before: Sequence[asyncio.Task[None]], dues: Sequence[Due]) -> None:
+        """Send what opens in a symbol once requests before it are answered."""
+        if before:
+            await asyncio.wait(before)
+        await self._lane(dues, False)
 
     async def _lane(self, dues: Sequence[Due], urgent: bool) -> None:
         """Send requests of a symbol, cancels first: the exchange takes one close-position stop a side at a time."""

@@ -44,18 +44,15 @@ from quantcore.kernels.layout import (
     CANCEL_TS,
     CHILD,
     CHILD_FLAGS,
-    CLIENT,
     ENDED,
     ENDS_US,
     EQUITY,
     FEES,
-    FLAGS,
     GOAL,
     GOAL_REASON,
     GUARDED,
     HALF_SPREAD,
     LAST_TS,
-    LATENCY_US,
     LOTS,
     MAKER_FEE,
     NEVER,
@@ -66,7 +63,6 @@ from quantcore.kernels.layout import (
     ORDER_ID,
     POST_ONLY,
     REASON,
-    ROUTED,
     SEEN,
     SIDE,
     STOP_LOSS,
@@ -91,6 +87,7 @@ from quantcore.kernels.layout import (
     STATE as ROUTE_STATE,
 )
 from quantcore.kernels.ledger import (
+    available_margin,
     book_funding,
     fill,
     forced_fill,
@@ -145,7 +142,6 @@ PAID = constant(6)  # funding of which the exchange told the amount alone
 CALLED_OFF = constant(
     7
 )  # a person's word: nothing opens in a symbol, and with STATE 1 what is held is closed
-WITHDRAWN = constant(8)  # not the exchange's word: whatever opens is called off
 
 _TARGET = constant(FillReason.TARGET)
 _STOP_LOSS = constant(FillReason.STOP_LOSS)
@@ -159,7 +155,7 @@ _RISK = constant(FillReason.RISK)
 def follow(
     account: Account, market: Market, rules: Rules, config: FloatArray, heard: IntArray, heard_value: FloatArray,
     targets: FloatArray, decision: int, closes: bool, journal: Journal,
-) -> None:  # fmt: skip
+) -> float:  # fmt: skip
     """Book what was heard since the last call, and take the decisions of a row's close.
 
     Parameters
@@ -176,6 +172,11 @@ def follow(
         0 where `targets` was decided, -1 for none, `account_step.RECORD_ONLY`.
     closes : bool
         Whether a bar closes.
+
+    Returns
+    -------
+    float
+        What is left of the margin with every open order counted, USDT; see `account_plane.Events`.
     """
     account, market, rules, journal = lent(account), lent(market), lent(rules), lent(journal)
     config, targets, heard, heard_value = (
@@ -208,6 +209,7 @@ def follow(
         guard_positions(account, rules, journal, market, row, config)
     if config[POST_ONLY] != OFF:
         work_routes(account, rules, journal, market, row, config)
+    return float(available_margin(account, rules, NONE, YES))
 
 
 @inner()
@@ -221,10 +223,7 @@ def _hear(
     _note_active(account, market, row, open_ts)
     lost = np.zeros(len(account.held), dtype=np.bool_)
     for n in range(len(heard)):
-        if heard[n, KIND] == WITHDRAWN:
-            _withdraw(account, ts + int(config[LATENCY_US]))
-        else:
-            _book(account, rules, journal, market, row, heard[n], heard_value[n], lost)
+        _book(account, rules, journal, market, row, heard[n], heard_value[n], lost)
     for s in range(len(account.held)):
         if lost[s] and account.held[s, LOTS] != 0:  # it is placed anew
             account.position[s, GUARDED] = 0.0
@@ -302,20 +301,22 @@ def _is_called_off(heard: IntArray) -> bool:
 
 @inner()
 def _call_off(account: Account, s: int, closes: int) -> None:
-    """Ask for no more of a symbol than is held and was decided, or at once for nothing of it.
+    """Call off what would open or enlarge a position, or ask at once for nothing of it.
 
-    Without a router there is nothing to call off: a market order cannot be taken back.
+    What reduces or protects one stays, and so does what an opening order fills while its cancel is on its way. Without
+    a router there is nothing to call off: a market order cannot be taken back.
     """
-    lots, goal = account.held[s, LOTS], expected_lots(account, s)
+    lots = account.held[s, LOTS]
     if closes:
-        if lots != 0 or goal != 0:
+        if lots != 0 or expected_lots(account, s) != 0:
             ask(account, s, ZERO, _RISK, YES)
         return
-    kept = ZERO
-    if goal * lots > 0:
-        kept = goal if abs(goal) < abs(lots) else lots
-    if len(account.route) > 0 and kept != goal:
-        ask(account, s, kept, _RISK, YES)
+    if len(account.route) == 0 or account.route[s, ROUTE_STATE] == 0:
+        return
+    route = account.route[s]
+    ending = route[CHILD] != NONE and route[CHILD_FLAGS] == 0 and not route[URGENT]
+    if ending or opening_lots(lots, route[GOAL] - lots) > 0:
+        ask(account, s, ZERO if route[GOAL] * lots < 0 else lots, route[GOAL_REASON], NO)
 
 
 @inner()
@@ -352,23 +353,6 @@ def _book_forced(
     if reason == _LIQUIDATION:
         qty = quantity(rules, s, -lots)
         write_liquidation(account, journal, s, qty, price, number[FEE], number[INSURED], price, ts)
-
-
-@inner()
-def _withdraw(account: Account, cancel_ts: int) -> None:
-    """Call off whatever would open or enlarge a position; what reduces or protects one stays."""
-    for s in range(len(account.route)):
-        route, lots = account.route[s], account.held[s, LOTS]
-        if route[ROUTE_STATE] == 0:
-            continue
-        # What an opening order fills while its cancel is on its way is kept; a wish to leave at once stands.
-        ending = route[CHILD] != NONE and route[CHILD_FLAGS] == 0 and not route[URGENT]
-        if ending or opening_lots(lots, route[GOAL] - lots) > 0:
-            ask(account, s, ZERO if route[GOAL] * lots < 0 else lots, route[GOAL_REASON], NO)
-    for k in range(account.counter[OPEN_ORDERS]):
-        ticket = account.ticket[k]
-        if ticket[FLAGS] == 0 and ticket[CLIENT] > ROUTED:  # the router cancels its own
-            ticket[CANCEL_TS] = min(ticket[CANCEL_TS], cancel_ts)
 
 
 @inner()
@@ -467,7 +451,7 @@ def follow_bar(
     most = events_per_bar(account, none, none, OrderScript.empty()) + 8 * len(heard)
     journal = new_journal(most, 1, full_curve=True)
     rules = _with_touch(plane.rules, half_spread)
-    follow(
+    free_margin = follow(
         account, market_arrays(bars), rules, plane.config, heard.whole, heard.number, weights, decision, closes,
         journal,
     )  # fmt: skip
@@ -477,6 +461,7 @@ def follow_bar(
         number=journal.number[:n_events],
         curve_ts=bars.ts_us[:n_curve],
         curve=journal.curve[:, :n_curve].T,
+        free_margin=free_margin,
     )
     return FoldState(ACCOUNT, VERSION, held), events
 

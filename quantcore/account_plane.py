@@ -99,17 +99,33 @@ class AccountSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """What happened in a scan, in order: rows of `kernels.layout.Journal`."""
+    """What happened in a scan, in order: rows of `kernels.layout.Journal`.
+
+    `free_margin` is what is left once every open order that opens has traded and none that reduces, USDT; known after a
+    step that follows an exchange, else NaN.
+    """
 
     whole: IntArray = field(repr=False)
     number: FloatArray = field(repr=False)
     curve_ts: IntArray = field(repr=False)
     curve: FloatArray = field(repr=False)
+    free_margin: float = math.nan
 
     def of(self, kind: int) -> tuple[IntArray, FloatArray]:
         """Return the rows of one kind of event."""
         rows = self.whole[:, at.KIND] == kind
         return self.whole[rows], self.number[rows]
+
+
+def joined_events(found: Sequence[Events]) -> Events:
+    """Return events that follow each other as one."""
+    return Events(
+        whole=np.concatenate([events.whole for events in found]),
+        number=np.concatenate([events.number for events in found]),
+        curve_ts=np.concatenate([events.curve_ts for events in found]),
+        curve=np.concatenate([events.curve for events in found]),
+        free_margin=found[-1].free_margin,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

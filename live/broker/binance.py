@@ -165,13 +165,10 @@ class BinanceBroker:
             account_stream=self._socket.is_open,
         )
 
-    async def events(self) -> AsyncIterator[BrokerEvent]:
-        """Yield what happens to the account, in order, for ever."""
+    async def events(self) -> AsyncIterator[list[BrokerEvent]]:
+        """Yield what happens to the account, all that waits at a time, in order, for ever."""
         while True:
-            event = await self._queue.get()
-            if isinstance(event, Fill):
-                self._remember(event.symbol, event.exchange_id, event.client_id)
-            yield event
+            yield self._taken(await self._queue.get())
 
     async def caught_up(self) -> list[BrokerEvent]:
         """Return what waits in the queue once all is heard that the exchange has sent: the loop's part in lock-step.
@@ -185,10 +182,13 @@ class BinanceBroker:
             raise VenueError(
                 f"the user stream must answer within {self.settings.timeout_s:g} s, did not"
             )
-        found = []
-        while len(self._queue):
-            found.append(await self._queue.get())
-        return found
+        return self._taken(self._queue.waiting())
+
+    def _taken(self, events: list[BrokerEvent]) -> list[BrokerEvent]:
+        for event in events:
+            if isinstance(event, Fill):
+                self._remember(event.symbol, event.exchange_id, event.client_id)
+        return events
 
     async def send(self, order: Order, *, urgent: bool = False) -> Answer:
         """Send an order; see `Broker.send`."""

@@ -53,7 +53,7 @@ class DryBroker:
         """Return how it does, for monitoring."""
         return self._broker.health()
 
-    def events(self) -> AsyncIterator[BrokerEvent]:
+    def events(self) -> AsyncIterator[list[BrokerEvent]]:
         """Yield what happens to the account."""
         return self._broker.events()
 

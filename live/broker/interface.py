@@ -345,8 +345,11 @@ class Broker(Protocol):
         """Return how it does, for monitoring."""
         ...
 
-    def events(self) -> AsyncIterator[BrokerEvent]:
-        """Yield what happens to the account, in order, for ever; losses of the connection come as `Doubt`."""
+    def events(self) -> AsyncIterator[list[BrokerEvent]]:
+        """Yield what happens to the account, all that waits at a time, in order, for ever.
+
+        Losses of the connection come as `Doubt`.
+        """
         ...
 
     async def send(self, order: Order, *, urgent: bool = False) -> Answer:

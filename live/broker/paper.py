@@ -211,10 +211,10 @@ class PaperBroker:
             _forget(self._account, ts_us - KEPT_DAYS * DAY_US)
         await self._changed()
 
-    async def events(self) -> AsyncIterator[BrokerEvent]:
-        """Yield what happens to the account, in order, for ever."""
+    async def events(self) -> AsyncIterator[list[BrokerEvent]]:
+        """Yield what happens to the account, all that waits at a time, in order, for ever."""
         while True:
-            yield await self._queue.get()
+            yield [await self._queue.get(), *await self.caught_up()]
 
     async def caught_up(self) -> list[BrokerEvent]:
         """Return all that has happened and was not yet yielded."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
 from collections import deque
@@ -19,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
+import orjson
 
 from live.broker.forms import time_of
 from live.broker.interface import BrokerEvent, Doubt
@@ -77,18 +77,24 @@ class EventQueue:
         self._broken = reason
         self._filled.set()
 
-    async def get(self) -> BrokerEvent:
-        """Return the oldest event, when there is one."""
+    async def get(self) -> list[BrokerEvent]:
+        """Return all that waits, in order, when there is something."""
         while not self._events and not self._lost:
             if self._broken is not None:
                 raise self._broken
             self._filled.clear()
             await self._filled.wait()
-        if self._events:
-            return self._events.popleft()
-        lost, self._lost = self._lost, 0
-        reason = f"user stream: {lost} events were lost, at most {self._most} may wait"
-        return Doubt(time_us=self._now_us(), reason=reason)
+        return self.waiting()
+
+    def waiting(self) -> list[BrokerEvent]:
+        """Return all that waits, in order."""
+        found = list(self._events)
+        self._events.clear()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            reason = f"user stream: {lost} events were lost, at most {self._most} may wait"
+            found.append(Doubt(time_us=self._now_us(), reason=reason))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +313,7 @@ class UserSocket:
     def _tell(self, text: str) -> bool:
         """Put what a message means into the queue; return whether it ends the key."""
         try:
-            told = json.loads(text)
+            told = orjson.loads(text)
         except (ValueError, RecursionError):
             self._doubt("user stream: a message that is no JSON")
             return False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
+
+import orjson
 
 from quantcore.data.rest_rows import Candle
 from quantcore.errors import SchemaMismatch
@@ -104,7 +105,7 @@ def read(text: str | bytes, interval: str) -> Event | None:
         If it is anything else.
     """
     try:
-        message = json.loads(text)
+        message = orjson.loads(text)
         if "stream" not in message and "result" in message:
             return None
         stream, data = message["stream"], message["data"]

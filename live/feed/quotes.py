@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from live.feed.messages import BookEvent, Event, KlineEvent
 
 
-@dataclass(frozen=True)
-class Quote:
+class Quote(NamedTuple):
     """What is known of a symbol's prices now; NaN, and -1 of times, where nothing was heard.
 
-    Parameters
+    Attributes
     ----------
     symbol : str
         Whose.
@@ -65,8 +64,7 @@ class Quotes(Mapping[str, Quote]):
             return
         if isinstance(event, BookEvent):
             if (event.time_us, event.update_id) > (known.book_us, known.update_id):
-                self._quotes[event.symbol] = replace(
-                    known,
+                self._quotes[event.symbol] = known._replace(
                     bid=event.bid,
                     bid_qty=event.bid_qty,
                     ask=event.ask,
@@ -76,8 +74,8 @@ class Quotes(Mapping[str, Quote]):
                 )
         elif isinstance(event, KlineEvent):
             if event.time_us > known.last_us:
-                self._quotes[event.symbol] = replace(
-                    known, last=event.bar.close, last_us=event.time_us
+                self._quotes[event.symbol] = known._replace(
+                    last=event.bar.close, last_us=event.time_us
                 )
         elif event.time_us > known.mark_us:
-            self._quotes[event.symbol] = replace(known, mark=event.mark, mark_us=event.time_us)
+            self._quotes[event.symbol] = known._replace(mark=event.mark, mark_us=event.time_us)

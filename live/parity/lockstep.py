@@ -25,8 +25,8 @@ from live.journal.told import Event
 from live.ledger import LIQUIDATED, ClientIds, Ledger
 from live.loop import CLEARED, Loop
 from live.parity.case import Case
-from live.parity.recorded import MODE, joined_events
-from quantcore.account_plane import Events
+from live.parity.recorded import MODE
+from quantcore.account_plane import Events, joined_events
 from quantcore.errors import VenueError
 from quantcore.fold import FoldState
 from quantcore.types import FloatArray, IntArray

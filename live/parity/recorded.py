@@ -26,7 +26,7 @@ from live.parity.comparison import Tables
 from live.parts import Kept, kept
 from quantcore import account_follow as said
 from quantcore.account_follow import Heard, follow_bar
-from quantcore.account_plane import AccountPlane, Events, account_plane
+from quantcore.account_plane import AccountPlane, Events, account_plane, joined_events
 from quantcore.backtest.engine import decision_rows
 from quantcore.backtest.tables import run_tables
 from quantcore.errors import JournalError
@@ -147,16 +147,6 @@ def at_closes(tables: Tables, interval: str) -> dict[str, pd.DataFrame]:
     fills["ts"] = fills["ts"].dt.ceil(bar)
     funding["ts"] = funding["ts"].dt.floor("h")
     return {**tables, "orders": orders, "fills": fills, "funding": funding}
-
-
-def joined_events(found: list[Events]) -> Events:
-    """Return events that follow each other as one."""
-    return Events(
-        **{
-            name: np.concatenate([getattr(events, name) for events in found])
-            for name in ("whole", "number", "curve_ts", "curve")
-        }
-    )
 
 
 def _told(journal: Journal) -> _Told:

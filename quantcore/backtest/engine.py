@@ -13,6 +13,7 @@ from quantcore.account_plane import (
     AccountSettings,
     Events,
     account_plane,
+    joined_events,
 )
 from quantcore.account_step import RECORD_ONLY
 from quantcore.backtest.notes import (
@@ -277,14 +278,7 @@ def _advance(
             state, bars.rows(start, stop), targets=targets, decisions=rows[start:stop]
         )
         found.append(events)
-    if len(found) == 1:
-        return state, found[0]
-    return state, Events(
-        **{
-            name: np.concatenate([getattr(events, name) for events in found])
-            for name in ("whole", "number", "curve_ts", "curve")
-        }
-    )
+    return state, found[0] if len(found) == 1 else joined_events(found)
 
 
 def decision_rows(ts_us: IntArray, decision_ts_us: IntArray) -> IntArray:

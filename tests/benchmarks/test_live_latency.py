@@ -15,8 +15,10 @@ from pathlib import Path
 
 from live.journal import open_journal
 from live.latency import Measured, latencies
+from quantcore.data.synthetic import DEFAULT_SYMBOLS
 from tests.loop.on_exchange import Ground, ground
 
+SYMBOLS = (*DEFAULT_SYMBOLS, "AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT", "EEEUSDT")
 SPEED = 15
 """Simulated seconds per second: a decision every four seconds."""
 SECONDS = 150.0
@@ -47,7 +49,9 @@ def run(there: Ground) -> str:
 
 def test_25_symbols_are_served_in_time(tmp_path: Path) -> None:
     limits = ("limits.orders_10s=100000", "limits.orders_1m=100000")
-    with ground(tmp_path, "data.n_symbols=25", f"speed={SPEED}", *limits) as there:
+    with ground(
+        tmp_path, f"data.symbols=[{','.join(SYMBOLS)}]", f"speed={SPEED}", *limits
+    ) as there:
         said = run(there)
         with open_journal(there.journal, read_only=True) as journal:
             found = latencies(journal)

@@ -79,8 +79,8 @@ class Connected:
     events: list[BrokerEvent] = field(default_factory=list)
 
     async def listen(self) -> None:
-        async for event in self.broker.events():
-            self.events.append(event)
+        async for events in self.broker.events():
+            self.events += events
 
     async def heard(self, kind: type[Any], /, seconds: float = 10.0, **wanted: Any) -> Any:
         """Wait for an event of a kind with these fields, of itself or of its order."""

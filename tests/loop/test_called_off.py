@@ -9,9 +9,11 @@ import pytest
 
 from live.broker.interface import Cancel, Fill, Order, OrderChange
 from live.folds import MOMENT
+from live.hand import called_off
+from live.kill_switch import Level
 from live.ledger import Ledger, LedgerStep
 from quantcore.kernels import layout as at
-from quantcore.types import OrderStatus, OrderType, Side
+from quantcore.types import OrderStatus, OrderType
 from tests.loop.made import ledger_of, report
 from tests.loop.test_ledger_money import BEGIN_US, PRICE, SYMBOLS, row
 
@@ -36,7 +38,7 @@ class Acting:
         self.now_us += SECOND_US
         rows = [told for event in heard for told in self.ledger.hear(event) or ()]
         if withdraws:
-            rows.append(self.ledger.withdrawn(self.now_us))
+            rows += called_off(self.ledger, Level.FREEZE, self.now_us).values()
         moment = row(0, interval=MOMENT, late_us=self.now_us - BEGIN_US)
         return self._take(self.ledger.step(moment, rows, closes=False))
 
@@ -124,8 +126,21 @@ def test_of_a_turn_only_the_way_to_flat_remains(acting: Acting) -> None:
     assert acting.ledger.lots("BTCUSDT") > 0
 
 
-def test_without_a_router_the_orders_themselves_are_cancelled() -> None:
+def test_without_a_router_there_is_nothing_to_call_off() -> None:
     acting = Acting("execution=taker")
     (entry,) = orders(acting.close(0.1, np.nan))
-    assert entry.side is Side.BUY
-    assert cancels(acting.follow(withdraws=True)) == [entry.client_id]
+    assert entry.type is OrderType.MARKET
+    assert acting.follow(withdraws=True).wanted == ()
+
+
+def test_what_fills_while_the_cancel_is_on_its_way_is_kept_and_the_word_is_not_repeated(
+    acting: Acting,
+) -> None:
+    (entry,) = orders(acting.close(0.1, np.nan))
+    acting.follow(withdraws=True)
+    assert called_off(acting.ledger, Level.FREEZE, acting.now_us) == {}
+    acting.follow(acting.fill(entry, "0.004"))
+    assert set(called_off(acting.ledger, Level.FREEZE, acting.now_us)) == {"BTCUSDT"}
+    acting.follow(withdraws=True)
+    assert acting.follow(acting.canceled(entry, "0.004")).wanted == ()
+    assert acting.ledger.qty("BTCUSDT") == "0.004"

@@ -126,9 +126,11 @@ class Made:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
+def made(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Made]:
     monkeypatch.setattr("live.driver._CALLED_OFF_S", 0.1)  # the scripted exchange tells of no end
-    parts = parts_of("execution=taker", *QUICK)
+    parts = parts_of(f"execution={getattr(request, 'param', 'taker')}", *QUICK)
     instruments = load_instruments(SYMBOLS)
     journal = open_journal(f"sqlite:///{tmp_path / 'live' / 'journal.sqlite'}")
     session = Session(
@@ -233,6 +235,7 @@ async def test_what_filled_while_nobody_was_there_is_read_before_anything_is_ask
     assert ("query", "made-5") in asked
 
 
+@pytest.mark.parametrize("made", ["router"], indirect=True)
 async def test_at_the_end_what_opens_is_called_off_and_nothing_opens_any_more(made: Made) -> None:
     stop = asyncio.Event()
     broker: Any = made.driver.broker
@@ -253,6 +256,7 @@ async def test_at_the_end_what_opens_is_called_off_and_nothing_opens_any_more(ma
     assert made.comparison.rounds == 2
 
 
+@pytest.mark.parametrize("made", ["router"], indirect=True)
 async def test_when_the_feed_fails_what_opens_is_called_off_before_that_is_told(made: Made) -> None:
     broker: Any = made.driver.broker
 
