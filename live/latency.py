@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select
@@ -50,6 +52,10 @@ class Measured:
 def latencies(journal: Journal, *, last: bool = False) -> tuple[Measured, ...]:
     """Return what the journal kept.
 
+    A stop that closes a position must be gone before the next one is taken (the exchange's -4130), so that between a
+    fill and the new stop lies the exchange's answer to the cancel of the old one: both are told, the first request and
+    the new stop.
+
     Parameters
     ----------
     journal : Journal
@@ -61,11 +67,14 @@ def latencies(journal: Journal, *, last: bool = False) -> tuple[Measured, ...]:
     newest = select(func.max(tables.sessions.c.session_id)).scalar_subquery()
     own = (steps.c.session_id == newest,) if last else ()
     orders = (
-        select(steps.c.kind, sent.c.reason, answers.c.sent_after_us)
+        select(
+            steps.c.seq, steps.c.kind, sent.c.action, sent.c.symbol, sent.c.reason, sent.c.request,
+            answers.c.sent_after_us,
+        )
         .join(sent, sent.c.seq == steps.c.seq)
         .join(answers, answers.c.intent_id == sent.c.intent_id)
-        .where(sent.c.action == SEND, answers.c.sent_after_us.is_not(None), *own)
-    )
+        .where(answers.c.sent_after_us.is_not(None), *own)
+    )  # fmt: skip
     risk = (
         select(steps.c.account_us)
         .join(tables.decisions, tables.decisions.c.seq == steps.c.seq)
@@ -74,12 +83,24 @@ def latencies(journal: Journal, *, last: bool = False) -> tuple[Measured, ...]:
     with journal.transaction() as connection:
         rows = connection.execute(orders).all()
         checks = [row.account_us for row in connection.execute(risk)]
-    decided = [row.sent_after_us for row in rows if row.kind == CLOSE]
-    stops = [row.sent_after_us for row in rows if row.kind == EVENT and row.reason == _STOP]
+    decided = [row.sent_after_us for row in rows if row.kind == CLOSE and row.action == SEND]
+    stops = [row for row in rows if row.kind == EVENT and _of_a_stop(row)]
+    first: dict[tuple[int, str], int] = {}
+    for row in stops:
+        known = first.get((row.seq, row.symbol), row.sent_after_us)
+        first[row.seq, row.symbol] = min(known, row.sent_after_us)
     return (
         _of("closed bar to order sent", decided),
-        _of("fill heard to stop sent", stops),
+        _of("fill heard to its stop asked for", list(first.values())),
+        _of("fill heard to new stop sent", [r.sent_after_us for r in stops if r.action == SEND]),
         _of("risk check, sizer and router of a decision", checks),
+    )
+
+
+def _of_a_stop(row: Any) -> bool:
+    """Return whether a request places a protective stop, or calls one off to make room for the next."""
+    return bool(
+        row.reason == _STOP if row.action == SEND else json.loads(row.request)["conditional"]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -65,6 +66,9 @@ async def run_session(asked: Asked, switch: KillSwitch) -> None:
             status.say("Ended before anything was traded.")
             return
         driver, due = opened
+        # What the start has loaded stays: the collector need not walk through it in the middle of a decision.
+        gc.collect()
+        gc.freeze()
         await driver.run(switch.ends, due)
         driver.journal.end("told to stop", now_us=driver.loop.broker.now_us())
         status.ended(driver)

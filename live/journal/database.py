@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, Table, exc
+from sqlalchemy import Connection, Engine, Select, Table, exc
 
 from live.hidden import check_no_password
 from quantcore.errors import ConfigError, JournalError
@@ -60,6 +60,7 @@ class Database:
         self._lock: int | None = None
         self._connection: Connection | None = None
         self._inserts: dict[str, tuple[str, dict[str, None]]] = {}
+        self._selects: dict[str, str] = {}
         self.path = sqlite_path(url)
         self._file: tuple[int, int] | None = None
         if self.path is not None:
@@ -114,6 +115,12 @@ class Database:
             self._inserts[table.name] = (sql, dict.fromkeys(table.columns.keys()))
         sql, blank = self._inserts[table.name]
         connection.exec_driver_sql(sql, [blank | dict(row) for row in rows])
+
+    def select(self, connection: Connection, name: str, query: Select[Any], **values: Any) -> Any:
+        """Return the result of a query with named values, put into words once for all calls by its name."""
+        if name not in self._selects:
+            self._selects[name] = str(query.compile(dialect=self._engine.dialect))
+        return connection.exec_driver_sql(self._selects[name], values)
 
     def migrate(self) -> None:
         """Bring the tables to the code's revision.

@@ -12,7 +12,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy import Connection, Table, bindparam, func, select, update
 
 from live.broker.interface import Outcome
 from live.journal import reading, tables
@@ -42,6 +42,8 @@ from quantcore.errors import JournalError
 SAME_INCOME_US = 2_000_000
 """Within which an income of the stream, which has no id, is the one that the list of incomes tells with its id."""
 
+_EVENT = select(tables.events.c.event_id).where(tables.events.c.identity == bindparam("identity"))
+_ANSWERS = select(tables.answers).where(tables.answers.c.intent_id == bindparam("intent_id"))
 _NUMBERED = (
     tables.sessions.c.session_id,
     tables.steps.c.seq,
@@ -256,8 +258,8 @@ class Journal:
             "answered_after_us": answered.latency and answered.latency.answered_after_us,
         }
         with self._writing() as connection:
-            held = connection.execute(
-                select(table).where(table.c.intent_id == answered.intent_id)
+            held = self._database.select(
+                connection, "answers", _ANSWERS, intent_id=answered.intent_id
             ).all()
             final = [a for a in held if a.outcome != Outcome.UNKNOWN.value]
             if final and row["outcome"] not in (final[0].outcome, Outcome.UNKNOWN.value):
@@ -288,7 +290,10 @@ class Journal:
         if not events:
             return ()
         with self._writing() as connection:
-            return tuple(self._hear(connection, event, heard_us) for event in events)
+            fresh = _Fresh(self._database, connection)
+            recorded = tuple(self._hear(connection, event, heard_us, fresh) for event in events)
+            fresh.write()
+        return recorded
 
     def note(self, note: Note) -> None:
         """Commit an intervention or an error."""
@@ -445,14 +450,14 @@ class Journal:
         if step.signal is not None and (step.snapshot or not self._signal_kept):
             yield tables.snapshots, [seq | {"plane": "signal", "state": step.signal.to_bytes()}]
 
-    def _hear(self, connection: Connection, event: Event, heard_us: int) -> Recorded:
+    def _hear(self, connection: Connection, event: Event, heard_us: int, fresh: _Fresh) -> Recorded:
         kind = kind_of(event)
         told = row_of(event)
         said = {k: self._redact(v) if isinstance(v, str) else v for k, v in told.items()}
         identity = self._redact(identity_of(event, said))
-        held = connection.scalar(
-            select(tables.events.c.event_id).where(tables.events.c.identity == identity)
-        )
+        if kind == "income" or identity in fresh.identities:
+            fresh.write()
+        held = self._database.select(connection, "event", _EVENT, identity=identity).scalar()
         if held is not None:
             self._check_same(connection, kind, held, said, identity)
             return Recorded.KNOWN
@@ -467,8 +472,7 @@ class Journal:
             "kind": kind,
             "identity": identity,
         }
-        self._database.insert(connection, tables.events, row)
-        self._database.insert(connection, DETAILS[kind], {"event_id": number, **said})
+        fresh.add(kind, row, {"event_id": number, **said})
         return Recorded.NEW
 
     def _check_same(
@@ -482,6 +486,29 @@ class Journal:
             raise JournalError(
                 f"{identity} must be told the same twice, {name} was {held[name]} and is {said[name]}"
             )
+
+
+class _Fresh:
+    """Events of one transaction that are not in their tables yet: written together, a statement for each table."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self._database = database
+        self._connection = connection
+        self._rows: dict[Table, list[dict[str, Any]]] = {}
+        self.identities: set[str] = set()
+
+    def add(self, kind: str, event: dict[str, Any], detail: dict[str, Any]) -> None:
+        """Keep the rows of an event."""
+        self._rows.setdefault(tables.events, []).append(event)
+        self._rows.setdefault(DETAILS[kind], []).append(detail)
+        self.identities.add(event["identity"])
+
+    def write(self) -> None:
+        """Insert what is kept."""
+        for table, rows in self._rows.items():
+            self._database.insert(self._connection, table, *rows)
+        self._rows.clear()
+        self.identities.clear()
 
 
 def _next_numbers(connection: Connection) -> dict[str, int]:
