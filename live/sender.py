@@ -116,15 +116,25 @@ class Sender:
     def submit(self, batch: Sequence[Due]) -> None:
         """Send a step's requests beside everything else; returns at once.
 
+        Cancels and what reduces go first; the rest right behind, or once those are answered where its margin is theirs.
+
         Parameters
         ----------
         batch : sequence of Due
-            In their order; cancels and what reduces go before the rest.
+            In their order.
         """
-        for due in batch:
+        lanes: defaultdict[tuple[str, bool], list[Due]] = defaultdict(list)
+        for due in sorted(batch, key=lambda due: not due.wanted.urgent):
             self._begin(due.wanted)
-        if batch:
-            self._spawn(self._batch(batch))
+            lanes[due.wanted.request.symbol, due.wanted.urgent].append(due)
+        first: dict[str, asyncio.Task[None]] = {}
+        for (symbol, urgent), dues in lanes.items():
+            if urgent:
+                first[symbol] = self._spawn(self._lane(dues, urgent))
+            else:
+                waits = any(due.wanted.waits for due in dues)
+                before = first.values() if waits else filter(None, [first.get(symbol)])
+                self._spawn(self._after(tuple(before), dues))
 
     def withhold(self, due: Due, why: str) -> Answer:
         """Write down that a request is not sent, and return that as its answer."""
@@ -164,31 +174,17 @@ class Sender:
         if not isinstance(wanted.request, Cancel):
             self._answered.pop(wanted.number).set()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._learnt.failed(error)
-
-    async def _batch(self, batch: Sequence[Due]) -> None:
-        """Send what is urgent first; the rest right behind it, or once it is answered where its margin is needed."""
-        lanes: defaultdict[tuple[str, bool], list[Due]] = defaultdict(list)
-        for due in sorted(batch, key=lambda due: not due.wanted.urgent):
-            lanes[due.wanted.request.symbol, due.wanted.urgent].append(due)
-        first: dict[str, asyncio.Task[None]] = {}
-        async with asyncio.TaskGroup() as group:
-            for (symbol, urgent), dues in lanes.items():
-                if urgent:
-                    first[symbol] = group.create_task(self._lane(dues, urgent))
-                else:
-                    waits = any(due.wanted.waits for due in dues)
-                    before = first.values() if waits else filter(None, [first.get(symbol)])
-                    group.create_task(self._after(tuple(before), dues))
 
     async def _after(self, before: Sequence[asyncio.Task[None]], dues: Sequence[Due]) -> None:
         """Send what opens in a symbol once requests before it are answered."""

@@ -2,7 +2,8 @@
 
 SQLite writes ahead (WAL): readers never wait for the loop, nor it for them. A commit survives the end of the process,
 however sudden, whatever is set; with ``synchronous=full`` it is on the disk before it returns and survives a loss of
-power too, with ``normal`` a loss of power may take the last commits, never the file.
+power too, with ``normal`` a loss of power may take the last commits, never the file. What the exchange can be asked for
+again does not wait for the disk in either: answers and events go there with the next step, before that is sent.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Database:
         self._connection: Connection | None = None
         self._inserts: dict[str, tuple[str, dict[str, None]]] = {}
         self._selects: dict[str, str] = {}
+        self._pace = synchronous
         self.path = sqlite_path(url)
         self._file: tuple[int, int] | None = None
         if self.path is not None:
@@ -88,8 +90,14 @@ class Database:
         return self.path is not None and _file_at(self.path) != self._file
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, lasting: bool = True) -> Iterator[Connection]:
         """Run the body in one transaction: committed as a whole at its end, or not at all.
+
+        Parameters
+        ----------
+        lasting : bool
+            Whether it is to be on the disk when this returns, as far as `synchronous` asks for it; else with the next
+            one that is. Commits are never lost but the last ones, in order, and those by a loss of power alone.
 
         Raises
         ------
@@ -99,7 +107,11 @@ class Database:
         self._check_there()
         try:
             connection = self._connection or self._connect()
+            if self.path is not None:
+                self._keep_pace(connection, self._synchronous if lasting else "normal")
             with connection.begin():
+                if self.dialect == "postgresql" and not lasting:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
         except exc.DBAPIError as error:
             self._drop_if_lost()
@@ -214,9 +226,17 @@ class Database:
         else:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute(f"PRAGMA synchronous={self._synchronous.upper()}")
+            self._pace = self._synchronous
             cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
+
+    def _keep_pace(self, connection: Connection, synchronous: str) -> None:
+        """Let SQLite wait for the disk at commits, or not."""
+        if synchronous != self._pace and not self._read_only:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(f"PRAGMA synchronous={synchronous.upper()}")
+            self._pace = synchronous
 
     def _begin(self, connection: Connection) -> None:
         # A writer that began as a reader could be refused in the middle.

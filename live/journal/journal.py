@@ -1,6 +1,7 @@
 """The journal as the loop uses it: every call is one transaction, committed when it returns.
 
-What is to be sent is committed before it is sent, what is heard before it is used. A call that raises has written
+What is to be sent is committed before it is sent, what is heard before it is used. What can be asked for again, answers
+and events, does not wait for the disk: it is there with the next step at the latest. A call that raises has written
 nothing; the loop may go on protecting positions and try again.
 """
 
@@ -257,7 +258,7 @@ class Journal:
             "sent_after_us": answered.latency and answered.latency.sent_after_us,
             "answered_after_us": answered.latency and answered.latency.answered_after_us,
         }
-        with self._writing() as connection:
+        with self._writing(lasting=False) as connection:
             held = self._database.select(
                 connection, "answers", _ANSWERS, intent_id=answered.intent_id
             ).all()
@@ -289,7 +290,7 @@ class Journal:
         """
         if not events:
             return ()
-        with self._writing() as connection:
+        with self._writing(lasting=False) as connection:
             fresh = _Fresh(self._database, connection)
             recorded = tuple(self._hear(connection, event, heard_us, fresh) for event in events)
             fresh.write()
@@ -359,9 +360,9 @@ class Journal:
         self._database.compact()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _writing(self, *, lasting: bool = True) -> Iterator[Connection]:
         try:
-            with self._database.transaction() as connection:
+            with self._database.transaction(lasting=lasting) as connection:
                 self._next = self._next or _next_numbers(connection)
                 yield connection
         except BaseException:

@@ -24,6 +24,7 @@ from live.journal import (
     open_journal,
     reading,
 )
+from live.journal.database import Database
 from live.journal.revisions import head, upgrade
 from live.journal.tables import metadata
 from quantcore.errors import ConfigError, JournalError
@@ -255,6 +256,21 @@ def test_it_writes_ahead_as_durably_as_asked(tmp_path: Path, synchronous: str, n
             for name in ("journal_mode", "synchronous", "foreign_keys")
         ]
     assert held == ["wal", number, 1]
+
+
+def test_what_can_be_asked_for_again_waits_for_no_disk_and_the_next_step_does(
+    tmp_path: Path,
+) -> None:
+    database = Database(url_of(tmp_path))
+    try:
+        database.migrate()
+        found = []
+        for lasting in (True, False, False, True):
+            with database.transaction(lasting=lasting) as connection:
+                found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+        assert found == [2, 1, 1, 2]
+    finally:
+        database.close()
 
 
 def test_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_cancel_that_makes_room_for_a_stop_is_the_first_request_of_it(tmp_pa
     with opened(tmp_path) as journal:
         step(journal, START)
         seq = journal.next_seq
-        requests = [
+        requests: list[Order | Cancel] = [
             Cancel(client_id="qc-1", symbol="BTCUSDT", conditional=True),
             Cancel(client_id="qc-2", symbol="ETHUSDT", conditional=False),  # the router's
             Order(

@@ -294,3 +294,28 @@ def fill(client_id: str) -> Fill:
         side=Side.BUY, qty="0.010", price="42000", fee="0.168", fee_asset="USDT", maker=False, order_status=None,
         realised="0",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_opens_waits_for_an_answer_only_where_its_margin_does(
+    desk: Desk, waits: bool
+) -> None:
+    desk.broker.gates[name(2)] = asyncio.Event()
+    opening = replace(order(1), waits=waits)
+    desk.sender.submit(desk.commit(opening, order(2, "ETHUSDT", urgent=True)))
+    await asyncio.sleep(0.02)
+    ahead = [("send", name(2))]
+    assert desk.broker.asked == ahead + [("send", name(1))] * (not waits)
+    desk.broker.gates[name(2)].set()
+    await desk.sender.settled()
+    assert desk.broker.asked == [*ahead, ("send", name(1))]
+
+
+async def test_what_opens_waits_for_what_is_urgent_in_its_own_symbol(desk: Desk) -> None:
+    desk.broker.gates[name(2)] = asyncio.Event()
+    desk.sender.submit(desk.commit(order(1), order(2, urgent=True)))
+    await asyncio.sleep(0.02)
+    assert desk.broker.asked == [("send", name(2))]
+    desk.broker.gates[name(2)].set()
+    await desk.sender.settled()
+    assert desk.broker.asked == [("send", name(2)), ("send", name(1))]
