@@ -165,7 +165,7 @@ def line(close_us: int, is_taken: bool, driver: AnyDriver, *, fills: int) -> Tex
     ledger = driver.loop.ledger
     cash, lots = ledger.state["cash"], ledger.state["held"][:, at.LOTS]
     equity = float(cash[at.EQUITY])
-    drawdown = 100.0 * max(1.0 - equity * float(cash[at.NAV_RATE]) / float(cash[at.PEAK_NAV]), 0.0)
+    drawdown = 100.0 * max(0.0, 1.0 - equity * float(cash[at.NAV_RATE]) / float(cash[at.PEAK_NAV]))
     position = ledger.state["position"]
     gross = float(np.abs(position[:, at.QTY] * np.nan_to_num(position[:, at.MARK])).sum())
     told = Text(datetime.fromtimestamp(close_us / 1e6, UTC).strftime("%m-%d %H:%M"), style="dim")

@@ -100,7 +100,7 @@ class Mirror:
         self.place = without_password(target)
         self._urls = (source, target)
         self._open: tuple[Journal, Journal] | None = None
-        self._copied = 0
+        self._copied: int | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mirror")
 
     def __enter__(self) -> Mirror:
@@ -159,6 +159,8 @@ class Mirror:
             open_journal(self._urls[0], read_only=True) as source,
             source.transaction() as read,
         ):
+            if self._copied is None:
+                self._copied = _known_copied(read, self._urls[1])
             return reading.last_seq(read) - self._copied
         return 0
 
@@ -166,6 +168,22 @@ class Mirror:
         for journal in self._open or ():
             journal.close()
         self._open = None
+
+
+def _known_copied(source: Connection, url: str) -> int:
+    """Return the last step that a copy held as the journal's last heartbeat knew it; 0 if it knew nothing of it."""
+    health, sessions = tables.health, tables.sessions
+    last = source.execute(
+        select(health.c.ts_us, health.c.copy_behind, sessions.c.config_yaml)
+        .join(sessions)
+        .where(health.c.copy_behind.is_not(None))
+        .order_by(health.c.health_id.desc())
+        .limit(1)
+    ).first()
+    if last is None or url not in last.config_yaml:
+        return 0
+    behind: int = last.copy_behind
+    return max(reading.last_seq(source, at_us=last.ts_us) - behind, 0)
 
 
 def _last(connection: Connection, column: Column[int]) -> int:

@@ -22,6 +22,7 @@ from tests.journal.entries import (
     answered,
     change,
     fill,
+    health,
     income,
     intent,
     one_of_each,
@@ -90,6 +91,25 @@ def test_a_mirror_that_begins_anew_goes_on_where_the_copy_ends(
             mirror.carry()
         expected = fingerprints(journal)
     assert copy_of(copy_url) == expected
+
+
+@pytest.mark.parametrize(("same", "behind"), [(True, 3), (False, 5)])
+def test_what_a_copy_lacks_is_known_although_its_server_is_away_at_the_start(
+    tmp_path: Path, same: bool, behind: int
+) -> None:
+    away = "postgresql+psycopg://user@127.0.0.1:1/journal"
+    other = "postgresql+psycopg://user@127.0.0.1:1/another"
+    with opened(tmp_path) as journal:
+        journal.begin(replace(session(), config_yaml=f"conf: {{copy_url: {away}}}"), now_us=1)
+        loop = Loop(journal)
+        loop.step()
+        loop.step()
+        loop.step()
+        journal.health(health(ts_us=3 * HOUR_US, copy_behind=1))
+        loop.step()
+        loop.step()
+        with Mirror(url_of(tmp_path), away if same else other) as mirror:
+            assert mirror.carry().behind == behind
 
 
 def test_the_copy_of_another_journal_is_left_alone(tmp_path: Path, copy_url: str) -> None:
