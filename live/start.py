@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from live.broker.interface import Broker, Cancel, Order
+from live.broker.interface import Broker, Cancel, Fill, Order
 from live.clock import monotonic_us
 from live.feed.feed import Feed
 from live.folds import CLOSE, SignalFold
@@ -19,10 +19,11 @@ from live.journal.records import OpenIntent, Session
 from live.journal.recovery import Recovery
 from live.ledger import ClientIds, Ledger, Wanted
 from live.loop import Due, Loop
-from live.parts import Parts, kept
+from live.parts import Kept, Parts, kept
 from live.replayer import replayer_of
+from quantcore.account_adopt import adopt
 from quantcore.data.instruments import Instrument
-from quantcore.errors import VenueError
+from quantcore.errors import ConfigError, VenueError
 from quantcore.fold import FoldState
 from quantcore.frames import Bars, resample_bars
 from quantcore.kernels import layout as at
@@ -108,6 +109,8 @@ async def begin(
         If the journal does not give its states again.
     VenueError, SchemaMismatch
         If the bars before the start cannot be had.
+    ConfigError
+        If the account of the journal cannot go on under these settings.
     """
     recovery = journal.recover()
     plane = parts.plane(instruments)
@@ -120,10 +123,18 @@ async def begin(
     else:
         replayed = recovery.resume(replayer_of(recovery.session).advance)
         assert replayed is not None
-        state = replayed.account
-        _check_steps(kept(recovery.session).instruments, instruments, state)
+        before = kept(recovery.session)
+        _check_kept(before, parts)
+        state = adopt(plane, replayed.account)
+        _check_steps(before.instruments, instruments, state)
         closed_us = int(state["counter"][at.LAST_TS])
-        signal, last_row = await _resumed(parts, feed, replayed.signal, closed_us)
+        _check_heard(recovery, plane.symbols)
+        same = (parts.signal, parts.interval) == (before.parts.signal, before.parts.interval)
+        if same and [each.symbol for each in before.instruments] == list(plane.symbols):
+            signal, last_row = await _resumed(parts, feed, replayed.signal, closed_us)
+        else:
+            log.warning("the signals' settings are not those of the journal: they begin anew")
+            signal, last_row = await _warm(parts, feed, closed_us)
     first_us, equal_us = _heard(journal) or (now_us, now_us)
     journal.begin(session, now_us=now_us)
     ledger = Ledger(plane, instruments, ClientIds(session.prefix), state)
@@ -188,9 +199,29 @@ def _heard(journal: Journal) -> tuple[int, int] | None:
     return None if first_us is None else (first_us, closed_us or first_us)
 
 
+def _check_kept(before: Kept, parts: Parts) -> None:
+    """Refuse an execution grid that the account's clock does not stand on."""
+    former = before.parts.execution_interval
+    if parts.execution_interval != former:
+        raise ConfigError(
+            f"data.execution_interval must stay {former}, with which the journal was written, is "
+            f"{parts.execution_interval}"
+        )
+
+
+def _check_heard(recovery: Recovery, symbols: Sequence[str]) -> None:
+    """Refuse to leave out a symbol in which something was heard that no step has booked."""
+    for _, event in recovery.unused:
+        symbol = event.symbol if isinstance(event, Fill) else None
+        if symbol is not None and symbol not in symbols:
+            raise ConfigError(f"data.symbols must keep {symbol}, of which a fill is not booked yet")
+
+
 def _check_steps(before: Sequence[Instrument], now: Sequence[Instrument], state: FoldState) -> None:
     """Refuse positions counted in other steps than the exchange's of now."""
-    for former, present, held in zip(before, now, state["held"], strict=True):
+    steps = {each.symbol: each for each in before}
+    for present, held in zip(now, state["held"], strict=True):
+        former = steps.get(present.symbol, present)
         if former.step_size != present.step_size and held[at.LOTS] != 0:
             raise VenueError(
                 f"{present.symbol}: the step of a position held must stay {former.step_size}, "

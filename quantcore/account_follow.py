@@ -439,7 +439,9 @@ def follow_bar(
         raise SchemaMismatch(f"bars must be one row, were {bars.n_bars}")
     if closes:
         plane.check(state, bars)
-    elif targets is not None:
+    else:
+        plane.check_state(state)
+    if not closes and targets is not None:
         raise SchemaMismatch("targets must be decided at a bar's close, were between two")
     weights = np.full((1, bars.n_symbols), math.nan)
     if targets is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -257,13 +258,33 @@ class AccountPlane:
         )
         return FoldState(KIND, VERSION, held), events
 
+    def check_state(self, state: FoldState) -> None:
+        """Refuse a state that is not of an account with these settings: the kernels would write beside its arrays.
+
+        Raises
+        ------
+        SchemaMismatch
+            If an array has another shape.
+        """
+        state.expect(KIND, VERSION)
+        for name, shape in self._shapes.items():
+            if state[name].shape != shape:
+                raise SchemaMismatch(
+                    f"state must be of an account with these settings, its {name} must have shape {shape}, had "
+                    f"{state[name].shape}"
+                )
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: array.shape for name, array in self.start().items()}
+
     def check(self, state: FoldState, bars: Bars) -> None:
         """Refuse a state and bars that do not belong to this plane, or to each other.
 
         Raises
         ------
         SchemaMismatch
-            If symbols, interval or time do not fit.
+            If symbols, interval, time or settings do not fit.
         """
         state.expect(KIND, VERSION)
         held = tuple(name.decode() for name in state["symbols"])
@@ -271,6 +292,7 @@ class AccountPlane:
             raise SchemaMismatch(
                 f"state, rules and bars must have the same symbols, had {held}, {self.symbols}, {bars.symbols}"
             )
+        self.check_state(state)
         if bars.interval != self.interval:
             raise SchemaMismatch(f"bars must be of {self.interval}, were of {bars.interval}")
         if bars.n_bars == 0:

@@ -43,7 +43,7 @@ class Disturbance:
     """What goes wrong, and how often it did."""
 
     rng: np.random.Generator
-    cut: float = 0.3
+    cut: float = 0.6
     twice: float = 0.5
     restart: float = 0.1
     counts: Counter[str] = field(default_factory=Counter)
@@ -117,7 +117,7 @@ class Trading:
         )
         for _, event in recovery.unused:
             self.loop.mean(event)
-        self.loop.begin(self.loop.last_us or recovery.steps[-1].ts_us)
+        self.loop.begin(former.last_us)
 
 
 async def run(

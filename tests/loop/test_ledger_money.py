@@ -36,13 +36,18 @@ def close(
     return step
 
 
-def row(bar: int, *, interval: str = "1m", late_us: int = 0) -> Bars:
-    prices = np.array([[PRICE, 2000.0]])
+PRICES = {"BTCUSDT": PRICE, "ETHUSDT": 2000.0, "ADAUSDT": 0.5}
+
+
+def row(
+    bar: int, *, interval: str = "1m", late_us: int = 0, symbols: tuple[str, ...] = SYMBOLS
+) -> Bars:
+    prices = np.array([[PRICES[symbol] for symbol in symbols]])
     return Bars(
         interval=interval,
         ts_us=np.array([BEGIN_US + bar * 60_000_000 + late_us]),
-        symbols=SYMBOLS,
-        fields={**dict.fromkeys(PRICE_FIELDS, prices), "volume": np.array([[100.0, 100.0]])},
+        symbols=symbols,
+        fields={**dict.fromkeys(PRICE_FIELDS, prices), "volume": np.full(prices.shape, 100.0)},
         settlements=no_settlements(),
     )
 

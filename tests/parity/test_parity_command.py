@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import open_dict
 
 from live.journal.journal import open_journal
 from live.parity import study
@@ -133,13 +134,18 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> str:
     ran = case(place, overrides, days=4)
     url = f"sqlite:///{place / 'journal.sqlite'}"
     warm(ran)
+    settings = compose("parity", overrides)
+    with open_dict(settings):
+        settings.conf = {
+            "mode": "paper"
+        }  # as every session of the live loop has it; in order, as here
     with exchange_of(ran) as ready:
         asyncio.run(
             trade(
                 ran,
                 ready,
                 progress=lambda _: None,
-                config_yaml=session_text(compose("parity", overrides), ran.instruments()),
+                config_yaml=session_text(settings, ran.instruments()),
                 journal_url=url,
             )
         )
