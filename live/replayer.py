@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from live.folds import advance
 from live.journal.records import KeptSession, KeptStep
 from live.journal.replay_check import Replayer
 from live.parts import kept
+from quantcore.account_adopt import adopt
 from quantcore.account_plane import AccountPlane
 from quantcore.fold import FoldState
 from quantcore.kernels import layout as at
@@ -28,6 +30,8 @@ def replayer_of(session: KeptSession) -> Replayer:
         advance=advance(plane, held.parts.signal, interval=held.parts.interval),
         wallet=wallet,
         unprotected=unprotected,
+        adopt=partial(adopt, plane),
+        signals=(held.parts.signal, held.parts.interval, plane.symbols),
     )
 
 

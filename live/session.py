@@ -213,7 +213,7 @@ def stranger(journal: Journal, symbols: tuple[str, ...], now_us: int) -> str:
     if recovery.session is None:
         return ""
     held = recovery.session.session.symbols
-    if held != symbols:
+    if not set(held) & set(symbols):
         return f"whose symbols were {', '.join(held)}"
     last_us = recovery.session.started_us
     if recovery.steps:

@@ -16,7 +16,7 @@ from live.journal.findings import Check
 from live.journal.records import START, KeptSession, KeptStep, Snapshot
 from live.journal.recovery import Advance, Replaying
 from live.journal.told import Event
-from quantcore.errors import JournalError, SchemaMismatch
+from quantcore.errors import ConfigError, JournalError, SchemaMismatch
 from quantcore.fold import FoldState
 
 EVENT_TOLERANCE = 1e-8
@@ -36,11 +36,18 @@ class Replayer:
     unprotected : callable or None
         Takes the account's state after a step and the step, returns the symbols whose position has no protective stop
         although the settings ask for one.
+    adopt : callable or None
+        Takes the account's state that an earlier session left, returns it under this session's settings; None: as it
+        is.
+    signals : object
+        Equal for sessions whose signal state goes on; where it is not the signals begin anew.
     """
 
     advance: Advance
     wallet: Callable[[FoldState], float] | None = None
     unprotected: Callable[[FoldState, KeptStep], Sequence[str]] | None = None
+    adopt: Callable[[FoldState], FoldState] | None = None
+    signals: object = None
 
 
 ReplayerOf = Callable[[KeptSession], Replayer]
@@ -91,14 +98,16 @@ class _Walk:
             for step, state in self._states(first):
                 self.replayed += 1
                 self._look(step, state)
-        except (JournalError, SchemaMismatch) as error:
+        except (ConfigError, JournalError, SchemaMismatch) as error:
             self.broken.append(str(error))
 
     def _states(self, first: Snapshot) -> Iterator[tuple[KeptStep, FoldState]]:
         signal = reading.snapshot(self._connection, "signal", upto=first.seq)
         replaying: Replaying | None = None
+        former: Replayer | None = None
         for step in reading.steps(self._connection, after=first.seq - 1):
-            advance = self._replayers[step.session_id].advance
+            replayer = self._replayers[step.session_id]
+            advance = replayer.advance
             if replaying is None:
                 # A signal state kept earlier moved on between; it begins at the next one kept.
                 at_once = signal if signal and signal.seq == first.seq else None
@@ -106,12 +115,13 @@ class _Walk:
             replaying.switch(advance)
             kept = _kept_at(self._connection, step.seq)
             if step.kind == START:
-                _check_begin(replaying, step, kept)
+                _check_begin(_left(replaying, former, replayer), step, kept)
                 replaying.set_to(step, kept["account"], kept.get("signal"))
             else:
                 replaying.take(step)
                 if replaying.signal is None and "signal" in kept:
                     replaying.set_to(step, replaying.account, kept["signal"])
+            former = replayer
             yield step, replaying.account
 
     def _look(self, step: KeptStep, state: FoldState) -> None:
@@ -194,9 +204,21 @@ def _first_replayable(connection: Connection) -> Snapshot | None:
     return None if seq is None else reading.snapshot(connection, "account", upto=seq)
 
 
-def _check_begin(replaying: Replaying, step: KeptStep, kept: Mapping[str, FoldState]) -> None:
+def _left(
+    replaying: Replaying, former: Replayer | None, replayer: Replayer
+) -> dict[str, FoldState | None]:
+    """Return the states with which a session has to begin; None where it may begin as it likes."""
+    account = replaying.account
+    if former is not None and replayer.adopt is not None:
+        account = replayer.adopt(account)
+    goes_on = former is None or former.signals == replayer.signals
+    return {"account": account, "signal": replaying.signal if goes_on else None}
+
+
+def _check_begin(
+    before: Mapping[str, FoldState | None], step: KeptStep, kept: Mapping[str, FoldState]
+) -> None:
     """Refuse a start with other states than the steps before it have left: a session goes on, and invents nothing."""
-    before = {"account": replaying.account, "signal": replaying.signal}
     for plane, begun in kept.items():
         left = before[plane]
         if left is not None and left.digest() != begun.digest():

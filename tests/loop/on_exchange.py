@@ -99,6 +99,7 @@ async def agreed(where: Ground, driver: Driver) -> None:
         if not findings and not driver.sender.busy:
             seen = driver.heard_events
             books = await asyncio.to_thread(where.books)
+            await asyncio.sleep(0.3)  # what the books knew may still be on its way
             if seen == driver.heard_events and not driver.sender.busy:
                 break
         await asyncio.sleep(0.2)

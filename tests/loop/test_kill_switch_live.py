@@ -68,6 +68,7 @@ async def test_files_freeze_and_flatten_it_over_a_restart_until_they_are_removed
             freeze.unlink()
             await until(lambda: is_flat(driver.loop.ledger), 20, "everything to be closed")
             assert there.books()["positions"] == []
+            await until(lambda: interventions(there.journal)[-1] == FLAT, 10, "that all is flat")
         async with trading(there) as driver:
             assert driver.loop.level is Level.FLATTEN
             await until(lambda: interventions(there.journal)[-1] == FLAT, 40, "that all is flat")

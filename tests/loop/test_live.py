@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from live.broker.interface import Order, Outcome
+from quantcore.errors import ConfigError
 from quantcore.kernels import layout as at
 from quantcore.types import OrderType, Side
 from tests.loop.on_exchange import agreed, ground, total, trading, until, whole
@@ -66,7 +67,7 @@ async def test_a_foreign_hand_is_never_traded_against_and_let_go_when_it_leaves(
     tmp_path: Path,
 ) -> None:
     with ground(tmp_path) as there:
-        async with trading(there) as driver:
+        async with trading(there, "execution=taker") as driver:
             await until(lambda: driver.loop.decisions >= 3, 60, "three decisions")
             price = f"{0.97 * driver.feed.quotes['BTCUSDT'].bid:.0f}"
             manual = Order(
@@ -76,6 +77,8 @@ async def test_a_foreign_hand_is_never_traded_against_and_let_go_when_it_leaves(
             assert answer.outcome is Outcome.ACCEPTED
             driver.doubt("a foreign order")
             await until(lambda: driver.loop.halted == {"BTCUSDT"}, 20, "the symbol must halt")
+            await until(lambda: "BTCUSDT" not in driver.sender.busy, 10, "nothing on its way")
+            await asyncio.sleep(0.5)  # what was sent before has traded
             own = driver.loop.ledger.lots("BTCUSDT")
             decided = driver.loop.decisions
             await until(lambda: driver.loop.decisions >= decided + 3, 30, "three decisions")
@@ -102,4 +105,22 @@ async def test_a_second_session_goes_on_where_the_first_one_ended(tmp_path: Path
             await until(lambda: driver.comparison.rounds > 0, 30, "a comparison")  # type: ignore[attr-defined]
             await until(lambda: driver.loop.decisions >= 3, 60, "three decisions")
             await agreed(there, driver)
+        whole(there)
+
+
+async def test_a_journal_goes_on_under_other_symbols_execution_and_signals(tmp_path: Path) -> None:
+    first = ("data.symbols=[BTCUSDT,ETHUSDT]", "execution=taker")
+    then = ("data.symbols=[ADAUSDT,BTCUSDT,ETHUSDT]", "execution=router", "strategy.slow=6")
+    with ground(tmp_path, "data.symbols=[ADAUSDT,BTCUSDT,ETHUSDT]") as there:
+        async with trading(there, *first) as driver:
+            await until(lambda: driver.loop.ledger.lots("BTCUSDT") != 0, 90, "a position")
+        held = {symbol: driver.loop.ledger.qty(symbol) for symbol in ("BTCUSDT", "ETHUSDT")}
+        async with trading(there, *then) as driver:
+            assert {symbol: driver.loop.ledger.qty(symbol) for symbol in held} == held
+            assert driver.loop.ledger.qty("ADAUSDT") == "0"
+            await until(lambda: driver.loop.decisions >= 4, 60, "four decisions")
+            await agreed(there, driver)
+        with pytest.raises(ConfigError, match=r"data\.execution_interval must stay 1m"):
+            async with trading(there, "data.execution_interval=5m", "data.interval=5m"):
+                pass
         whole(there)

@@ -29,7 +29,8 @@ def write(folder: Path, ts_us: int) -> None:
     [
         (SYMBOLS, HOUR_US, ""),
         (SYMBOLS, 5 * HOUR_US, ""),
-        (SYMBOLS[:1], 5 * HOUR_US, "symbols were BTCUSDT, ETHUSDT"),
+        (("ADAUSDT", SYMBOLS[0]), 5 * HOUR_US, ""),
+        (("ADAUSDT",), 5 * HOUR_US, "symbols were BTCUSDT, ETHUSDT"),
     ],
 )
 def test_a_journal_is_known_by_its_symbols_and_its_time(
