@@ -2,8 +2,8 @@
 
 *Freeze*: nothing that opens is sent; protective stops stay. *Flatten*: all own positions are closed as well, and what
 is flat stays frozen. The state is a file beside the journal, ``FREEZE`` or ``FLATTEN``, whoever asked for it: so it
-survives a restart, a person can make it with ``touch``, and goes on by removing it. Beside them ``RELEASED`` says who took
-it back last, for the journal; it decides nothing.
+survives a restart, a person can make it with ``touch``, and goes on by removing it. Beside them ``RELEASED`` says who
+took it back last, for the journal; it decides nothing.
 """
 
 from __future__ import annotations

@@ -17,10 +17,12 @@ import pytest
 
 from live.dashboard.page import BY
 from live.journal import Journal, Note, NoteKind
+from live.journal.mirror import Mirror
 from quantcore.backtest.report import write_run
 from tests.backtest.conftest import simulate
 from tests.dashboard.boards import BAD
 from tests.journal.entries import HOUR_US, Loop, fill, opened
+from tests.journal.servers import postgresql
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -37,10 +39,10 @@ pytestmark = [
 
 
 @contextmanager
-def served(run: Path, *, token: str = "") -> Iterator[str]:
+def served(run: Path, *more: str, token: str = "") -> Iterator[str]:
     """Run the command on a free port, and yield its address."""
     environment = {**os.environ, "QUANTCORE_DASHBOARD_TOKEN": token}
-    command = [sys.executable, "-m", "live.dashboard", f"run={run}", "port=0"]
+    command = [sys.executable, "-m", "live.dashboard", f"run={run}", "port=0", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
@@ -235,6 +237,28 @@ def test_another_site_opens_neither_the_page_nor_its_socket(browser: Browser, ad
     reads = "url => fetch(url, {mode: 'cors', credentials: 'include'}).then(() => 'read', () => 'refused')"
     assert other.evaluate(reads, address) == "refused"
     context.close()
+
+
+@pytest.mark.integration
+def test_a_journal_in_postgresql_is_shown_and_again_after_its_server_was_away(
+    browser: Browser, journal: Journal, folder: Path
+) -> None:
+    with postgresql() as server, Mirror(journal.place, server.url) as mirror:
+        assert mirror.carry().trouble == ""
+        with served(folder, f"db={server.url}") as address, page(browser, 390, token="") as seen:
+            lives(seen, address)
+            assert seen.locator("#app .big").inner_text() == "1,010.00"
+            assert seen.locator("#app .act").count() == 3
+            server.end()
+            seen.locator("#app .well").get_by_text("journal not readable").wait_for()
+            assert seen.locator("#app .big").inner_text() == "1,010.00"
+            assert seen.evaluate("document.documentElement.scrollWidth") == 390
+            journal.hear([fill(300, price="32123.0", time_us=6 * HOUR_US)], heard_us=1)
+            server.begin()
+            mirror.carry()  # finds its connection dead
+            assert mirror.carry().trouble == ""
+            seen.locator("#app .fills").get_by_text("321.23").wait_for()
+            seen.get_by_text("journal not readable").wait_for(state="detached")
 
 
 def test_a_finished_backtest_is_opened(browser: Browser, tmp_path: Path) -> None:
