@@ -7,8 +7,10 @@ from html import escape
 
 from live.dashboard.board import Board, Entry, Holding, OpenOrder, State, Told, Traded
 from live.dashboard.pieces import (
+    MANY,
     Column,
     chance,
+    folded,
     gain,
     mark,
     price,
@@ -28,8 +30,8 @@ FAR = 1.0
 
 _POSITIONS = (
     Column("Symbol", is_text=True),
-    Column("Quantity"),
-    Column("Entry"),
+    Column("Quantity", place="rest"),
+    Column("Entry", place="rest"),
     Column("Mark"),
     Column("Profit, USDT", place="top"),
     Column("Leverage"),
@@ -93,13 +95,21 @@ _ORDERS = (
 
 
 def orders(board: Board) -> str:
-    """Return the open orders, those that protect last; a finished run has none to show."""
+    """Return the open orders, those that protect last and folded up where they are many; a finished run has none."""
     if not board.is_live:
         return ""
     ordered = sorted(board.orders, key=lambda o: (o.protects, o.symbol, o.sent_us))
-    stops = sum(o.protects for o in ordered)
-    aside = f"{plural(len(ordered) - stops, 'order')}, {plural(stops, 'protective stop')}"
-    body = table(_ORDERS, (_order(o, board) for o in ordered), "No order is open.")
+    stops = [o for o in ordered if o.protects and o.state == "open"]
+    others = [o for o in ordered if o not in stops]
+    if len(stops) <= MANY:
+        stops, others = [], ordered
+    body = table(_ORDERS, (_order(o, board) for o in others), "No order is open.")
+    if stops:
+        told = plural(len(stops), "protective stop")
+        rows = table(_ORDERS, (_order(o, board) for o in stops), "")
+        body = f"{body if others else ''}{folded('stops', told, rows)}"
+    protecting = sum(o.protects for o in ordered)
+    aside = f"{plural(len(ordered) - protecting, 'order')}, {plural(protecting, 'protective stop')}"
     return section("Open orders", body, aside=aside if ordered else "")
 
 
