@@ -11,6 +11,7 @@ import sqlalchemy
 from sqlalchemy import Table
 
 from live.broker.interface import Order
+from live.folds import bars_arrays
 from live.journal import (
     Decision,
     Equity,
@@ -21,10 +22,22 @@ from live.journal import (
     open_journal,
     tables,
 )
-from live.journal.codec import pack_row
+from live.journal.codec import pack, pack_row, request_json
+from quantcore.frames import Bars
 from quantcore.timegrid import HOUR_US
-from quantcore.types import FloatArray, OrderStatus, OrderType, Side
-from tests.journal.entries import EXTRAS, account, answered, change, fill, session, signal, url_of
+from quantcore.types import Array, FloatArray, OrderStatus, OrderType, Side
+from tests.journal.entries import (
+    EXTRAS,
+    account,
+    answered,
+    change,
+    fill,
+    intent,
+    order,
+    session,
+    signal,
+    url_of,
+)
 
 _NAMES = "1000PEPE AAVE ADA APT ARB AVAX BCH BNB BTC DOGE DOT ETC ETH FIL INJ LINK LTC NEAR OP SOL SUI TON TRX UNI XRP"
 SYMBOLS = tuple(f"{name}USDT" for name in _NAMES.split())
@@ -54,12 +67,20 @@ def close(journal: Journal, hour: int, *, intents: Sequence[Intent] = ()) -> Non
     ts_us = BEGIN_US + hour * HOUR_US
     seq = journal.next_seq
     marks: FloatArray = np.linspace(100.0, 340.0, 25) + hour % 7
-    numbers = journal.commit_step(_step(seq, ts_us, "close", marks, intents=intents))
-    for n, number in enumerate(numbers):
+    bought = intent(10**5 + hour, symbol=SYMBOLS[0])
+    numbers = journal.commit_step(_step(seq, ts_us, "close", marks, intents=(*intents, bought)))
+    for number in numbers:
         journal.answer(answered(number))
+    for n in range(len(intents)):
         named = {"client_id": f"qc-stop-{n}", "symbol": SYMBOLS[n], "exchange_id": n}
         journal.hear([change(OrderStatus.NEW, time_us=ts_us + n, **named)], heard_us=ts_us)
-    filled = fill(10**6 + seq, time_us=ts_us, symbol=SYMBOLS[0], price=f"{hour}.5")
+    filled = fill(
+        10**6 + seq,
+        time_us=ts_us,
+        client_id=f"qc-{10**5 + hour}",
+        symbol=SYMBOLS[0],
+        price=f"{hour}.5",
+    )
     journal.hear([filled], heard_us=ts_us)
 
 
@@ -118,7 +139,7 @@ def _step(
         seq=seq,
         ts_us=ts_us,
         kind=kind,
-        inputs={"market": marks},
+        inputs=_row(ts_us, marks),
         account=account(0.0, seq),
         signal=signal(float(seq)),
         decision=decision,
@@ -128,14 +149,26 @@ def _step(
     )
 
 
+def _row(ts_us: int, closes: FloatArray) -> dict[str, Array]:
+    """Return what a step of the loop was given: the bar that closed."""
+    bars = Bars(
+        interval="1h",
+        ts_us=np.array([ts_us]),
+        symbols=SYMBOLS,
+        fields={"close": closes[np.newaxis]},
+    )
+    return bars_arrays(bars)
+
+
 def _history(rng: np.random.Generator, hours: int) -> Iterator[tuple[Table, list[dict[str, Any]]]]:
     """Yield the rows of all hours but the first, table by table."""
     nav = np.exp(np.cumsum(rng.normal(3e-5, 2e-3, hours)))
     peak = np.maximum.accumulate(nav)
     seqs = range(2, hours + 1)
+    closes: FloatArray = np.linspace(100.0, 340.0, 25)
     yield tables.steps, [
         {"seq": s, "session_id": 1, "ts_us": BEGIN_US + s * HOUR_US, "kind": "close", "last_event": 0,
-         "account_sha": "", "took_us": 900, "account_us": 90}
+         "inputs": pack(_row(BEGIN_US + s * HOUR_US, closes)), "account_sha": "", "took_us": 900, "account_us": 90}
         for s in seqs
     ]  # fmt: skip
     targets = pack_row(np.linspace(-0.1, 0.1, 25))
@@ -175,7 +208,8 @@ def _traded(hours: int) -> Iterator[tuple[Table, list[dict[str, Any]]]]:
     numbers = range(1, count + 1)
     orders = [
         {"intent_id": n, "seq": s, "order_number": n, "action": "send", "client_id": f"qc-{n}",
-         "symbol": SYMBOLS[n % 25], "request": "{}", "reason": "target", "wanted_qty": 1.0}
+         "symbol": SYMBOLS[n % 25], "request": request_json(order(n, symbol=SYMBOLS[n % 25])), "reason": "target",
+         "wanted_qty": 1.0}
         for n, s in zip(numbers, seq_of, strict=True)
     ]  # fmt: skip
     yield tables.intents, orders
@@ -191,7 +225,7 @@ def _traded(hours: int) -> Iterator[tuple[Table, list[dict[str, Any]]]]:
     ]  # fmt: skip
     yield tables.fills, [
         {"event_id": n, "symbol": SYMBOLS[n % 25], "trade_id": n, "client_id": f"qc-{n}", "exchange_id": n,
-         "side": "buy", "qty": "1.0", "price": "100.5", "fee": "0.05", "fee_asset": "USDT", "maker": n % 2 == 0,
+         "side": "buy", "qty": "0.010", "price": "50000.5", "fee": "0.05", "fee_asset": "USDT", "maker": n % 2 == 0,
          "order_status": "filled", "realised": "0.1"}
         for n in numbers
     ]  # fmt: skip
