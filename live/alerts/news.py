@@ -60,6 +60,10 @@ class HealthRow(NamedTuple):
     account_stream: bool
     sockets: int
     connected: int
+    doubtful: int
+    halted: int
+    stopped: str | None
+    copy_behind: int | None
 
 
 class StuckRow(NamedTuple):

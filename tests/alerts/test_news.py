@@ -95,15 +95,17 @@ def test_every_table_is_told(journal: Journal, view: View) -> None:
     journal.health(
         Health(
             ts_us=7, wall_us=8, late_us=9, clock_off_ms=float("nan"), requests=10, failures=1, used_weight=0,
-            account_stream=True, sockets=2, connected=1, book_age_s=0.1, mark_age_s=0.1, kline_age_s=0.1, doubtful=0,
-            halted=0, stopped=None, memory_mb=100.0, disk_free_mb=1000.0, copy_behind=None, counts={},
+            account_stream=True, sockets=2, connected=1, book_age_s=0.1, mark_age_s=0.1, kline_age_s=0.1, doubtful=3,
+            halted=4, stopped="fees", memory_mb=100.0, disk_free_mb=1000.0, copy_behind=6, counts={},
         )
     )  # fmt: skip
     told = look(reader)
     assert [(row.rule, row.action) for row in told.reasons] == [("min_notional", "refused")]
     assert [row.symbol for row in told.stuck] == ["BTCUSDT"]
     assert [(row.found, row.rule) for row in told.differences] == [("1", "halt")]
-    assert [(row.wall_us, row.connected) for row in told.health] == [(8, 1)]
+    (beat,) = told.health
+    assert (beat.wall_us, beat.connected) == (8, 1)
+    assert (beat.doubtful, beat.halted, beat.stopped, beat.copy_behind) == (3, 4, "fees", 6)
     assert len(told.account) == 1
 
 
