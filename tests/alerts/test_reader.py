@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from live.alerts import news
-from live.alerts.news import News, Reader, Survey
+from live.alerts import reader as reading
+from live.alerts.news import News
+from live.alerts.reader import Reader
+from live.alerts.survey import Survey
 from live.journal import Journal
 from live.journal.records import Difference, Health, Note, NoteKind, Resolution
 from live.monitor.view import View
@@ -112,7 +114,7 @@ def test_every_table_is_told(journal: Journal, view: View) -> None:
 def test_a_storm_is_taken_in_batches_without_a_loss(
     journal: Journal, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "ROWS_MAX", 3)
+    monkeypatch.setattr(reading, "ROWS_MAX", 3)
     reader = Reader(view, ())
     look(reader)
     note(journal, *(str(number) for number in range(8)))
