@@ -108,7 +108,7 @@ class Run(NamedTuple):
     why_ended : str
         Empty while it runs.
     wants_stops : bool
-        Whether its strategies close by a protective stop.
+        Whether every position is to have a protective stop, of its strategy or of the risk controller.
     """
 
     session_id: int

@@ -140,8 +140,10 @@ def run_of(session: KeptSession) -> Run:
     """Return a session as the rules mind it."""
     wants_stops = False
     with contextlib.suppress(AttributeError, KeyError, TypeError):
-        exits = exits_of(kept(session).parts.signal.strategy)
-        wants_stops = exits.stop_loss is not None or exits.trailing_stop is not None
+        parts = kept(session).parts
+        exits, risk = exits_of(parts.signal.strategy), parts.risk
+        stops = (exits.stop_loss, exits.trailing_stop, risk and risk.protective_stop)
+        wants_stops = any(stop is not None for stop in stops)
     return Run(
         session_id=session.session_id,
         mode=session.session.mode,

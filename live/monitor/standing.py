@@ -24,6 +24,7 @@ from live.journal.records import SEND, Health, KeptSession, Resolution
 from live.kill_switch import FILES, Level
 from live.monitor.view import Marks, View, marks_of, rows_of, selected
 from live.parts import kept
+from quantcore.account_plane import compile_rules
 from quantcore.finance.liquidation import MarginAccount, liquidation_distance, liquidation_prices
 from quantcore.risk.limits import RiskSettings
 from quantcore.types import FloatArray, OrderStatus, RiskLevel
@@ -232,9 +233,11 @@ class _Rules:
             found = kept(session)
         except (AttributeError, KeyError, TypeError):
             return None
-        plane = found.plane
-        brackets = dict(zip(plane.symbols, plane.rules.bracket, strict=True))
-        return cls(risk=found.parts.risk, margin=found.parts.account.margin, brackets=brackets)
+        parts, listed = found.parts, found.instruments
+        rules = compile_rules(listed, account=parts.account, execution=parts.execution)
+        symbols = (instrument.symbol for instrument in listed)
+        brackets = dict(zip(symbols, rules.bracket, strict=True))
+        return cls(risk=parts.risk, margin=parts.account.margin, brackets=brackets)
 
 
 class Watch:

@@ -11,13 +11,16 @@ from sqlalchemy import event
 
 from live.alerts import reader as reading
 from live.alerts.news import News
-from live.alerts.reader import Reader
+from live.alerts.reader import Reader, run_of
 from live.alerts.survey import Survey
 from live.journal import Journal
-from live.journal.records import Difference, Health, Note, NoteKind, Resolution
+from live.journal.records import Difference, Health, KeptSession, Note, NoteKind, Resolution
 from live.monitor.view import View
+from live.parts import session_text
+from quantcore.config import compose
+from quantcore.data.instruments import load_instruments
 from quantcore.errors import JournalError
-from tests.journal.entries import Loop, change, opened, url_of
+from tests.journal.entries import Loop, change, opened, session, url_of
 
 
 @pytest.fixture
@@ -145,7 +148,6 @@ def test_another_journal_in_the_same_place_is_told_from_its_begin(
     with opened(tmp_path) as other:
         other.end("told to stop", now_us=7)
     from live.journal import open_journal
-    from tests.journal.entries import session
 
     (tmp_path / "live" / "journal.sqlite").unlink()
     with open_journal(url_of(tmp_path)) as other:
@@ -165,6 +167,28 @@ def test_the_end_of_a_session_is_seen_although_no_row_is_added(
     told = look(reader)
     assert told.run is not None
     assert (told.run.ended_us, told.run.why_ended) == (77, "told to stop")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ((), True),  # of the risk controller
+        (("risk=none",), False),
+        (("risk=none", "strategy.exits.stop_loss=0.1"), True),
+    ],
+)
+def test_a_run_wants_stops_if_its_strategy_or_its_risk_controller_does(
+    overrides: tuple[str, ...], wanted: bool
+) -> None:
+    text = session_text(compose("live", list(overrides)), load_instruments(("BTCUSDT",)))
+    kept = KeptSession(
+        session_id=1,
+        session=session(config_yaml=text),
+        started_us=0,
+        ended_us=None,
+        why_ended=None,
+    )
+    assert run_of(kept).wants_stops is wanted
 
 
 def test_holdings_are_asked_for_only_when_something_is_new(journal: Journal, view: View) -> None:
