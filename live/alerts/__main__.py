@@ -39,7 +39,9 @@ def run(cfg: DictConfig, settings: AlertSettings, place: Place) -> int:
     """Work until told to end."""
     import asyncio
     import logging
+    import os
 
+    os.nice(settings.niceness)  # before any thread and any work
     from live.alerts.process import Process, run_until_signal
     from live.alerts.queue import Queue
 

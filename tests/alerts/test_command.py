@@ -127,6 +127,7 @@ def test_a_process_that_is_killed_loses_nothing_and_a_double_has_its_number(
     pace = f"alerts.pace.warning={UNBOUND}"
     with webhook() as (url, got):
         killed = started(tmp_path, root, url, pace)
+        assert os.getpriority(os.PRIO_PROCESS, killed.pid) >= 10  # the loop goes first
         time.sleep(1.0)  # its first look knows what is there
         note(tmp_path, "first")
         until(lambda: any("first" in message["title"] for message in got))

@@ -301,6 +301,7 @@ def test_a_queue_that_others_may_read_is_refused(tmp_path: Path) -> None:
             "must be the name of an environment variable",
         ),
         ("alerts.channels.main.reminder=1", "at least one with reminder 0"),
+        ("alerts.niceness=20", "niceness must be from 0 to 19, was 20"),
         ("alerts.reminders_s=[]", "reminders_s must be at least one"),
         ('alerts.daily_report.at="25:00"', "at must be a time such as '07:30', was '25:00'"),
         ("alerts.commands.base_url=http://elsewhere.org", "base_url must be https://host"),
