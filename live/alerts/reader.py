@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from sqlalchemy import Connection, Row, Select, select
 
 from live.alerts.news import (
@@ -26,11 +27,11 @@ from live.journal import tables
 from live.journal.codec import number
 from live.journal.records import KeptSession
 from live.monitor.view import Marks, View, marks_of, selected
-from live.parts import kept
-from quantcore.exits import exits_of
 
 ROWS_MAX = 2_000
 """Of each table in one look: the next one takes the rest."""
+_STOPS = ("strategy.exits.stop_loss", "strategy.exits.trailing_stop", "risk.protective_stop")
+"""Settings of which each gives every position a stop."""
 _DISK_US = 5_000_000
 _NO_MARKS = Marks(*(0 for _ in Marks._fields))
 
@@ -138,19 +139,14 @@ class Reader:
 
 def run_of(session: KeptSession) -> Run:
     """Return a session as the rules mind it."""
-    wants_stops = False
-    with contextlib.suppress(AttributeError, KeyError, TypeError):
-        parts = kept(session).parts
-        exits, risk = exits_of(parts.signal.strategy), parts.risk
-        stops = (exits.stop_loss, exits.trailing_stop, risk and risk.protective_stop)
-        wants_stops = any(stop is not None for stop in stops)
+    cfg = OmegaConf.create(session.session.config_yaml)
     return Run(
         session_id=session.session_id,
         mode=session.session.mode,
         started_us=session.started_us,
         ended_us=session.ended_us,
         why_ended=session.why_ended or "",
-        wants_stops=wants_stops,
+        wants_stops=any(OmegaConf.select(cfg, key) is not None for key in _STOPS),
     )
 
 
