@@ -23,7 +23,10 @@ from live.journal.database import sqlite_path
 from live.journal.records import SEND, Health, KeptSession, Resolution
 from live.kill_switch import FILES, Level
 from live.monitor.view import Marks, View, marks_of, rows_of, selected
-from live.parts import kept
+from live.parts import kept_settings
+from quantcore.account_plane import AccountSettings, compile_rules
+from quantcore.config import build
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.finance.liquidation import MarginAccount, liquidation_distance, liquidation_prices
 from quantcore.risk.limits import RiskSettings
 from quantcore.types import FloatArray, OrderStatus, RiskLevel
@@ -229,12 +232,18 @@ class _Rules:
     def of(cls, session: KeptSession) -> _Rules | None:
         """Return those of a session; None where it kept none."""
         try:
-            found = kept(session)
+            cfg, instruments = kept_settings(session)
         except (AttributeError, KeyError, TypeError):
             return None
-        plane = found.plane
-        brackets = dict(zip(plane.symbols, plane.rules.bracket, strict=True))
-        return cls(risk=found.parts.risk, margin=found.parts.account.margin, brackets=brackets)
+        account = build(cfg.account, AccountSettings)
+        execution = build(cfg.execution, ExecutionSettings)
+        rules = compile_rules(instruments, account=account, execution=execution)
+        symbols = (instrument.symbol for instrument in instruments)
+        return cls(
+            risk=build(cfg.risk, RiskSettings) if cfg.risk else None,
+            margin=account.margin,
+            brackets=dict(zip(symbols, rules.bracket, strict=True)),
+        )
 
 
 class Watch:
