@@ -11,8 +11,8 @@ from live.broker.interface import Answer, OrderChange, Outcome
 from live.driver import Driver
 from live.journal.records import Difference, Resolution
 from live.journal.told import Event
-from live.ledger import Wanted
 from live.reconcile import Finding, Found, believed, compare, halts
+from live.wanted import Wanted
 
 log = logging.getLogger(__name__)
 

@@ -30,12 +30,12 @@ from live.journal.journal import Journal
 from live.journal.records import Note, NoteKind
 from live.journal.told import Event
 from live.kill_switch import Level
-from live.ledger import Wanted
 from live.loop import Due, Loop
 from live.moment import half_spreads, moment
 from live.reconcile import Finding
 from live.sender import Sender, SenderSettings
 from live.status import AnyDriver
+from live.wanted import Wanted
 from quantcore.errors import JournalError, VenueError
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at

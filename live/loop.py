@@ -44,7 +44,8 @@ from live.journal.records import (
 )
 from live.journal.told import Event
 from live.kill_switch import Level
-from live.ledger import Ledger, LedgerStep, Row, Wanted
+from live.ledger import Ledger, LedgerStep, Row
+from live.wanted import Wanted
 from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
 from quantcore.account_plane import Events

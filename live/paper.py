@@ -21,8 +21,8 @@ from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import Answered, AnsweredBy, Note, NoteKind
 from live.kill_switch import Level
-from live.ledger import Wanted
 from live.loop import Due, Loop
+from live.wanted import Wanted
 from quantcore.errors import ConfigError
 from quantcore.kernels import layout as at
 from quantcore.timegrid import interval_us

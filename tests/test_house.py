@@ -35,6 +35,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "signal_plane",
         "account_plane",
+        "account_adopt",
         "account_follow",
         "account_glide",
         "account_hold",

@@ -19,10 +19,11 @@ from live.feed.rows import Row, Skipped
 from live.folds import Decided, SignalFold
 from live.journal import Journal, open_journal, reading
 from live.journal.records import START, Intent, Session, Step
-from live.ledger import ClientIds, Ledger, Wanted
+from live.ledger import Ledger
 from live.loop import Due, Loop
 from live.reconcile import Finding
 from live.status import AnyDriver
+from live.wanted import ClientIds, Wanted
 from quantcore.data.instruments import load_instruments
 from quantcore.errors import JournalError, VenueError
 from quantcore.frames import MARK_FIELDS, PRICE_FIELDS, Bars, no_settlements
