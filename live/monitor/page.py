@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from live.monitor.estimates import State
-from live.monitor.scores import NOT_OF_A_BACKTEST, Score, counted
+from live.monitor.score import NOT_OF_A_BACKTEST, Score, counted
 from live.monitor.tracker import Comparison, Track
 from quantcore import plots
 from quantcore.backtest.markup import (

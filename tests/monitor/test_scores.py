@@ -11,7 +11,9 @@ import pytest
 
 from live.monitor.estimates import State
 from live.monitor.record import Record, Stability
-from live.monitor.scores import Score, counted, exceedances, scores, whole_days
+from live.monitor.return_scores import exceedances, whole_days
+from live.monitor.score import Score, counted
+from live.monitor.scores import scores
 from quantcore.finance.var_backtests import kupiec_pof
 from quantcore.timegrid import DAY_US
 from tests.monitor.made import LIMITS
