@@ -13,9 +13,16 @@ from tests.journal.server import Server, postgresql
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A server for all tests of one process; whoever ends it begins it again."""
+    """A server for all tests of one process."""
     with postgresql() as server:
         server.say("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that a test may end and kill."""
+    with postgresql() as server:
         yield server
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import sqlalchemy
@@ -26,7 +29,7 @@ from live.journal import (
 )
 from live.journal.database import Database, sqlite_path
 from live.journal.revisions import head, upgrade
-from live.journal.tables import metadata
+from live.journal.tables import intents, metadata, steps
 from quantcore.errors import ConfigError, JournalError
 from tests.journal.entries import (
     ADVANCE,
@@ -122,6 +125,36 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(url: str) -> None:
             with pytest.raises(JournalError, match=r"read-?only"):
                 reader.begin(session(), now_us=0)
     opened(url).close()
+
+
+def looks(url: str, over: Event) -> list[tuple[int, int, int]]:
+    """Look until it is over; return of each look the last step, and how many steps and intents stand."""
+    counts = [sqlalchemy.select(sqlalchemy.func.count()).select_from(t) for t in (steps, intents)]
+    found = []
+    with open_journal(url, read_only=True) as journal:
+        while not over.is_set():
+            with journal.transaction() as connection:
+                last = reading.last_seq(connection)
+                time.sleep(0.005)  # the writer goes on
+                found.append((last, *(connection.scalar(each) or 0 for each in counts)))
+    return found
+
+
+def test_readers_beside_a_writer_see_whole_steps_and_hold_nobody_up(url: str) -> None:
+    over = Event()
+    with opened(url) as journal, ThreadPoolExecutor(3) as readers:
+        loop = Loop(journal)
+        loop.step()
+        looking = [readers.submit(looks, url, over) for _ in range(3)]
+        for seq in range(2, 42):
+            loop.step([intent(3 * seq + number) for number in range(3)], extras=True)
+            journal.hear([fill(seq)], heard_us=seq)
+            time.sleep(0.005)
+        over.set()
+    for found in (each.result() for each in looking):
+        assert all(held == last and sent == 3 * (last - 1) for last, held, sent in found)
+        assert found == sorted(found)
+        assert len({last for last, _, _ in found}) > 5
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from tests.journal.entries import (
     url_of,
     whole_run,
 )
-from tests.journal.server import Server, postgresql
+from tests.journal.server import Server
 from tests.journal.test_transfer import fingerprints
 
 
@@ -42,12 +41,6 @@ def copy_of(url: str) -> dict[str, object]:
 @pytest.fixture
 def copy_url(url: str) -> str:
     return url
-
-
-@pytest.fixture
-def own_server() -> Iterator[Server]:
-    with postgresql() as server:
-        yield server
 
 
 def test_a_copy_carried_after_every_transaction_is_the_journal(
