@@ -127,7 +127,7 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(url: str) -> None:
     opened(url).close()
 
 
-def looks(url: str, over: Event) -> list[tuple[int, int, int]]:
+def looks(url: str, over: Event) -> list[tuple[int, ...]]:
     """Look until it is over; return of each look the last step, and how many steps and intents stand."""
     counts = [sqlalchemy.select(sqlalchemy.func.count()).select_from(t) for t in (steps, intents)]
     found = []

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy
 
 from live.journal import Recorded, open_journal
 from live.journal.database import Database
+from live.journal.mirror import Mirror
 from live.journal.prune import prune
 from live.journal.replay_check import Replayer
 from live.journal.tables import metadata
 from live.journal.transfer import read_export, write_export
 from live.journal.verify import verify
+from live.monitor.place import Place
+from live.monitor.record import record_of
+from live.monitor.scores import scores
+from live.monitor.standing import Watch
+from live.monitor.view import TABLES, View
 from quantcore.errors import JournalError
 from tests.journal.entries import (
     ADVANCE,
@@ -29,6 +37,7 @@ from tests.journal.entries import (
 from tests.journal.server import Server
 from tests.journal.test_database import SECRETS, tell_secrets
 from tests.journal.test_transfer import fingerprints
+from tests.monitor.test_tracker import ran
 
 pytestmark = pytest.mark.integration
 
@@ -92,6 +101,26 @@ def test_a_lost_connection_is_refused_once_and_then_there_again(server: Server, 
         assert journal.recover().resume(ADVANCE).account == loop.account  # type: ignore[union-attr]  # it has steps
         with pytest.raises(JournalError, match="being written by another process"):
             open_journal(url)
+
+
+def test_monitoring_reads_it_as_it_reads_the_file(url: str, tmp_path: Path) -> None:
+    file = ran(tmp_path)
+    assert file.url is not None
+    with Mirror(file.url, url) as mirror:
+        mirror.carry()
+    told = []
+    for place in (file, Place(url=url, folder=file.folder)):
+        assert place.url is not None
+        with View(place.url) as view:
+            now = Watch(view, place.folder).look()
+            tables = [view.rows(name) for name in TABLES]
+        told.append((replace(now, written_s=None), tables, scores(record_of(place))))
+    (now, tables, found), (there, others, others_found) = told
+    assert now.account is not None
+    assert repr(there) == repr(now)  # NaN is not equal to itself
+    for table, other in zip(tables, others, strict=True):
+        pd.testing.assert_frame_equal(other, table)
+    assert repr(others_found) == repr(found)
 
 
 def test_what_a_fallen_server_lost_is_seen_before_anything_is_built_on_it(
