@@ -12,6 +12,7 @@ from live.monitor.estimates import (
     Estimate,
     State,
     clustered_ratio,
+    clustered_share,
     fact,
     proportion,
     quantile,
@@ -43,7 +44,7 @@ def execution_scores(record: Record) -> Iterator[Score]:
     rate = NOTHING
     if measurable and len(parents):
         filled = parents.filled / parents.wanted
-        rate = clustered_ratio(filled, np.ones(len(parents)), parents.decision_us)
+        rate = clustered_share(filled, parents.decision_us)
     yield score(
         "fill_rate", "Fill rate", "Execution", "> 95 %", share(rate.value), rate.state(above=0.95),
         f"{plural(len(parents), 'wanted trade')}{where}; {span(rate, 100.0, ' %', 1)}."
@@ -163,7 +164,7 @@ def stability_scores(record: Record) -> Iterator[Score]:
     early = record.days < 1.0 and lost.value == 0.0
     told = f"; {plural(len(live.skipped), 'decision')} not taken" if len(live.skipped) else ""
     yield score(
-        "data_loss", "Data loss", "Stability", "0", "–" if not wanted else f"{wanted - held:,} bars",
+        "data_loss", "Data loss", "Stability", "0", "–" if not wanted else plural(wanted - held, "bar"),
         State.EARLY if early else lost.state(below=0.0),
         f"{held:,} of {wanted:,} closed bars of {record.execution_interval} are in the journal{told}.", lost,
     )  # fmt: skip

@@ -28,7 +28,7 @@ from live.journal import (
 from live.monitor.__main__ import main
 from live.monitor.page import page, text
 from live.monitor.place import Place, place_of
-from live.monitor.record import Record, record_of, speed_of
+from live.monitor.record import Record, expected_bars, record_of, speed_of
 from live.monitor.summary import summary
 from live.monitor.tracker import TrackerSettings, compare, period_of, track
 from quantcore.config import compose
@@ -76,15 +76,20 @@ def post_only(number: int) -> Intent:
 
 
 def step(
-    journal: Journal, hour: int, close: float, *intents: Intent, skipped: str = ""
+    journal: Journal,
+    hour: int,
+    close: float,
+    *intents: Intent,
+    skipped: str = "",
+    late_us: int = 0,
 ) -> tuple[int, ...]:
-    """Commit a closed bar with a decision; equity is 1000 USDT and 1 more with each hour."""
+    """Commit a closed bar with a decision, so late; equity is 1000 USDT and 1 more with each hour."""
     equity = 1000.0 + hour
     row = bar(close, hour)
     return journal.commit_step(
         Step(
             seq=journal.next_seq,
-            ts_us=NIGHT_US + hour * HOUR_US,
+            ts_us=NIGHT_US + hour * HOUR_US + late_us,
             kind=CLOSE,
             inputs=bars_arrays(row),
             account=account(0.0, hour),
@@ -178,7 +183,22 @@ def test_what_only_a_live_run_has_is_read_out_of_the_journal(tmp_path: Path) -> 
     assert len(found.closes_us) == 4
     assert found.skipped.tolist() == ["late"]
     scores = {each.key: each for each in track(ran(tmp_path / "again"), SETTINGS).scores}
-    assert scores["data_loss"].value == "1 bars"
+    assert scores["data_loss"].value == "1 bar"
+
+
+def test_bars_that_were_caught_up_on_count_where_they_closed(tmp_path: Path) -> None:
+    place = ran(tmp_path, hours=3)
+    with open_journal(url_of(tmp_path)) as journal:
+        journal.begin(session(), now_us=NIGHT_US)
+        for hour in (3, 4, 5, 6):  # four bars taken half an hour after the last of them
+            step(journal, hour, 110.0, late_us=(6 - hour) * HOUR_US + HOUR_US // 2)
+        step(journal, 7, 110.0)
+        step(journal, 7, 110.0, late_us=1)  # told again by another session
+        journal.end("over", now_us=NIGHT_US + 8 * HOUR_US)
+    found = record_of(place).stability
+    assert found is not None
+    assert found.closes_us.tolist() == [NIGHT_US + hour * HOUR_US for hour in range(1, 8)]
+    assert expected_bars(record_of(place)) == 7
 
 
 def test_alerts_that_were_sent_at_once_are_timed(tmp_path: Path) -> None:
