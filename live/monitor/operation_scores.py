@@ -133,7 +133,7 @@ def _latency(
 ) -> Score:
     found = quantile(values_ms, share_of)
     target = "< 1 s" if most_ms == 1000.0 else f"< {most_ms:g} ms"
-    at = "median" if share_of == 0.5 else f"{100.0 * share_of:g} %"
+    at = "Median" if share_of == 0.5 else f"{100.0 * share_of:g} %"
     reason = f"{at} of {found.n:,}; {span(found, 1.0, ' ms', 1)}. {told}" if found.n else told
     return score(
         key, name, "Latency", target, unit(found.value, 1, "ms"), found.state(below=most_ms), reason, found,

@@ -334,6 +334,15 @@ def test_the_page_is_whole_and_shows_nothing_unescaped(tmp_path: Path) -> None:
     assert "alarm on" in told.splitlines()[-1]
 
 
+def test_funding_says_which_way_it_went(tmp_path: Path) -> None:
+    found = track(ran(tmp_path), SETTINGS)
+    received = replace(found, period=replace(found.period, funding=-0.05))
+    for told in (found, received):
+        way = "paid" if told is found else "received"
+        assert f"funding 0.05 {way}." in text(told)
+        assert f"USDT {way}" in page(told).split("Funding")[1].split("Decisions")[0]
+
+
 def test_the_command_writes_page_text_and_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
