@@ -119,7 +119,8 @@ def latency_scores(live: Stability | None) -> Iterator[Score]:
     yield check
     yield _latency(
         "position_update", "Position update", live.update_us / 1e3, 0.99, 100.0,
-        "From the exchange's time of a fill to its booking, as good as the two clocks agree.",
+        "From the exchange's time of a fill to its booking, as good as the two clocks agree." if len(live.update_us)
+        else "No fill was heard, or the exchange waits for the loop.",
     )  # fmt: skip
     yield _latency(
         "alert_delivery", "Alert delivery", live.alert_us / 1e3, 0.99, 1000.0,

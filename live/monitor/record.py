@@ -152,8 +152,6 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
     since_us = 0 if days is None else to_us(since)
     health = view.rows("health", since_us=since_us)
     orders, fills = _orders(view, since)
-    incomes = view.rows("incomes", since_us=since_us)
-    funding = incomes[incomes["kind"] == "FUNDING_FEE"]
     data, risk = plain.get("data", {}), plain.get("risk")
     execution_interval = str(data.get("execution_interval", "1h"))
     return Record(
@@ -165,7 +163,7 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
         nav_before=nav_before,
         orders=orders,
         fills=fills,
-        funding=funding.assign(amount=-funding["amount"])[["ts", "symbol", "amount"]],
+        funding=_funding(view, since_us),
         liquidations=int(fills["client_id"].str.startswith(_EXCHANGE_MADE).sum()),
         risk=build_settings(risk, kind=RiskSettings) if risk else None,
         stability=_stability(view, since_us, health, folder, execution_interval),
@@ -237,6 +235,17 @@ def _orders(view: View, since: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame
         liquidity=np.where(fills["maker"].astype(bool), "maker", "taker"),
     )
     return orders, fills
+
+
+def _funding(view: View, since_us: int) -> pd.DataFrame:
+    """Return what was settled: by symbol out of the list of incomes, which nobody asks for in lock-step."""
+    if view.sessions()[-1].session.mode == LOCK_STEP:
+        told = view.rows("balances", since_us=since_us).assign(symbol=None)
+        told = told.rename(columns={"change": "amount"})
+    else:
+        told = view.rows("incomes", since_us=since_us)
+    settled = told[told["kind"] == "FUNDING_FEE"]
+    return settled.assign(amount=-settled["amount"].astype(np.float64))[["ts", "symbol", "amount"]]
 
 
 def _statuses(view: View) -> pd.Series:

@@ -39,6 +39,7 @@ from tests.journal.entries import (
     HOUR_US,
     account,
     answered,
+    balance,
     change,
     fill,
     income,
@@ -332,6 +333,31 @@ def test_the_page_is_whole_and_shows_nothing_unescaped(tmp_path: Path) -> None:
     told = text(found)
     assert len(told.splitlines()) <= 5
     assert "alarm on" in told.splitlines()[-1]
+
+
+def test_in_lock_step_funding_is_what_the_wallet_was_told(tmp_path: Path) -> None:
+    with open_journal(url_of(tmp_path)) as journal:
+        journal.begin(session(mode="parity"), now_us=NIGHT_US)
+        journal.commit_step(
+            Step(
+                seq=1,
+                ts_us=NIGHT_US,
+                kind=START,
+                inputs={},
+                account=account(0.0, 0),
+                signal=signal(0.0),
+                snapshot=True,
+            )
+        )
+        at = {"time_us": NIGHT_US + HOUR_US, "positions": ()}
+        told = (
+            balance("999.5", change="-0.5", kind="FUNDING_FEE", **at),
+            balance("998.5", change="-1", **at),
+        )
+        journal.hear(told, heard_us=NIGHT_US + HOUR_US)
+        step(journal, 1, 100.0)
+    found = record_of(place_of(str(tmp_path / "live"), None))
+    assert found.funding["amount"].tolist() == [0.5]
 
 
 def test_funding_says_which_way_it_went(tmp_path: Path) -> None:
