@@ -17,8 +17,10 @@ RELEASED, FLAT = "released", "all own positions are closed"
 
 
 def words(level: Level, why: str) -> str:
-    """Return what the journal says of a level; `why` is as the kill switch has it, empty for a file made by hand."""
-    return RELEASED if level is Level.NONE else f"{level.name.lower()} by {why or 'hand'}"
+    """Return what the journal says of a level; `why` is as the kill switch has it, empty for what was done by hand."""
+    if level is Level.NONE:
+        return f"{RELEASED} by {why}" if why else RELEASED
+    return f"{level.name.lower()} by {why or 'hand'}"
 
 
 def restrain(targets: FloatArray, level: Level, ledger: Ledger, row: Bars) -> FloatArray:

@@ -2,7 +2,8 @@
 
 *Freeze*: nothing that opens is sent; protective stops stay. *Flatten*: all own positions are closed as well, and what
 is flat stays frozen. The state is a file beside the journal, ``FREEZE`` or ``FLATTEN``, whoever asked for it: so it
-survives a restart, a person can make it with ``touch``, and goes on by removing it.
+survives a restart, a person can make it with ``touch``, and goes on by removing it. Beside them ``RELEASED`` says who
+took it back last, for the journal; it decides nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Level(IntEnum):
 
 FILES: Final = (Level.FREEZE, Level.FLATTEN)
 """Levels that have a file of their name."""
+RELEASED: Final = "RELEASED"
+"""Name of the file that says who released it last; of a release by ``rm`` nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,7 @@ class KillSwitch:
         self._tell = tell
         self._standing = Standing()
         self._why = ""
+        self._pulled_ns = 0
         self._told = Level.NONE
         self.ends = asyncio.Event()
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +112,7 @@ class KillSwitch:
 
     @property
     def why(self) -> str:
-        """Who asked for it, as its file has it; empty at none, or where a person made an empty file."""
+        """Who asked for it, or released it, as the files have it; empty where a person did so by hand."""
         return self._why
 
     def may_open(self, symbol: str) -> bool:
@@ -128,17 +132,21 @@ class KillSwitch:
         self._ask(Level.FLATTEN, by)
 
     def release(self, by: str) -> None:
-        """Go on, by a person's wish.
+        """Go on, by a person's wish; who it was is left beside the files for the process that trades.
 
         Raises
         ------
         OSError
             If a file cannot be removed; then nothing changes.
         """
+        try:
+            write_whole(self._folder / RELEASED, f"{by}\n".encode())
+        except OSError as error:  # a full disk keeps nobody from going on
+            log.warning("who released the kill switch could not be kept: %s", error.strerror)
         for level in FILES:
             self.path(level).unlink(missing_ok=True)
         log.info("the kill switch is released by %s", by)
-        self._why = ""
+        self._why = by
         self._stand(Standing())
 
     def look(self) -> None:
@@ -155,7 +163,8 @@ class KillSwitch:
             return
         standing = self._standing.seen(max(found, default=Level.NONE))
         if standing.level is not self._standing.level:
-            self._why = self._written(standing.level)
+            self._why = self._released_by() if not found else self._written(standing.level)
+        self._pulled_ns = max(map(self._changed_ns, found), default=self._pulled_ns)
         self._stand(standing)
         if not self._standing.kept:
             self._keep()
@@ -206,6 +215,7 @@ class KillSwitch:
                 error.strerror,
             )
             return
+        self._pulled_ns = self._changed_ns(level)
         self._stand(self._standing.seen(level))
 
     def _stand(self, standing: Standing) -> None:
@@ -216,10 +226,27 @@ class KillSwitch:
                 self._tell(standing.level)
 
     def _written(self, level: Level) -> str:
+        return _text(self.path(level))
+
+    def _released_by(self) -> str:
+        """Return who released it; what was left by an earlier release than the last pull says nothing."""
         with contextlib.suppress(OSError):
-            return self.path(level).read_text(encoding="utf-8", errors="replace").strip()[:200]
+            file = self._folder / RELEASED
+            return _text(file) if file.stat().st_mtime_ns >= self._pulled_ns else ""
         return ""
+
+    def _changed_ns(self, level: Level) -> int:
+        with contextlib.suppress(OSError):
+            return self.path(level).stat().st_mtime_ns
+        return self._pulled_ns
 
     def path(self, level: Level) -> Path:
         """Return the file of a level, by whose removal a person takes it back."""
         return self._folder / level.name
+
+
+def _text(path: Path) -> str:
+    """Return the beginning of what somebody wrote into a file, empty where that cannot be read."""
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace").strip()[:200]
+    return ""

@@ -252,7 +252,7 @@ class Loop:
         """
         status, rule = OrderStatus.EXPIRED, None
         if answer.code is not None or answer.rule is not None:
-            status, rule = OrderStatus.REJECTED, answer.rule or Rule.MARGIN
+            status, rule = OrderStatus.REJECTED, answer.rule or Rule.EXCHANGE
         return self.ledger.ended(
             wanted.number, wanted.request.symbol, status, rule, self.broker.now_us()
         )

@@ -92,12 +92,13 @@ class Status:
     def stands(self, level: Level, switch: KillSwitch) -> None:
         """Say where the kill switch stands, and how a person takes it back."""
         does = {
-            Level.NONE: "The kill switch is released: it trades on.",
+            Level.NONE: "The kill switch is off: it trades on.",
             Level.FREEZE: "FROZEN: nothing that opens is sent, protective stops stay.",
             Level.FLATTEN: "FLATTEN: all own positions are closed, and nothing opens.",
         }
         again = "" if level is Level.NONE else f" Remove {switch.path(level)} to go on."
-        by = f" Asked for by {switch.why}." if switch.why else ""
+        did = "Released" if level is Level.NONE else "Asked for"
+        by = f" {did} by {switch.why}." if switch.why else ""
         self.say(f"{does[level]}{by}{again}")
 
     def begun(self, place: str, driver: AnyDriver, *, resumed: bool) -> None:

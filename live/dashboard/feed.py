@@ -13,13 +13,14 @@ from typing import Protocol
 from live.dashboard.board import Board, Check, State, Target
 from live.dashboard.chart import chart
 from live.dashboard.finished import FinishedRun
+from live.dashboard.headline import headline
 from live.dashboard.running import RunningAccount
 from live.dashboard.sections import SECTIONS
 from live.monitor.estimates import State as Measured
 from live.monitor.place import Place
 from live.monitor.record import record_of
 from live.monitor.scores import scores
-from quantcore.errors import JournalError, QuantcoreError
+from quantcore.errors import QuantcoreError
 from quantcore.settings import one_line
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 RANGES: Mapping[str, float | None] = {"1": 1.0, "7": 7.0, "30": 30.0, "all": None}
 """Days that the curve may show, as the page's buttons name them."""
 _AGAIN_S = 1.0
-
-
+ANSWER_S = 5.0
+"""Within which the journal should answer, until that is told."""
 SCORE_S = 600.0
 """Between two measurements of the targets, which take seconds."""
 _STATES = {Measured.MET: State.GOOD, Measured.MISSED: State.BAD}
@@ -123,11 +124,14 @@ class Feed:
         Of the source.
     look_s : float
         Seconds between two looks.
+    answer_s : float
+        Seconds after which a look that is still waited for is told.
     """
 
-    def __init__(self, place: Place, *, look_s: float) -> None:
+    def __init__(self, place: Place, *, look_s: float, answer_s: float = ANSWER_S) -> None:
         self._place = place
         self._look_s = look_s
+        self._answer_s = answer_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._source: Source | None = None
         self._readers: set[Reader] = set()
@@ -155,20 +159,40 @@ class Feed:
         self._readers.discard(reader)
 
     async def run(self) -> None:
-        """Look for ever; a journal that cannot be read is told, and tried again."""
+        """Look for ever; a journal that cannot be read, or does not answer, is told, and tried again."""
+        try:
+            while True:
+                await asyncio.sleep(self._look_s)
+                await self._look()
+        except BaseException:
+            self._tell(
+                self._lost("the page follows it no more, the dashboard must be started again")
+            )
+            raise
+
+    async def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._look_s)
-            try:
-                found = await loop.run_in_executor(self._thread, self._next)
-            except JournalError as error:
+        looking = loop.run_in_executor(self._thread, self._next)
+        try:
+            await asyncio.wait({looking}, timeout=self._answer_s)
+            if not looking.done():
+                self._tell(self._lost(f"it has not answered for {self._answer_s:.0f} s"))
+            found = await looking
+        except QuantcoreError as error:
+            if not self.now.board.lost:
                 log.warning("the journal cannot be read: %s", error)
-                found = self._lost(one_line(error))
-                await asyncio.sleep(_AGAIN_S)
-            if found is not None:
-                self._now = found
-                for reader in tuple(self._readers):
-                    reader.show(found)
+            self._tell(self._lost(one_line(error)))
+            await asyncio.sleep(_AGAIN_S)
+            return
+        if found is not None:
+            if self.now.board.lost:
+                log.warning("the journal can be read again")
+            self._tell(found)
+
+    def _tell(self, found: Shown) -> None:
+        self._now = found
+        for reader in tuple(self._readers):
+            reader.show(found)
 
     async def measure(self) -> None:
         """Measure the targets of a running account for ever, beside the looks; a finished run has its own."""
@@ -203,7 +227,12 @@ class Feed:
         return shown(replace(board, scores=self._scores or board.scores))
 
     def _lost(self, why: str) -> Shown:
+        """Return what was shown before, with the reason why it stays."""
         board = self.now.board
-        told = Check(name="journal not readable", state=State.BAD, text=why)
+        said = f"{why}; the page is that of its last word"
+        told = Check(name="journal not readable", state=State.BAD, text=said)
         kept = tuple(check for check in board.checks if check.name != told.name)
-        return shown(replace(board, lost=True, checks=(told, *kept)))
+        board = replace(board, lost=True, checks=(told, *kept))
+        return replace(
+            self.now, board=board, sections={**self.now.sections, "headline": headline(board)}
+        )

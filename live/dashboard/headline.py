@@ -11,6 +11,7 @@ from types import MappingProxyType
 from live.dashboard.board import Board, Check, State
 from live.dashboard.pieces import chance, gain, mark, times
 from quantcore.backtest.markup import known, money, percent
+from quantcore.timegrid import DAY_US
 
 _ARROWS = ("▼", "■", "▲")
 _SAID = MappingProxyType(
@@ -32,7 +33,7 @@ def masthead(board: Board) -> str:
     if board.is_live and not board.runs:
         pills.append('<span class="pill bad">not running</span>')
     when = "clock" if board.is_live else "ended"
-    facts = (f"{when} {_full(board.clock_us)}", f"since {_full(board.begun_us)}", *board.facts)
+    facts = (f"{when} {_full(board.clock_us)}", f"since {_begun(board)}", *board.facts)
     return (
         f'<div class="who"><h1>{escape(board.name)}</h1>{"".join(pills)}</div>'
         f'<p class="facts">{" · ".join(map(escape, facts))}</p>'
@@ -113,6 +114,12 @@ def _deepest(board: Board) -> str:
 
 def _equity(board: Board) -> float:
     return float(board.curve.equity[-1]) if len(board.curve.equity) else math.nan
+
+
+def _begun(board: Board) -> str:
+    """Return when the account began: a day, on the first day the minute."""
+    told = _full(board.begun_us)
+    return told[11:16] if board.clock_us - board.begun_us < DAY_US else told[:10]
 
 
 def _full(ts_us: int) -> str:

@@ -12,6 +12,9 @@ from live.dashboard.board import State
 from quantcore.backtest.markup import MISSING, TIMES, is_zero, known, percent, ratio, sentence
 from quantcore.timegrid import DAY_US
 
+MANY = 6
+"""Rows of one kind from which on a reader wants to see less of each."""
+
 
 class Column(NamedTuple):
     """A column of a table: its name, whether it is text, whether a narrow screen leaves it out, and its place there."""
@@ -20,7 +23,7 @@ class Column(NamedTuple):
     is_text: bool = False
     is_wide: bool = False
     place: str = ""
-    """In a card: ``"top"`` beside the first cell, ``"last"`` in the corner."""
+    """In a card: ``"top"`` beside the first cell, ``"last"`` in the corner, ``"rest"`` only where cards are few."""
     short: str = ""
     """Its name in a card, where there is less room."""
 
@@ -39,7 +42,8 @@ def table(
     empty : str
         Said instead of an empty table.
     cards : bool
-        Whether a narrow screen shows each row as a card with the columns' names, instead of leaving columns out.
+        Whether a narrow screen shows each row as a card with the columns' names, instead of leaving columns out; more
+        than `MANY` cards are smaller ones.
     """
     looks = [
         " ".join(filter(None, ("text" * c.is_text, "wide" * c.is_wide, c.place))) for c in columns
@@ -59,7 +63,9 @@ def table(
         return sentence(empty)
     pairs = zip(looks, names, strict=True)
     head = "".join(f'<th class="{look}">{name}</th>' for look, name in pairs)
-    kind = ' class="cards"' if cards else ""
+    kind = ""
+    if cards:
+        kind = f' class="cards{" dense" if body.count("<tr>") > MANY else ""}"'
     return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -67,6 +73,11 @@ def section(title: str, body: str, *, aside: str = "") -> str:
     """Return a section with its heading; `aside`, HTML, stands at the heading's end."""
     told = f'<div class="aside">{aside}</div>' if aside else ""
     return f'<section><div class="head"><h2>{escape(title)}</h2>{told}</div>{body}</section>'
+
+
+def folded(name: str, summary: str, body: str) -> str:
+    """Return what a reader may unfold; the page's script keeps by its name what is unfolded."""
+    return f'<details data-fold="{name}"><summary>{escape(summary)}</summary>{body}</details>'
 
 
 def mark(state: State, text: str) -> str:

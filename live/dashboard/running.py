@@ -31,7 +31,7 @@ from live.journal.records import KeptSession
 from live.kill_switch import Level
 from live.monitor.place import Place
 from live.monitor.standing import Standing, Watch, kill_switch
-from live.monitor.view import View, selected
+from live.monitor.view import Marks, View, selected
 
 SHOWN = 12
 """Rows of a table, the newest."""
@@ -55,6 +55,7 @@ _MARKS = MappingProxyType(
     }
 )
 """The count that moves when a table is added to."""
+_NOTHING = Marks(*(0,) * len(Marks._fields))
 
 
 class RunningAccount:
@@ -77,8 +78,8 @@ class RunningAccount:
         assert place.url is not None
         self._folder = place.folder
         self._view = View(place.url)
-        self._watch = Watch(self._view, place.folder)
         self._wall_s = wall_s
+        self._marks: Marks = _NOTHING
         self._seen: tuple[object, ...] | None = None
         self._heard_s: float | None = None
         self._silent = False
@@ -94,9 +95,16 @@ class RunningAccount:
         Raises
         ------
         JournalError
-            If the journal cannot be read.
+            If the journal cannot be read; one that was replaced is opened anew.
         """
-        seen = (self._view.marks(), kill_switch(self._folder), self._ended())
+        if self._view.replaced:
+            self._view.reopen()
+            self._forget()
+        marks = self._view.marks()
+        if any(new < old for new, old in zip(marks, self._marks, strict=True)):
+            self._forget()  # another journal in the same database
+        self._marks = marks
+        seen = (marks, kill_switch(self._folder), self._ended())
         if self._seen is not None and seen != self._seen:
             self._heard_s = self._wall_s()
         silent = self.silent_s > SILENT_S
@@ -163,6 +171,8 @@ class RunningAccount:
         )
 
     def _forget(self) -> None:
+        self._watch = Watch(self._view, self._folder)
+        self._marks = _NOTHING
         self._session = -1
         self._kept: dict[str, tuple[int | None, list[Row[Any]]]] = {}
         self._curve, self._row = EMPTY, 0

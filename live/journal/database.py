@@ -26,7 +26,14 @@ SYNCHRONOUS = ("full", "normal")
 CHECKPOINT_PAGES = 8_000
 """Pages of the write-ahead log, 32 MB, at which SQLite tidies up by itself; `checkpoint` does so before."""
 _BUSY_SECONDS = 0.5
-_CONNECT_SECONDS = 5
+_POSTGRESQL = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
+"""Seconds and milliseconds after which a server that fell silent is given up, rather than waited for."""
 _LOCK = 7_410_221
 """Number of PostgreSQL's advisory lock, one per database."""
 
@@ -210,12 +217,12 @@ class Database:
                 poolclass=sqlalchemy.NullPool,
                 isolation_level="REPEATABLE READ",
                 execution_options={"postgresql_readonly": True},
-                connect_args={"connect_timeout": _CONNECT_SECONDS},
+                connect_args=_POSTGRESQL,
             )
         return sqlalchemy.create_engine(
             url,
             poolclass=sqlalchemy.NullPool,
-            connect_args={"connect_timeout": _CONNECT_SECONDS},
+            connect_args=_POSTGRESQL,
         )
 
     def _prepare(self, connection: Any, _: Any) -> None:

@@ -63,6 +63,10 @@ def place_of(run: str | None, db: str | None) -> Place:
             raise ConfigError(
                 f"db must be a journal, {file} is not there: python -m live.run makes it"
             )
+        if path is not None and not path.is_dir():
+            raise ConfigError(
+                f"run beside db must be the folder of the kill switch's files, was {run}"
+            )
         beside = None if file is None else file.parent
         return Place(url=db, folder=path if path is not None else beside)
     assert path is not None

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from live.journal.records import KeptSession
-from live.parts import kept
+from live.parts import kept_settings
+from quantcore.account_plane import AccountSettings, compile_rules
+from quantcore.config import build
+from quantcore.execution.settings import ExecutionSettings
 from quantcore.risk.limits import RiskSettings
 from quantcore.types import FloatArray
 
@@ -23,9 +26,15 @@ class Rules:
     def of(cls, session: KeptSession) -> Rules | None:
         """Return those of a session; None where it kept none."""
         try:
-            found = kept(session)
+            cfg, instruments = kept_settings(session)
         except (AttributeError, KeyError, TypeError):
             return None
-        plane = found.plane
-        brackets = dict(zip(plane.symbols, plane.rules.bracket, strict=True))
-        return cls(risk=found.parts.risk, margin=found.parts.account.margin, brackets=brackets)
+        account = build(cfg.account, AccountSettings)
+        execution = build(cfg.execution, ExecutionSettings)
+        rules = compile_rules(instruments, account=account, execution=execution)
+        symbols = (instrument.symbol for instrument in instruments)
+        return cls(
+            risk=build(cfg.risk, RiskSettings) if cfg.risk else None,
+            margin=account.margin,
+            brackets=dict(zip(symbols, rules.bracket, strict=True)),
+        )

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,39 +12,21 @@ import pytest
 
 from live.dashboard.page import BY
 from live.journal import Journal, Note, NoteKind
+from live.journal.mirror import Mirror
 from quantcore.backtest.report import write_run
 from tests.backtest.conftest import simulate
 from tests.dashboard.boards import BAD
+from tests.dashboard.browsing import TOKEN, lives, needs_chromium, page, press, served
 from tests.journal.entries import HOUR_US, Loop, fill, opened
+from tests.journal.servers import postgresql
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-CHROMIUM = shutil.which("chromium")
-TOKEN = "a-token-that-nobody-guesses"
 PROMPT_S = 1.0
 """Until what was written is on the page."""
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
-]
-
-
-@contextmanager
-def served(run: Path, *, token: str = "") -> Iterator[str]:
-    """Run the command on a free port, and yield its address."""
-    environment = {**os.environ, "QUANTCORE_DASHBOARD_TOKEN": token}
-    command = [sys.executable, "-m", "live.dashboard", f"run={run}", "port=0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            assert "is shown at http" in said, said
-            yield said.partition(" is shown at ")[2].partition(";")[0]
-        finally:
-            process.terminate()
-            process.wait(20)
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -69,44 +46,8 @@ def folder(journal: Journal) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    with served(folder, token=TOKEN) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def page(browser: Browser, width: int = 1440, *, token: str = TOKEN) -> Iterator[Page]:
-    """Yield a page that tells no error, nor asks any other machine for anything."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, extra_http_headers=headers
-    )
-    context.set_default_timeout(20_000)
-    opened = context.new_page()
-    errors: list[str] = []
-    hosts: set[str] = set()
-    opened.on("console", lambda message: errors.append(message.text))
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("dialog", lambda dialog: errors.append(dialog.message))
-    opened.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
-    yield opened
-    assert errors == []
-    assert hosts == {"127.0.0.1"}
-    context.close()
-
-
-def lives(page: Page, address: str) -> None:
-    page.goto(address)
-    page.wait_for_selector("body.lives")
+    with served(folder, token=TOKEN) as dashboard:
+        yield dashboard.address
 
 
 @pytest.mark.parametrize("width", [390, 1440])
@@ -165,22 +106,17 @@ def test_the_kill_switch_asks_twice(browser: Browser, address: str, folder: Path
         click("Cancel")
         seen.wait_for_selector(".ask", state="detached")
         assert not file.exists()
-        click("Freeze")
-        click("Continue")
-        click("Yes, freeze")
+        press(seen, "Freeze")
         seen.get_by_text("kill switch: freeze").first.wait_for()
         assert file.read_text("utf-8").strip() == BY
-        click("Flatten")
-        click("Continue")
-        click("Yes, flatten")
+        press(seen, "Flatten")
         seen.get_by_text("kill switch: flatten").first.wait_for()
         assert (folder / "FLATTEN").exists()
-        click("Release")
-        click("Continue")
-        click("Yes, release")
+        press(seen, "Release")
         seen.get_by_text("kill switch off").first.wait_for()
         assert not file.exists()
         assert not (folder / "FLATTEN").exists()
+        assert (folder / "RELEASED").read_text("utf-8").strip() == BY
 
 
 def test_what_others_wrote_runs_nowhere(browser: Browser, address: str, journal: Journal) -> None:
@@ -237,11 +173,33 @@ def test_another_site_opens_neither_the_page_nor_its_socket(browser: Browser, ad
     context.close()
 
 
+@pytest.mark.integration
+def test_a_journal_in_postgresql_is_shown_and_again_after_its_server_was_away(
+    browser: Browser, journal: Journal, folder: Path
+) -> None:
+    with postgresql() as server, Mirror(journal.place, server.url) as mirror:
+        assert mirror.carry().trouble == ""
+        with served(folder, f"db={server.url}") as own, page(browser, 390, token="") as seen:
+            lives(seen, own.address)
+            assert seen.locator("#app .big").inner_text() == "1,010.00"
+            assert seen.locator("#app .act").count() == 3
+            server.end()
+            seen.locator("#app .well").get_by_text("journal not readable").wait_for()
+            assert seen.locator("#app .big").inner_text() == "1,010.00"
+            assert seen.evaluate("document.documentElement.scrollWidth") == 390
+            journal.hear([fill(300, price="32123.0", time_us=6 * HOUR_US)], heard_us=1)
+            server.begin()
+            mirror.carry()  # finds its connection dead
+            assert mirror.carry().trouble == ""
+            seen.locator("#app .fills").get_by_text("321.23").wait_for()
+            seen.get_by_text("journal not readable").wait_for(state="detached")
+
+
 def test_a_finished_backtest_is_opened(browser: Browser, tmp_path: Path) -> None:
     run = replace(simulate(), config_yaml="data: {interval: 1h, execution_interval: 1h}\n")
     folder = write_run(run, tmp_path, "backtest", "fake")
-    with served(folder) as address, page(browser, 390, token="") as seen:
-        lives(seen, address)
+    with served(folder) as own, page(browser, 390, token="") as seen:
+        lives(seen, own.address)
         assert seen.locator("#app .said").inner_text() == "A finished run"
         assert seen.locator("#app .act").count() == 0  # there is nothing to stop
         assert "Sharpe ratio" in seen.locator("#app .scorecard").inner_text()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import threading
 import time
 from pathlib import Path
 
@@ -195,3 +198,52 @@ def test_an_empty_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="must hold a session"):
         account.board()
     account.close()
+
+
+def test_a_journal_that_was_put_aside_is_left_for_the_new_one(
+    tmp_path: Path, journal: Journal
+) -> None:
+    whole_run(journal)
+    journal.hear([fill(90, price="31000.5")], heard_us=9)
+    account = looking(tmp_path)
+    account.has_news()
+    assert len(account.board().curve.ts_us) == 5
+    journal.close()
+    (tmp_path / "live").rename(tmp_path / "aside")
+    with pytest.raises(JournalError, match="does not"):
+        account.has_news()
+    with opened(tmp_path) as anew:
+        loop = Loop(anew)
+        loop.step()
+        loop.step(extras=True)
+        assert account.has_news()
+        board = account.board()
+        assert (len(board.curve.ts_us), board.fills) == (1, ())
+        assert {c.name: c.amount for c in board.costs}["Fees"] == 0.0
+    account.close()
+
+
+async def test_a_journal_that_does_not_answer_is_told_until_it_does(
+    tmp_path: Path, journal: Journal
+) -> None:
+    Loop(journal).step(extras=True)
+    feed = Feed(place_of(None, url_of(tmp_path)), look_s=0.05, answer_s=0.1)
+    feed.begin()
+    answers = threading.Event()
+    feed._thread.submit(answers.wait)  # the look that comes next stands in line behind it
+    following = asyncio.create_task(feed.run())
+
+    async def until(lost: bool) -> str:
+        async with asyncio.timeout(20):
+            while feed.now.board.lost is not lost:
+                await asyncio.sleep(0.01)
+        return feed.now.sections["headline"]
+
+    assert "it has not answered for" in await until(True)
+    answers.set()
+    assert "not readable" not in await until(False)
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+    assert "must be started again" in feed.now.sections["headline"]
+    feed.close()

@@ -11,6 +11,7 @@ import pytest
 from live.dashboard.board import EMPTY, Board, Check, Gauge, State
 from live.dashboard.chart import chart, ticks
 from live.dashboard.feed import RANGES, shown
+from live.dashboard.pieces import MANY
 from live.dashboard.sections import SECTIONS
 from quantcore.timegrid import DAY_US, HOUR_US
 from tests.dashboard.boards import NOON_US, curve, hostile, read
@@ -30,9 +31,9 @@ def test_no_text_of_others_is_taken_for_markup(name: str) -> None:
     told = read(html)
     assert told.tags <= {
         "section", "div", "h1", "h2", "h3", "p", "span", "small", "b", "i", "u", "table", "thead", "tbody", "tr",
-        "th", "td",
+        "th", "td", "details", "summary",
     }  # fmt: skip
-    assert told.attributes <= {"class", "title", "style", "data-name"}
+    assert told.attributes <= {"class", "title", "style", "data-name", "data-fold"}
     assert "<script" not in html
     assert "<img" not in html
     shown_as = [" ".join(told.words), html]
@@ -114,6 +115,30 @@ def test_a_position_without_the_stop_that_it_needs_is_marked() -> None:
     told = words("positions", replace(PLAIN, holdings=(holding,)))
     for word in ("BTC", "short", "+1.50", "+10.00 %", "0.50 ×", "40.0 %", "0.10 %", "12", "33.3 %"):
         assert word in told, word
+
+
+def test_many_protective_stops_are_folded_up_but_not_the_one_that_is_stuck() -> None:
+    (order,) = hostile("x").orders
+    stops = tuple(
+        replace(order, symbol=f"S{n}USDT", protects=True, state="open", side="sell")
+        for n in range(MANY + 1)
+    )
+    few = SECTIONS["orders"](replace(PLAIN, orders=stops[1:]))
+    assert "details" not in read(few).tags
+    many = SECTIONS["orders"](replace(PLAIN, orders=stops))
+    assert f"{MANY + 1} protective stops" in read(many).words
+    assert many.index("<details") < many.index("S0<small>")
+    stuck = replace(stops[0], state="stuck")
+    told = SECTIONS["orders"](replace(PLAIN, orders=(stuck, stops[0], *stops[1:])))
+    assert told.index("S0<small>") < told.index("<details")
+
+
+def test_many_positions_are_small_cards() -> None:
+    (holding,) = hostile("BTCUSDT").holdings
+    few = SECTIONS["positions"](replace(PLAIN, holdings=(holding,) * MANY))
+    many = SECTIONS["positions"](replace(PLAIN, holdings=(holding,) * (MANY + 1)))
+    assert "dense" not in few
+    assert 'class="cards dense"' in many
 
 
 def test_a_year_of_hours_is_thinned_and_keeps_its_extremes() -> None:

@@ -57,7 +57,7 @@ def test_freeze_stops_what_opens_and_flatten_wants_flat(tmp_path: Path) -> None:
     switch.release("dashboard")
     assert switch.may_open("BTCUSDT")
     assert told[-1] is Level.NONE
-    assert not list((tmp_path / "live" / "sim").iterdir())
+    assert [file.name for file in (tmp_path / "live" / "sim").iterdir()] == ["RELEASED"]
     assert (tmp_path / "live" / "sim").stat().st_mode & 0o077 == 0
 
 
@@ -98,7 +98,44 @@ def test_who_asked_is_that_of_the_level_that_holds(tmp_path: Path) -> None:
     switch.look()
     assert (switch.level, switch.why) == (Level.FREEZE, "by hand")
     switch.release("dashboard")
-    assert switch.why == ""
+    assert switch.why == "dashboard"
+
+
+def test_who_released_it_is_known_to_the_process_that_trades(tmp_path: Path) -> None:
+    trading, _ = switch_of(tmp_path)
+    person, _ = switch_of(tmp_path)
+    person.freeze("telegram")
+    trading.look()
+    person.flatten("telegram")
+    trading.look()
+    person.release("dashboard")
+    trading.look()
+    assert (trading.level, trading.why) == (Level.NONE, "dashboard")
+    trading.freeze("SIGUSR1")
+    assert trading.why == "SIGUSR1"
+    stale = (tmp_path / "RELEASED").stat().st_mtime_ns
+    os.utime(tmp_path / "FREEZE", ns=(stale + 10**9, stale + 10**9))
+    trading.look()
+    (tmp_path / "FREEZE").unlink()  # by hand: the file of the earlier release says nothing
+    trading.look()
+    assert (trading.level, trading.why) == (Level.NONE, "")
+
+
+def test_a_full_disk_keeps_nobody_from_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trading, _ = switch_of(tmp_path)
+    trading.freeze("dashboard")
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kill_switch, "write_whole", full)
+    person, _ = switch_of(tmp_path)
+    person.release("dashboard")
+    assert "who released the kill switch could not be kept" in caplog.text
+    trading.look()
+    assert (trading.level, trading.why) == (Level.NONE, "")
 
 
 def test_a_disk_that_takes_no_file_does_not_let_go(

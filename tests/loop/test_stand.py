@@ -65,7 +65,14 @@ async def test_frozen_it_decides_and_sends_nothing_that_opens(made: Made) -> Non
     assert asked(made) == []
     made.driver.stand(Level.NONE, "")
     assert made.driver.stopped == {}
-    assert told(made) == ["freeze by SIGUSR1", "released"]
+    made.driver.stand(Level.FREEZE, "")
+    made.driver.stand(Level.NONE, "dashboard")
+    assert told(made) == [
+        "freeze by SIGUSR1",
+        "released",
+        "freeze by hand",
+        "released by dashboard",
+    ]
 
 
 async def test_flattened_it_closes_once_and_says_so(made: Made) -> None:  # noqa: F811

@@ -182,6 +182,7 @@ def test_a_place_is_a_folder_a_file_or_a_url(folder: Path, tmp_path: Path) -> No
         (None, None, "run or db must be given"),
         ("nowhere", None, "run must be a folder with journal.sqlite, .* was nowhere"),
         (None, "sqlite:///nowhere.sqlite", "db must be a journal, nowhere.sqlite is not there"),
+        ("nowhere", "postgresql+psycopg://me@host/x", "run beside db must be the folder .* nowhere"),
         (None, "mysql://host/x", "url must begin with sqlite:/// or postgresql"),
     ],
 )  # fmt: skip

@@ -71,3 +71,16 @@ const watch = new MutationObserver(() => {
   document.body.classList.add("lives");
 });
 watch.observe(document.documentElement, { childList: true, subtree: true });
+
+// What a reader has unfolded stays so when its section comes anew.
+const unfolded = new Set();
+document.addEventListener("toggle", (event) => {
+  const name = event.target.dataset && event.target.dataset.fold;
+  if (!name || !event.target.isConnected) return;
+  if (event.target.open) unfolded.add(name); else unfolded.delete(name);
+}, true);
+new MutationObserver(() => {
+  document.querySelectorAll("details[data-fold]:not([open])").forEach((each) => {
+    if (unfolded.has(each.dataset.fold)) each.open = true;
+  });
+}).observe(document.documentElement, { childList: true, subtree: true });
