@@ -154,13 +154,15 @@ def _span(track: Track) -> str:
 def _equity(track: Track) -> plots.Spec:
     equity = track.record.equity
     nothing = np.full(len(equity), np.nan)
-    return plots.equity_curve(
+    drawn = plots.equity_curve(
         pd.DatetimeIndex(equity["ts"]),
         equity["equity"].to_numpy(np.float64),
         np.minimum(equity["drawdown"].to_numpy(np.float64), 0.0),
         nothing,
         benchmark_name="",
     )
+    drawn["layout"]["yaxis2"] |= {"nticks": 4}  # or the lowest label meets those of the dates
+    return drawn
 
 
 def _scorecard(track: Track) -> str:

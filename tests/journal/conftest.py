@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.journal.entries import url_of
-from tests.journal.server import Server, postgresql
+from tests.journal.servers import Server, postgresql
 
 
 @pytest.fixture(scope="session")

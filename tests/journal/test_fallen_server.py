@@ -19,7 +19,7 @@ from live.journal import open_journal, reading, tables
 from live.journal.records import SEND
 from live.journal.verify import verify
 from live.replayer import replayer_of
-from tests.journal.server import Server
+from tests.journal.servers import Server
 from tests.journal.test_transfer import fingerprints
 from tests.loop.on_exchange import Ground, ground, whole
 from tests.loop.test_kill import decisions, started

@@ -29,7 +29,7 @@ from tests.journal.entries import (
     url_of,
     whole_run,
 )
-from tests.journal.server import Server
+from tests.journal.servers import Server
 from tests.journal.test_transfer import fingerprints
 
 

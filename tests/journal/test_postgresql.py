@@ -34,7 +34,7 @@ from tests.journal.entries import (
     url_of,
     whole_run,
 )
-from tests.journal.server import Server
+from tests.journal.servers import Server
 from tests.journal.test_database import SECRETS, tell_secrets
 from tests.journal.test_transfer import fingerprints
 from tests.monitor.test_tracker import ran

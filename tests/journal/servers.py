@@ -91,9 +91,9 @@ class Server:
             self._made.add(name)
             return url
         rows = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]
-        revision = f"UPDATE alembic_version SET version_num = '{head()}'"
+        revision = f"INSERT INTO alembic_version VALUES ('{head()}')"
         self.alone(url)
-        self.say("; ".join((*rows, revision)), url=url)
+        self.say("; ".join((*rows, "DELETE FROM alembic_version", revision)), url=url)
         return url
 
     def alone(self, url: str) -> None:
