@@ -84,3 +84,9 @@ new MutationObserver(() => {
     if (unfolded.has(each.dataset.fold)) each.open = true;
   });
 }).observe(document.documentElement, { childList: true, subtree: true });
+
+// What is no more kept up must not look as if it were.
+setInterval(() => {
+  const cut = document.body.classList.contains("lives") && !(window.socket && window.socket.connected);
+  document.body.classList.toggle("cut", cut);
+}, 1000);
