@@ -32,12 +32,12 @@ _POSITIONS = (
     Column("Symbol", is_text=True),
     Column("Quantity", place="rest"),
     Column("Entry", place="rest"),
-    Column("Mark"),
+    Column("Mark", place="rest"),
     Column("Profit, USDT", place="top"),
     Column("Leverage"),
     Column("To liquidation", short="Liquidation"),
     Column("Chance, 24 h", short="in 24 h"),
-    Column("Protective stop", place="last"),
+    Column("Protective stop", place="last", short="Stop"),
 )
 
 

@@ -87,6 +87,32 @@ def test_an_hour_that_closes_is_on_the_page_within_a_second(
     assert min(taken) <= PROMPT_S, taken
 
 
+def test_what_is_unfolded_on_a_phone_stays_so_when_an_hour_closes(
+    browser: Browser, dashboard: Served, journal: Journal
+) -> None:
+    with page(browser, 390, token="") as seen:
+        lives(seen, dashboard.address)
+        card = seen.locator("#app .positions tbody tr").filter(has_text="BTC")
+        entry = card.locator("td[data-name='Entry']")
+        stops = seen.locator("#app .orders tbody")
+        assert not entry.is_visible()
+        assert not stops.is_visible()
+        card.click()
+        seen.locator("#app .orders summary").click()
+        assert entry.is_visible()
+        before = card.locator("td[data-name='Mark']").inner_text()
+        close(journal, HOURS + 13)
+        seen.wait_for_function(
+            """before => [...document.querySelectorAll("#app .positions tbody tr")].some(row =>
+                row.innerText.includes("BTC") && row.querySelector("td[data-name='Mark']").innerText !== before)""",
+            arg=before,
+        )
+        assert entry.is_visible()
+        assert stops.is_visible()
+        card.click()
+        assert not entry.is_visible()
+
+
 def test_the_process_stays_small(dashboard: Served) -> None:
     held_mb = dashboard.memory_mb
     log.info("%.0f MB", held_mb)
