@@ -11,13 +11,15 @@ from live.broker.interface import Answer, OrderChange, Outcome
 from live.driver import Driver
 from live.journal.records import Difference, Resolution
 from live.journal.told import Event
-from live.ledger import Wanted
 from live.reconcile import Finding, Found, believed, compare, halts
+from live.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
 OVERLAP_US = 120_000_000
 """By which fills and incomes are read further back than to the last comparison that found nothing."""
+LATE_US = 3_600_000_000
+"""By which they are read further back while a difference stands, such as another hand's for weeks: it may be theirs."""
 _LOOKS = 8
 """Readings of the exchange until one falls into a quiet moment."""
 _LOOK_PAUSE_S = 0.25
@@ -64,13 +66,13 @@ class Comparison:
                     _write(driver, finding)
             _halt(driver, findings)
             self._halting = [f for f in findings if f.rule is Resolution.HALT]
-            if not findings:
-                self.equal_us = began_us
+            known_us = began_us - LATE_US if findings else began_us
+            self.equal_us = max(self.equal_us, known_us)
             self.rounds += 1
             return findings
 
     async def read_missed(self, driver: Driver) -> None:
-        """Read fills and incomes since the last comparison that found nothing, and take what was not heard.
+        """Read fills and incomes since all was known, and take what was not heard.
 
         Raises
         ------

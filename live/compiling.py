@@ -8,8 +8,9 @@ import numpy as np
 
 from live.feed.rows import RowForm
 from live.folds import MOMENT
-from live.ledger import ClientIds, Ledger
+from live.ledger import Ledger
 from live.parts import Parts
+from live.wanted import ClientIds
 from quantcore.account_follow import follow
 from quantcore.data.instruments import load_instruments
 from quantcore.frames import Bars, no_settlements

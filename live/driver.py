@@ -30,12 +30,13 @@ from live.journal.journal import Journal
 from live.journal.records import Note, NoteKind
 from live.journal.told import Event
 from live.kill_switch import Level
-from live.ledger import Wanted
 from live.loop import Due, Loop
 from live.moment import half_spreads, moment
+from live.pulled import Pulled
 from live.reconcile import Finding
 from live.sender import Sender, SenderSettings
 from live.status import AnyDriver
+from live.wanted import Wanted
 from quantcore.errors import JournalError, VenueError
 from quantcore.frames import Bars
 from quantcore.kernels import layout as at
@@ -127,13 +128,12 @@ class Driver:
     watcher: Watcher
     comparison: Comparing
     sender: Sender = field(init=False)
+    _hand: Pulled = field(init=False)
     last_row: Bars | None = None
     stopped: dict[str, str] = field(default_factory=dict)
     """Why no order that opens is sent, by who says so."""
     heard_events: int = 0
     """New events so far."""
-    _flat: bool = False
-    """Whether it was told that all is flat."""
     fills: int = 0
     """New fills so far."""
     _missed: int = 0
@@ -147,6 +147,7 @@ class Driver:
     def __post_init__(self) -> None:
         grace = SenderSettings(grace_s=self.settings.grace_s)
         self.sender = Sender(self.broker, self.journal, grace, self)
+        self._hand = Pulled(self.loop, self.stopped, self._intervene)
 
     @property
     def broker(self) -> Broker:
@@ -281,12 +282,7 @@ class Driver:
         why : str
             Who asked for it, in the words of the kill switch.
         """
-        self.loop.level, self._flat = level, False
-        self.stopped.pop(hand.SOURCE, None)
-        said = hand.words(level, why)
-        if level is not Level.NONE:
-            self.stopped[hand.SOURCE] = said
-        self._intervene(said)
+        self._hand.stand(level, why)
 
     def note(self, source: str, message: str) -> None:
         """Write down what went wrong."""
@@ -304,15 +300,9 @@ class Driver:
 
     def _call_off(self) -> None:
         """Call off what opens, or close what is held, unless that is on its way; after refusals not at once again."""
-        now_us = self.broker.now_us()
-        rows = hand.called_off(self.loop.ledger, self.loop.level, now_us)
-        for row in rows.values():
-            self.loop.tell(row)
-        if rows:
+        if self._hand.call_off(self.broker.now_us()):
             self.follow()
-        if self.loop.level is Level.FLATTEN and not self._flat and hand.is_flat(self.loop.ledger):
-            self._flat = True
-            self._intervene(hand.FLAT)
+        self._hand.look()
 
     def doubt(self, reason: str) -> None:
         """Ask for a comparison with the exchange."""

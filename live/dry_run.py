@@ -15,7 +15,7 @@ from live.journal.database import sqlite_path
 from live.journal.journal import open_journal
 from live.journal.recovery import Recovery
 from live.kill_switch import Level
-from live.ledger import ClientIds, Ledger, Wanted
+from live.ledger import Ledger
 from live.loop import request
 from live.opening import checked, connected, decision_bars, feed_of
 from live.place import Place
@@ -23,6 +23,7 @@ from live.reconcile import Found, believed, compare
 from live.replayer import replayer_of
 from live.start import dated
 from live.status import Status
+from live.wanted import ClientIds, Wanted
 from quantcore.data.instruments import Instrument
 from quantcore.fold import FoldState
 from quantcore.frames import Bars

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from live.broker.interface import Cancel, Fill, Income, Order, OrderChange
+from live.broker.interface import Cancel, Fill, Income, OrderChange
 from live.clock import monotonic_us
-from live.decimals import lots_of, price_text, qty_text
+from live.decimals import lots_of, qty_text
+from live.wanted import ClientIds, Outgoing, Wanted, tickets_of
 from quantcore import account_follow as said
 from quantcore.account_follow import Heard, follow_bar
 from quantcore.account_plane import AccountPlane, Events
@@ -28,9 +28,6 @@ from quantcore.types import (
     OrderStatus,
     OrderType,
     Rule,
-    Side,
-    TimeInForce,
-    WorkingType,
 )
 
 Row = tuple[Sequence[int], Sequence[float]]
@@ -45,14 +42,10 @@ FORCED_BY = {
 }
 """Beginnings of the client ids of orders that the exchange makes itself, and why."""
 
-_DIGITS = 18
-"""Of an order's number, at most: it is counted in 64 bits."""
 _ENDS = {OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 _NO_RULE = -1
 _FEE_TOLERANCE = 1e-8
 """USDT by which the exchange's fee may differ from the rules' before it is booked: it has eight digits."""
-_SURE = 0.01
-"""Of the wallet: with as much margin left, prices may move while orders are on their way."""
 _EXPIRY = re.compile(r"\((\d+)\)")
 """The exchange's reason for the end of an order, ``er`` of its update, as `OrderChange.why` has it."""
 _RULES = {"4": Rule.REDUCE_ONLY, "7": Rule.SYMBOL_ENDED, "9": Rule.NO_PRICE}
@@ -60,34 +53,6 @@ _NOTHING_LEFT = "Reduce Only reject"
 """What a conditional order is told, ``rm`` of its update, that triggered when its position was gone."""
 _NO_REFUSAL = {"2", "3", "5", "6", "8"}
 """Reasons that belong to an order's kind, or to what became of its position."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """An order or a cancel that a step asks for.
-
-    Parameters
-    ----------
-    number : int
-        Of the order, as the account counts them.
-    request : Order or Cancel
-        What is sent.
-    urgent : bool
-        Whether it makes a position smaller, or protects it.
-    reason : FillReason or None
-        Why it is sent; None for a cancel.
-    wanted_qty : float
-        Coins that the order's decision still wanted; NaN for a cancel.
-    waits : bool
-        Whether there is margin for it for certain only once what is urgent in its step has been carried out.
-    """
-
-    number: int
-    request: Order | Cancel
-    urgent: bool
-    reason: FillReason | None = None
-    wanted_qty: float = math.nan
-    waits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,33 +66,6 @@ class LedgerStep:
     events: Events = field(repr=False)
     wanted: tuple[Wanted, ...]
     account_us: int
-
-
-class ClientIds:
-    """Client ids that follow from the account's own count of orders.
-
-    Parameters
-    ----------
-    prefix : str
-        Of this account alone: what does not begin with it is foreign.
-    """
-
-    def __init__(self, prefix: str) -> None:
-        if not (prefix.isalnum() and prefix.isascii() and 1 <= len(prefix) <= 16):
-            raise ValueError(f"prefix must be 1 to 16 letters and digits, was {prefix!r}")
-        self._prefix = f"{prefix}-"
-
-    def of(self, number: int) -> str:
-        """Return the client id of an order by its number."""
-        return f"{self._prefix}{number}"
-
-    def number(self, client_id: str) -> int | None:
-        """Return the number of an own order, None for a foreign one."""
-        rest = client_id.removeprefix(self._prefix)
-        if rest == client_id or not rest.isdecimal() or len(rest) > _DIGITS:
-            return None
-        number = int(rest)
-        return number if self.of(number) == client_id else None
 
 
 class Ledger:
@@ -156,11 +94,12 @@ class Ledger:
         self.instruments = tuple(instruments)
         self.ids = ids
         self.state = plane.start() if state is None else state
+        self._outgoing = Outgoing(plane, instruments, ids)
         self.at = {instrument.symbol: s for s, instrument in enumerate(instruments)}
 
     def open_numbers(self) -> set[int]:
         """Return the numbers of the orders that it takes for open."""
-        return set(self._tickets(self.state)[:, at.ORDER_ID].tolist())
+        return set(tickets_of(self.state)[:, at.ORDER_ID].tolist())
 
     def lots(self, symbol: str) -> int:
         """Return the signed lots that it holds."""
@@ -179,14 +118,15 @@ class Ledger:
     def open_orders(self) -> dict[int, Cancel]:
         """Return what names each order that it takes for open, by number."""
         return {
-            int(ticket[at.ORDER_ID]): self._name(ticket) for ticket in self._tickets(self.state)
+            int(ticket[at.ORDER_ID]): self._outgoing.name(ticket)
+            for ticket in tickets_of(self.state)
         }
 
     def opening_orders(self) -> dict[int, Cancel]:
         """Return what names each order that it takes for open and that may open or enlarge a position, by number."""
         return {
-            int(ticket[at.ORDER_ID]): self._name(ticket)
-            for ticket in self._tickets(self.state)
+            int(ticket[at.ORDER_ID]): self._outgoing.name(ticket)
+            for ticket in tickets_of(self.state)
             if ticket[at.FLAGS] == 0
         }
 
@@ -244,7 +184,7 @@ class Ledger:
 
     def tickets(self) -> np.ndarray:
         """Return the orders that it takes for open, one row each, columns as `kernels.layout` names them."""
-        return self._tickets(self.state)
+        return tickets_of(self.state)
 
     def _income(self, income: Income) -> Row:
         """Return money that moved without a trade: funding of a symbol held, a transfer, or else a correction."""
@@ -323,7 +263,7 @@ class Ledger:
         return LedgerStep(
             state=state,
             events=events,
-            wanted=tuple(self._wanted(before, state, events, ended)),
+            wanted=tuple(self._outgoing.wanted(before, state, events, ended)),
             account_us=account_us,
         )
 
@@ -386,93 +326,3 @@ class Ledger:
         if order.status == OrderStatus.EXPIRED and (order.conditional or float(order.filled)):
             return None
         return Rule.POST_ONLY_WOULD_CROSS if order.type == OrderType.LIMIT else Rule.MARGIN
-
-    @staticmethod
-    def _tickets(state: FoldState) -> np.ndarray:
-        return np.asarray(state["ticket"][: int(state["counter"][at.OPEN_ORDERS])])
-
-    def _wanted(
-        self, before: FoldState, after: FoldState, events: Events, ended: set[int]
-    ) -> Iterable[Wanted]:
-        known = {int(t[at.ORDER_ID]): t for t in self._tickets(before)}
-        open_after = {int(t[at.ORDER_ID]): t for t in self._tickets(after)}
-        waits = not events.free_margin > _SURE * after["cash"][at.WALLET]  # NaN: not known
-        asked = [n for n, t in open_after.items() if t[at.CANCEL_TS] != at.NEVER]
-        # Before what is new: of close-position orders of one direction the exchange takes one alone (its -4130).
-        for order in asked:
-            if order in known and known[order][at.CANCEL_TS] == at.NEVER:
-                yield self._cancel(known[order])
-        for whole, number in zip(events.whole, events.number, strict=True):
-            order, kind = int(whole[at.EVENT_ORDER]), whole[at.KIND]
-            if kind == at.EVENT_NEW_ORDER and order in open_after:
-                yield self._order(after, whole, number, waits=waits)
-            elif kind == at.EVENT_STATUS and order in known and order not in ended:
-                s = int(whole[at.EVENT_SYMBOL])
-                if whole[at.EVENT_STATE] == OrderStatus.CANCELED and not after["held"][s, at.ENDED]:
-                    yield self._cancel(known[order])
-        for order in asked:
-            if order not in known:
-                yield self._cancel(open_after[order])
-
-    def _cancel(self, ticket: np.ndarray) -> Wanted:
-        return Wanted(number=int(ticket[at.ORDER_ID]), urgent=True, request=self._name(ticket))
-
-    def _name(self, ticket: np.ndarray) -> Cancel:
-        return Cancel(
-            client_id=self.ids.of(int(ticket[at.ORDER_ID])),
-            symbol=self.instruments[ticket[at.SYMBOL]].symbol,
-            conditional=bool(ticket[at.TYPE] > OrderType.LIMIT),
-        )
-
-    def _order(
-        self, state: FoldState, whole: np.ndarray, value: FloatArray, *, waits: bool
-    ) -> Wanted:
-        instrument = self.instruments[whole[at.EVENT_SYMBOL]]
-        kind, flags = OrderType(whole[at.EVENT_TYPE]), int(whole[at.EVENT_FLAGS])
-        conditional = kind > OrderType.LIMIT
-        closes, lots = bool(flags & at.CLOSE_POSITION), int(whole[at.EVENT_LOTS])
-        trailing = kind == OrderType.TRAILING_STOP_MARKET
-        told = closes and conditional and not trailing  # no other may be told to close the position
-        if closes and not told:
-            lots = self._closing_lots(state, int(whole[at.EVENT_SYMBOL]), resting=trailing)
-        callback = state["order"][self._place(state, int(whole[at.EVENT_ORDER])), at.CALLBACK]
-        order = Order(
-            client_id=self.ids.of(int(whole[at.EVENT_ORDER])),
-            symbol=instrument.symbol,
-            side=Side(whole[at.EVENT_SIDE]),
-            type=kind,
-            qty=None if told else qty_text(instrument, lots),
-            price=price_text(instrument, value[at.B]) if kind == OrderType.LIMIT else None,
-            stop_price=(
-                price_text(instrument, value[at.C]) if conditional and not trailing else None
-            ),
-            callback=f"{100.0 * callback:.1f}" if trailing else None,
-            time_in_force=TimeInForce(whole[at.EVENT_TIF]),
-            working_type=WorkingType(self._working(state, int(whole[at.EVENT_ORDER]))),
-            reduce_only=flags != 0 and not told,
-            close_position=told,
-        )
-        return Wanted(
-            number=int(whole[at.EVENT_ORDER]),
-            request=order,
-            urgent=flags != 0,
-            reason=FillReason(whole[at.EVENT_REASON]),
-            wanted_qty=float(value[at.D]),
-            waits=waits and flags == 0,
-        )
-
-    def _closing_lots(self, state: FoldState, s: int, *, resting: bool) -> int:
-        """Return the lots of a reducing order that is to close a position.
-
-        A position may grow while such an order rests, so that one asks for the most that an order may have: the
-        exchange cuts a reducing order to what is held when it trades.
-        """
-        if resting:
-            return int(self.plane.rules.size[s, at.MARKET_MAX_LOTS])
-        return abs(int(state["held"][s, at.LOTS]))
-
-    def _place(self, state: FoldState, number: int) -> int:
-        return int(np.flatnonzero(self._tickets(state)[:, at.ORDER_ID] == number)[0])
-
-    def _working(self, state: FoldState, number: int) -> int:
-        return int(self._tickets(state)[self._place(state, number), at.WORKING])

@@ -44,7 +44,8 @@ from live.journal.records import (
 )
 from live.journal.told import Event
 from live.kill_switch import Level
-from live.ledger import Ledger, LedgerStep, Row, Wanted
+from live.ledger import Ledger, LedgerStep, Row
+from live.wanted import Wanted
 from live.words import equity, positions, reasons, risk_state
 from quantcore.account_follow import Heard
 from quantcore.account_plane import Events
@@ -251,7 +252,7 @@ class Loop:
         """
         status, rule = OrderStatus.EXPIRED, None
         if answer.code is not None or answer.rule is not None:
-            status, rule = OrderStatus.REJECTED, answer.rule or Rule.MARGIN
+            status, rule = OrderStatus.REJECTED, answer.rule or Rule.EXCHANGE
         return self.ledger.ended(
             wanted.number, wanted.request.symbol, status, rule, self.broker.now_us()
         )

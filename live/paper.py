@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from live import hand
 from live.broker.interface import Answer, Cancel, Fill, Outcome
@@ -21,8 +22,9 @@ from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import Answered, AnsweredBy, Note, NoteKind
 from live.kill_switch import Level
-from live.ledger import Wanted
 from live.loop import Due, Loop
+from live.pulled import Pulled
+from live.wanted import Wanted
 from quantcore.errors import ConfigError
 from quantcore.kernels import layout as at
 from quantcore.timegrid import interval_us
@@ -59,10 +61,15 @@ class PaperDriver:
     fills: int = 0
     """New fills so far."""
     _missed: int = 0
-    _flat: bool = False
+    _hand: Pulled = field(init=False)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _broken: asyncio.Event = field(default_factory=asyncio.Event)
     _error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self._hand = Pulled(
+            self.loop, self.stopped, partial(self._note, NoteKind.INTERVENTION, hand.SOURCE)
+        )
 
     @property
     def sent(self) -> int:
@@ -176,7 +183,8 @@ class PaperDriver:
         await self._hear()
         await self.account.show(row.bars)
         await self._hear()
-        self._call_off(row.close_us)
+        self._hand.call_off(row.close_us)
+        self._hand.look()
         given_up = self._skipped.pop(row.close_us, "")
         skipped = given_up
         if not row.in_time and not given_up:
@@ -193,12 +201,7 @@ class PaperDriver:
 
     def stand(self, level: Level, why: str) -> None:
         """Let a person's hand stop what opens, or close everything, or let it go on, from the next close on."""
-        self.loop.level, self._flat = level, False
-        self.stopped.pop(hand.SOURCE, None)
-        said = hand.words(level, why)
-        if level is not Level.NONE:
-            self.stopped[hand.SOURCE] = said
-        self._note(NoteKind.INTERVENTION, hand.SOURCE, said)
+        self._hand.stand(level, why)
 
     async def _take_rows(self) -> None:
         async for row in self.feed.rows():
@@ -235,14 +238,6 @@ class PaperDriver:
                 by=AnsweredBy.QUERY,
             )
         )
-
-    def _call_off(self, now_us: int) -> None:
-        rows = hand.called_off(self.loop.ledger, self.loop.level, now_us)
-        for row in rows.values():
-            self.loop.tell(row)
-        if self.loop.level is Level.FLATTEN and not self._flat and hand.is_flat(self.loop.ledger):
-            self._flat = True
-            self._note(NoteKind.INTERVENTION, hand.SOURCE, hand.FLAT)
 
     def _note(self, kind: NoteKind, source: str, message: str) -> None:
         log.warning("%s: %s", source, message)

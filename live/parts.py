@@ -109,14 +109,17 @@ def session_text(cfg: DictConfig, instruments: Sequence[Instrument]) -> str:
 
 def kept(session: KeptSession) -> Kept:
     """Return what a session kept of its settings and rules."""
+    cfg, instruments = kept_settings(session)
+    return Kept(parts=parts_of(cfg), instruments=instruments)
+
+
+def kept_settings(session: KeptSession) -> tuple[DictConfig, tuple[Instrument, ...]]:
+    """Return the settings and the rules that a session kept, for who needs not all that is made of them."""
     from omegaconf import OmegaConf
 
     plain: dict[str, Any] = yaml.safe_load(session.session.config_yaml)
     rules = plain.pop(_INSTRUMENTS)
-    return Kept(
-        parts=parts_of(OmegaConf.create(plain)),
-        instruments=tuple(build_settings(each, kind=Instrument) for each in rules),
-    )
+    return OmegaConf.create(plain), tuple(build_settings(each, kind=Instrument) for each in rules)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from live.simulator_process import SNAPSHOT, attach
 from quantcore.errors import ConfigError, VenueError
 
 _TIMEOUT_S = 10.0
+_ATTEMPTS = 2
 _CLOCK_SAMPLES = 3
 _CLOCK_EVERY_S = 300.0
 
@@ -191,17 +192,23 @@ async def _measure(clock: ExchangeClock, place: Place) -> None:
 
 
 async def _get(url: str) -> Any:
-    """Return the JSON of an address without secrets."""
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
-            session.get(url) as answer,
-        ):
-            told = await answer.json()
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        kind = type(error).__name__
-    else:
-        if answer.status == 200:
-            return told
-        kind = f"HTTP {answer.status}"
+    """Return the JSON of an address without secrets; silence is asked once more: a machine may be busy compiling."""
+    kind = ""
+    for _ in range(_ATTEMPTS):
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
+                session.get(url) as answer,
+            ):
+                told = await answer.json()
+        except TimeoutError as error:
+            kind = type(error).__name__
+            continue
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            kind = type(error).__name__
+        else:
+            if answer.status == 200:
+                return told
+            kind = f"HTTP {answer.status}"
+        break
     raise VenueError(f"{url} must answer, did not ({kind})")

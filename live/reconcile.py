@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from live.broker.interface import AccountReport, Cancel, OrderReport, PositionReport
 from live.journal.records import Resolution
-from live.ledger import ClientIds, Ledger
+from live.ledger import Ledger
+from live.wanted import ClientIds
 
 WALLET_TOLERANCE = 1e-6
 """USDT by which wallets may differ: many fees, each rounded to eight digits."""

@@ -26,8 +26,8 @@ from live.broker.interface import (
 from live.clock import monotonic_us
 from live.journal.journal import Journal
 from live.journal.records import Answered, AnsweredBy, Latency
-from live.ledger import Wanted
 from live.loop import Due, request
+from live.wanted import Wanted
 from quantcore.errors import VenueError
 from quantcore.types import OrderStatus
 

@@ -17,10 +17,11 @@ from live.journal import reading
 from live.journal.journal import Journal
 from live.journal.records import OpenIntent, Session
 from live.journal.recovery import Recovery
-from live.ledger import ClientIds, Ledger, Wanted
+from live.ledger import Ledger
 from live.loop import Due, Loop
 from live.parts import Kept, Parts, kept
 from live.replayer import replayer_of
+from live.wanted import ClientIds, Wanted
 from quantcore.account_adopt import adopt
 from quantcore.data.instruments import Instrument
 from quantcore.errors import ConfigError, VenueError

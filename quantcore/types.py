@@ -131,6 +131,8 @@ class Rule(IntEnum):
     MARGIN_RATIO = 22
     COOL_DOWN = 23
     EXPECTED_COST = 24
+    EXCHANGE = 25
+    """None of these: the exchange refused an order for a reason of its own, such as a key that it does not take."""
 
 
 class Action(IntEnum):

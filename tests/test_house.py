@@ -35,6 +35,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "signal_plane",
         "account_plane",
+        "account_adopt",
         "account_follow",
         "account_glide",
         "account_hold",
@@ -93,6 +94,9 @@ EFFECTS = (
     "live.monitor.view",
     "live.monitor.record",
     "live.monitor.standing",
+    "live.monitor.account",
+    "live.monitor.open_orders",
+    "live.monitor.positions",
     "live.monitor.alerts",
     "live.monitor.metrics",
     "live.dashboard.gate",

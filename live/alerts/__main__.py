@@ -39,7 +39,9 @@ def run(cfg: DictConfig, settings: AlertSettings, place: Place) -> int:
     """Work until told to end."""
     import asyncio
     import logging
+    import os
 
+    os.nice(settings.niceness)  # before any thread and any work
     from live.alerts.process import Process, run_until_signal
     from live.alerts.queue import Queue
 
@@ -52,7 +54,7 @@ def run(cfg: DictConfig, settings: AlertSettings, place: Place) -> int:
         process = Process(place, settings, queue, mode, str(cfg.runs))
         print(
             f"Alerts of {place.words}: {len(settings.rules)} rules, channels {', '.join(settings.channels)}, "
-            f"{sum(queue.undelivered().values())} messages wait in {queue.path}. Ctrl-C ends it.",
+            f"{sum(queue.outbox.undelivered().values())} messages wait in {queue.path}. Ctrl-C ends it.",
             flush=True,
         )
         asyncio.run(run_until_signal(process))
@@ -64,8 +66,9 @@ def run(cfg: DictConfig, settings: AlertSettings, place: Place) -> int:
 def test(cfg: DictConfig, settings: AlertSettings, place: Place) -> int:
     """Send a message over each channel now, and say which of them took it."""
     from live.alerts.alert import Severity
+    from live.alerts.outbox import Due
     from live.alerts.process import now_us, sends
-    from live.alerts.queue import TEST, Due
+    from live.alerts.queue import TEST
     from live.alerts.wording import numbered
 
     mode = _mode(place)
@@ -94,11 +97,16 @@ def list_(cfg: DictConfig, settings: AlertSettings, place: Place) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from live.alerts.history import latencies_us, newest
     from live.alerts.queue import Queue
 
     queue = Queue(_present(_queue_path(cfg, place, _mode(place))), owner=False)
     try:
-        messages, waits, latencies = queue.newest(30), queue.undelivered(), queue.latencies_us()
+        messages, waits, latencies = (
+            newest(queue.store, 30),
+            queue.outbox.undelivered(),
+            latencies_us(queue.store),
+        )
     finally:
         queue.close()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -175,7 +183,7 @@ def _mode(place: Place) -> str:
 def _queue_path(cfg: DictConfig, place: Place, mode: str) -> Path:
     from pathlib import Path
 
-    from live.alerts.queue import FILE
+    from live.alerts.store import FILE
 
     if cfg.queue is not None:
         return Path(str(cfg.queue))

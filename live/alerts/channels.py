@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from live.alerts.alert import Severity
-from live.alerts.queue import Due
+from live.alerts.outbox import Due
 from quantcore.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from live.alerts.queue import Command, Queue
+from live.alerts.inbox import Command
+from live.alerts.queue import Queue
 from live.alerts.settings import CommandSettings
 from live.alerts.telegram import Telegram, Unreachable
 from live.alerts.wording import one_line
@@ -90,7 +91,7 @@ class Commander:
             self._ignore(command.chat_id)
             return None
         now_us = self._now_us()
-        if not command.text.startswith("/") or not self._queue.take_command(command, now_us=now_us):
+        if not command.text.startswith("/") or not self._queue.inbox.take(command, now_us=now_us):
             return None
         if now_us - command.sent_us > self._settings.old_s * 1e6:
             minutes = (now_us - command.sent_us) / 60e6
@@ -100,15 +101,15 @@ class Commander:
                 answer = await self._carry_out(command, asker, now_us)
             except JournalError as error:
                 answer = f"NOT DONE: {error}"
-        self._queue.carried_out(command.update_id, one_line(answer))
+        self._queue.inbox.carried_out(command.update_id, one_line(answer))
         return command.chat_id, answer
 
     def interrupted(self) -> list[tuple[int, str]]:
         """Return what to answer, by chat, to commands in whose midst an earlier process has ended."""
         found = []
-        for command in self._queue.interrupted():
+        for command in self._queue.inbox.interrupted():
             answer = f"{command.text} may not have been carried out, as I was restarted: look at /status."
-            self._queue.carried_out(command.update_id, "interrupted")
+            self._queue.inbox.carried_out(command.update_id, "interrupted")
             found.append((command.chat_id, answer))
         return found
 

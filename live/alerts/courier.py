@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from live.alerts.channels import Send
-from live.alerts.queue import Queue
+from live.alerts.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Courier:
 
     Parameters
     ----------
-    queue : Queue
+    outbox : Outbox
         Of this thread.
     channel : str
         By name.
@@ -62,12 +62,12 @@ class Courier:
     """
 
     def __init__(
-        self, queue: Queue, channel: str, send: Send, backoff: Backoff, now_us: Callable[[], int]
+        self, outbox: Outbox, channel: str, send: Send, backoff: Backoff, now_us: Callable[[], int]
     ) -> None:
         self.channel = channel
         self.failures = 0
         """In a row."""
-        self._queue = queue
+        self._outbox = outbox
         self._send = send
         self._backoff = backoff
         self._now_us = now_us
@@ -103,13 +103,13 @@ class Courier:
         """
         now_us = self._now_us()
         while now_us >= self._rests_until_us and not self._ends:
-            due = self._queue.due(self.channel, now_us)
+            due = self._outbox.due(self.channel, now_us)
             if due is None:
                 break
             failure = await asyncio.to_thread(self._send, due)
             now_us = self._now_us()
             if not failure:
-                self._queue.delivered(due, self.channel, now_us=now_us)
+                self._outbox.delivered(due, self.channel, now_us=now_us)
                 if self.failures:
                     log.warning("channel %s works again", self.channel)
                 self.failures = 0
@@ -117,7 +117,7 @@ class Courier:
             self.failures += 1
             self._rests_until_us = now_us + int(self._backoff.seconds(self.failures) * _SECOND_US)
             again_us = now_us + int(self._backoff.seconds(due.attempts + 1) * _SECOND_US)
-            self._queue.failed(due, self.channel, failure, next_try_us=again_us)
+            self._outbox.failed(due, self.channel, failure, next_try_us=again_us)
             if self.failures == 1:
                 log.warning(
                     "channel %s: %s; it is tried again until it works", self.channel, failure
@@ -125,7 +125,7 @@ class Courier:
         return 0.0 if self._ends else self._wait_s(now_us)
 
     def _wait_s(self, now_us: int) -> float:
-        next_us = self._queue.next_try_us(self.channel)
+        next_us = self._outbox.next_try_us(self.channel)
         if next_us is None:
             return IDLE_S
         wait_us = max(next_us, self._rests_until_us) - now_us

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from live.alerts.rules.rule import percent
 from live.kill_switch import KillSwitch, Level
-from live.monitor.standing import Held, Standing, kill_switch
+from live.monitor.positions import Held
+from live.monitor.standing import Standing, kill_switch
 
 _SWITCH = {
     Level.NONE: "off",

@@ -20,10 +20,12 @@ from live.alerts.channels import Send, apprise_channel, secret_of
 from live.alerts.commands import Commander, Deeds, serve
 from live.alerts.courier import Courier
 from live.alerts.hands import Hands
-from live.alerts.news import Holding, News, Reader, Survey
+from live.alerts.news import Holding, News
 from live.alerts.queue import Queue
+from live.alerts.reader import Reader
 from live.alerts.report import daily_report
 from live.alerts.settings import AlertSettings, HeartbeatSettings
+from live.alerts.survey import Survey
 from live.alerts.telegram import Telegram
 from live.alerts.teller import Teller
 from live.kill_switch import Level
@@ -99,7 +101,7 @@ class Process:
             self._pools[_SURVEY].submit(self._survey.holdings).result()
         )
         self._couriers = [
-            Courier(queue, name, send, settings.backoff, now_us)
+            Courier(queue.outbox, name, send, settings.backoff, now_us)
             for name, send in self._sends.items()
         ]
         self._unreadable_us: int | None = None
@@ -113,9 +115,9 @@ class Process:
         QuantcoreError
             If the queue fails: what was not told yet is told by the next process.
         """
-        self._queue.move_to(tuple(self._sends))
+        self._queue.outbox.move_to(tuple(self._sends))
         for name in self._sends:
-            self._queue.retry_now(name, now_us=now_us())
+            self._queue.outbox.retry_now(name, now_us=now_us())
         carrying = [asyncio.create_task(courier.run()) for courier in self._couriers]
         async with aiohttp.ClientSession() as session:
             tasks = [

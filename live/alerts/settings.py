@@ -14,6 +14,7 @@ from live.alerts.rules.rule import Rule
 from quantcore.errors import ConfigError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_NICEST = 19
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -126,6 +127,8 @@ class AlertSettings:
     ----------
     look_s : float
         Between two looks at the journal, > 0.
+    niceness : int
+        By which the process, and the tracker that it starts, step back from processors that others want: 0 to 19.
     channels : mapping of str to ChannelSettings
         By name, at least one of them told at once.
     pace : Pace
@@ -147,6 +150,7 @@ class AlertSettings:
     """
 
     look_s: float
+    niceness: int
     channels: Mapping[str, ChannelSettings]
     pace: Pace
     quiet_hours: QuietHours | None
@@ -160,6 +164,8 @@ class AlertSettings:
     def __post_init__(self) -> None:
         if not 0.0 < self.look_s < math.inf:
             raise ValueError(f"look_s must be > 0, was {self.look_s}")
+        if not 0 <= self.niceness <= _NICEST:
+            raise ValueError(f"niceness must be from 0 to {_NICEST}, was {self.niceness}")
         for name in self.channels:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"channels must have names of small letters, was {name!r}")

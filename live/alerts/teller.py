@@ -40,15 +40,15 @@ class Teller:
         self.run = run
         self._queue = queue
         self._settings = settings
-        self._reported: str | None = queue.remember(_REPORTED)
-        self._memories: dict[str, Memory] = queue.remember(_RULES) or {}
+        self._reported: str | None = queue.store.remember(_REPORTED)
+        self._memories: dict[str, Memory] = queue.store.remember(_RULES) or {}
         self._kept_us = 0
         self._has_chats = bool(settings.commands.chats)
 
     @property
     def reader_memory(self) -> Any:
         """From where the reader of the journal goes on."""
-        return self._queue.remember(_READER)
+        return self._queue.store.remember(_READER)
 
     @property
     def is_silent(self) -> bool:
@@ -156,4 +156,4 @@ class Teller:
     def reported(self, day: str) -> None:
         """Keep that nothing is due of a day any more."""
         self._reported = day
-        self._queue.keep(_REPORTED, day)
+        self._queue.store.keep(_REPORTED, day)

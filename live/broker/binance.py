@@ -1,35 +1,23 @@
-"""The exchange itself behind `Broker`: the one file of the live loop that knows python-binance.
-
-Each numbered danger of BINANCE.md (python-binance 1.0.37) is answered here or in a module beside this one;
-`docs/broker.md` lists them with the test of each.
-"""
+"""The exchange itself behind `Broker`: an account of a Binance USDT-M futures host, real or simulated."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import math
-import warnings
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-import aiohttp
-
 from live.broker import calls, forms
 from live.broker.budget import Budget, Priority
 from live.broker.calls import Call
+from live.broker.client import Client
 from live.broker.errors import (
-    LIMITED,
     NO_LISTEN_KEY,
     NO_SUCH_ORDER,
-    TOO_MANY_ORDERS,
-    Failure,
-    classify,
-    never_sent,
     unanswered,
 )
 from live.broker.history import PAGE, Pages, Row, rows_since
@@ -49,7 +37,7 @@ from live.broker.interface import (
     SymbolSettings,
 )
 from live.broker.requests import RequestFailed, Requests
-from live.broker.settings import BrokerSettings, Credentials
+from live.broker.settings import BrokerSettings
 from live.broker.user_socket import EventQueue, KeyRefused, ListenKeys, UserSocket
 from live.broker.user_stream import UserStream
 from live.clock import ExchangeClock
@@ -58,8 +46,6 @@ from quantcore.errors import VenueError
 
 log = logging.getLogger(__name__)
 
-_NO_JSON: Final = "Invalid JSON error message"
-"""How python-binance begins the message of an answer that is no JSON."""
 _CLOCK_SAMPLES: Final = 5
 _NAMES_KEPT: Final = 20_000
 
@@ -83,8 +69,7 @@ class BinanceBroker:
         self.clock = ExchangeClock(speed=settings.clock_speed)
         self.budget = Budget(self.clock)
         self._credentials = settings.find_credentials()
-        self._client: Any = None
-        self._refusals: tuple[type[Exception], ...] = ()
+        self._client: Client | None = None
         self._names: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._queue = EventQueue(settings.queue_max, self.clock.now_us)
         self._stream = UserStream(stuck_us=int(settings.stuck_seconds * 1e6))
@@ -108,7 +93,6 @@ class BinanceBroker:
         self._read = self._requests.read
         self._schedule: asyncio.Task[None] | None = None
         self._is_off = False
-        self._asked = self._failed = 0
 
     async def start(self) -> None:
         """Connect: clock measured, limits read, user stream open.
@@ -118,7 +102,7 @@ class BinanceBroker:
         VenueError
             If the host cannot be reached, does not take the key, or its user stream does not open.
         """
-        self._client, self._refusals = _client_of(self.settings, self._credentials, self.budget)
+        self._client = Client(self.settings, self._credentials, self.budget, self.clock)
         opened = False
         try:
             await self._read(calls.TIME)
@@ -149,7 +133,7 @@ class BinanceBroker:
             await asyncio.wait({self._schedule})
         await self._socket.close()
         if self._client is not None:
-            await self._client.close_connection()
+            await self._client.close()
 
     def now_us(self) -> int:
         """Return the exchange's time."""
@@ -159,8 +143,8 @@ class BinanceBroker:
         """Return how it does, for monitoring."""
         real = self.clock.speed == 1.0 and self.clock.is_set
         return BrokerHealth(
-            requests=self._asked,
-            failures=self._failed,
+            requests=0 if self._client is None else self._client.asked,
+            failures=0 if self._client is None else self._client.failed,
             clock_off_ms=self.clock.wall_offset_ms() if real else math.nan,
             account_stream=self._socket.is_open,
         )
@@ -503,100 +487,5 @@ class BinanceBroker:
                 log.warning("the exchange's clock was not measured: %s", error)
 
     async def _perform(self, call: Call, /, **params: Any) -> Any:
-        """Carry out one attempt; nothing of the client's exceptions leaves this function."""
-        method = getattr(self._client, call.method)
-        self._asked += 1
-        if call.signed:
-            # Set with nothing awaited before the client stamps the request (dangers 11 and 13).
-            self._client.timestamp_offset = self.clock.wall_offset_ms()
-        try:
-            return await method(**params)
-        except self._refusals as error:
-            failure = _of_refusal(error)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            failure = _of_connection(error)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            failure = unanswered(f"answered in a form not understood ({type(error).__name__})")
-        self._failed += failure.is_of_exchange
-        if failure.code == TOO_MANY_ORDERS:
-            self.budget.orders_limited(failure.retry_after_s)
-        elif failure.status in LIMITED:
-            self.budget.limited(failure.status, failure.retry_after_s)
-        hidden = replace(failure, message=self._credentials.scrub(failure.message))
-        raise RequestFailed(hidden)
-
-
-def _client_of(
-    settings: BrokerSettings, credentials: Credentials, budget: Budget
-) -> tuple[Any, tuple[type[Exception], ...]]:
-    """Return python-binance's client of a host, and what it raises for an answer without success.
-
-    It is made without ``create()``, which asks the spot host and takes its one clock offset from there (danger 11).
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # it imports the old client of websockets
-        client_module = importlib.import_module("binance.async_client")
-        errors = importlib.import_module("binance.exceptions")
-    host = settings.rest_url.rstrip("/")
-    constants = {
-        "API_URL": f"{host}/api",
-        "FUTURES_URL": f"{host}/fapi",
-        "FUTURES_DATA_URL": f"{host}/futures/data",
-        "MARGIN_API_URL": (settings.permissions_url or f"{host}/sapi").rstrip("/"),
-        "REQUEST_RECVWINDOW": settings.recv_window_ms,
-    }
-    client_class = type("HostClient", (client_module.AsyncClient,), constants)
-    client = client_class(
-        credentials.api_key,
-        credentials.api_secret,
-        requests_params={"timeout": aiohttp.ClientTimeout(total=settings.timeout_s)},
-        session_params={"trace_configs": [_listener(budget)]},
-    )
-    return client, (errors.BinanceAPIException, errors.BinanceRequestException)
-
-
-def _listener(budget: Budget) -> aiohttp.TraceConfig:
-    """Return what hears the headers of every answer; ``client.response`` is of whoever came last (danger 11)."""
-
-    async def ended(_: Any, __: Any, told: aiohttp.TraceRequestEndParams) -> None:
-        answer = told.response
-        budget.heard(answer.headers)
-        if answer.status not in LIMITED:
-            budget.answered()
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(ended)
-    return trace
-
-
-def _retry_after_s(headers: Any) -> float:
-    text = str(headers.get("Retry-After", ""))
-    return float(text) if text.isdigit() else 0.0
-
-
-def _of_refusal(error: Any) -> Failure:
-    """Return what python-binance's exceptions mean; of an answer that is no JSON its text shows the address."""
-    status = getattr(error, "status_code", None)
-    if status is None:
-        return unanswered("answered with success, not as JSON")
-    code, text = error.code, error.message
-    is_json = isinstance(text, str) and not text.startswith(_NO_JSON)
-    return classify(
-        int(status),
-        code if isinstance(code, int) else None,
-        text if is_json else None,
-        retry_after_s=_retry_after_s(error.response.headers),
-    )
-
-
-def _of_connection(error: Exception) -> Failure:
-    """Return what a lost, refused or late connection means; the error's own text may show the address."""
-    kind = type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return never_sent(f"the exchange could not be reached ({kind})")
-    status = getattr(error, "status", None)
-    if isinstance(status, int) and status >= 400:
-        return classify(status, None, None)
-    return unanswered(f"no legible answer ({kind})", status)
+        assert self._client is not None
+        return await self._client.perform(call, **params)

@@ -22,7 +22,8 @@ from live.dashboard.board import (
 )
 from live.journal.codec import number
 from live.journal.records import KeptSession, NoteKind
-from live.monitor.standing import Limit, Standing
+from live.monitor.limits import Limit
+from live.monitor.standing import Standing
 from quantcore.backtest.markup import plural
 from quantcore.fold import FoldState
 from quantcore.regime.detector import LABELS

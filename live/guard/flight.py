@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import open_dict
@@ -15,7 +16,7 @@ from live.guard.preflight import Flight
 from live.guard.set_up import Wanted
 from live.settings import LiveSettings
 from quantcore.account_plane import AccountSettings
-from quantcore.config import build, compose, plain_settings
+from quantcore.config import build, compose, conf_folder, plain_settings
 from quantcore.risk.limits import RiskSettings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def flight_of(
         limits=_sources(cfg, mode, own),
         fresh=True,
         changed=() if own is None else _changed(plain_settings(cfg), plain_settings(own)),
+        loose=tuple(loose_files(conf_folder())),
         dry_run=bool(cfg.dry_run),
         dead_man=None if dead_man is None else bool(dead_man),
         ask=ask,
@@ -89,6 +91,16 @@ def limited(cfg: DictConfig, flight: Flight) -> DictConfig:
             **held,
         }
     return changed
+
+
+def loose_files(folder: Path) -> list[str]:
+    """Return the option files and folders that others than their owner and his group may write, with their modes."""
+    found = []
+    for path in (folder, *sorted(folder.rglob("*"))):
+        mode = path.stat().st_mode & 0o777
+        if mode & 0o002 and (path.is_dir() or path.suffix == ".yaml"):
+            found.append(f"{path.name} ({mode:04o})")
+    return found
 
 
 def _sources(cfg: DictConfig, mode: str, own: DictConfig | None) -> Sources:

@@ -130,6 +130,23 @@ def check_option_file(mode: str, changed: Sequence[str]) -> Check:
     return held_to(name, not changed, f"conf must be as conf/conf/{mode}.yaml has it, {told}")
 
 
+def check_file_modes(mode: str, loose: Sequence[str]) -> Check:
+    """Return whether nobody else can write the option files: limits and hosts of real money stand in them.
+
+    Parameters
+    ----------
+    mode : str
+        One of `MODES`.
+    loose : sequence of str
+        Option files and folders that others than their owner and his group may write, with their modes.
+    """
+    name = "file modes"
+    if not MODES[mode].real_money:
+        return not_applicable(name, f"conf={mode} trades no real money")
+    told = f"others may write {', '.join(loose)}: chmod o-w" if loose else "nobody may"
+    return held_to(name, not loose, f"option files must not be writable by others, {told}")
+
+
 def check_hosts(
     mode: str, *, rest_url: str, stream_url: str, permissions_url: str | None
 ) -> list[Check]:

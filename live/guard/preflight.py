@@ -23,6 +23,7 @@ from live.guard.modes import (
     MODES,
     check_armed,
     check_command_line,
+    check_file_modes,
     check_hosts,
     check_keys,
     check_mode,
@@ -57,6 +58,8 @@ class Flight:
         Whether the journal begins with this start.
     changed : tuple of str
         Settings of ``conf`` that are not as its option file has them.
+    loose : tuple of str
+        Option files that others may write, with their modes.
     dry_run : bool
         Whether nothing is to be sent or set.
     dead_man : bool or None
@@ -79,6 +82,7 @@ class Flight:
     limits: Sources
     fresh: bool
     changed: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
     dry_run: bool = False
     dead_man: bool | None = None
     clock_off_max_ms: float = 1000.0
@@ -100,6 +104,7 @@ def on_the_ground(flight: Flight) -> list[Check]:
         mode,
         check_command_line(flight.mode, flight.arguments),
         check_option_file(flight.mode, flight.changed),
+        check_file_modes(flight.mode, flight.loose),
         *check_hosts(
             flight.mode,
             rest_url=flight.rest_url,

@@ -112,6 +112,7 @@ class Journal:
         self._database = database
         self._redact = redact
         self._next: dict[str, int] | None = None
+        self._committed_upto: dict[str, int] = {}
         self._session_id: int | None = None
         self._signal_kept = False
 
@@ -363,17 +364,28 @@ class Journal:
     def _writing(self, *, lasting: bool = True) -> Iterator[Connection]:
         try:
             with self._database.transaction(lasting=lasting) as connection:
-                self._next = self._next or _next_numbers(connection)
+                self._next = self._next or self._found_numbers(connection)
                 yield connection
         except BaseException:
             self._next = None  # those taken were not used, or a lost connection left that open
             raise
+        self._committed_upto = dict(self._next)
 
     def _counted(self) -> dict[str, int]:
         if self._next is None:
             with self._database.transaction() as connection:
-                self._next = _next_numbers(connection)
+                self._next = self._found_numbers(connection)
         return self._next
+
+    def _found_numbers(self, connection: Connection) -> dict[str, int]:
+        """Return the next numbers; a server that fell may have lost what was committed and not on its disk yet."""
+        found = _next_numbers(connection)
+        for name, upto in self._committed_upto.items():
+            if found[name] < upto:
+                raise JournalError(
+                    f"journal must keep what it took, {self.place} has lost {upto - found[name]} rows of {name}"
+                )
+        return found
 
     def _take(self, table: Table) -> int:
         counted = self._counted()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
 
-    from live.monitor.scores import Score
+    from live.monitor.score import Score
 
 WIDTH = 120
 """Columns where nobody watches."""

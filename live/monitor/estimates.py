@@ -132,6 +132,37 @@ def quantile(values: FloatArray, share: float) -> Estimate:
     )
 
 
+def clustered_share(shares: FloatArray, clusters: IntArray) -> Estimate:
+    """Return the mean of shares in [0, 1] that are correlated inside clusters, with an interval inside [0, 1].
+
+    Where all are 1, or all are 0, nothing varies and no error can be told from it: the interval is then that of so
+    many clusters of which every one did, or did not (`proportion`).
+
+    Parameters
+    ----------
+    shares, clusters : array, shape (n,)
+        Each share, and the cluster to which it belongs.
+
+    Returns
+    -------
+    Estimate
+        Its `n` is the number of clusters.
+
+    Examples
+    --------
+    >>> found = clustered_share(np.ones(59), np.arange(59))
+    >>> round(found.low, 3), found.high
+    (0.95, 1.0)
+    """
+    found = clustered_ratio(shares, np.ones(len(shares)), clusters)
+    for end in (0.0, 1.0):
+        if len(shares) and (shares == end).all():
+            return proportion(int(end) * found.n, found.n)
+    return Estimate(
+        value=found.value, low=max(found.low, 0.0), high=min(found.high, 1.0), n=found.n
+    )
+
+
 def clustered_ratio(
     numerators: FloatArray, denominators: FloatArray, clusters: IntArray
 ) -> Estimate:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from live.monitor.estimates import State
-from live.monitor.scores import NOT_OF_A_BACKTEST, Score, counted
-from live.monitor.tracker import Comparison, Track
+from live.monitor.score import NOT_OF_A_BACKTEST, Score, counted
+from live.monitor.tracker import Comparison, Period, Track
 from quantcore import plots
 from quantcore.backtest.markup import (
     chart,
@@ -68,7 +68,7 @@ def text(track: Track) -> str:
         f"equity {money(period.equity)} USDT.",
         f"Drawdown at most {percent(-period.deepest, decimals=2)}. {plural(period.fills, 'fill')}, "
         f"{money(period.turnover, decimals=0)} USDT traded, fees {money(period.fees)}, "
-        f"funding {money(period.funding)}.",
+        f"funding {money(abs(period.funding))} {_way(period)}.",
         f"Targets: {totals[State.MET]} met, {totals[State.MISSED]} not met, {totals[State.EARLY]} too early to say, "
         f"{totals[State.UNKNOWN]} not measured.",
     ]
@@ -305,7 +305,7 @@ def _period(track: Track) -> str:
         [
             tile("Fills", whole(period.fills), f"{money(period.turnover, decimals=0)} USDT traded"),
             tile("Fees", money(period.fees), "USDT paid"),
-            tile("Funding", money(period.funding, signed=True), "USDT paid"),
+            tile("Funding", money(abs(period.funding)), f"USDT {_way(period)}"),
             tile("Decisions not taken", whole(period.skipped), "late, or away"),
         ],
         small=True,
@@ -315,11 +315,15 @@ def _period(track: Track) -> str:
         for symbol, paid, fee, n in period.symbols[:_SYMBOLS_SHOWN]
     ]
     drawn = (
-        table(["Symbol", "Traded, USDT", "Fees, USDT", "Fills"], rows)
+        "<h3>By symbol</h3>" + table(["Symbol", "Traded, USDT", "Fees, USDT", "Fills"], rows)
         if rows
         else sentence("Nothing was traded.")
     )
     return section(f"The {period.words} in numbers", "", numbers, drawn)
+
+
+def _way(period: Period) -> str:
+    return "paid" if period.funding >= 0.0 else "received"
 
 
 def _footer(track: Track) -> str:

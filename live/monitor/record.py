@@ -25,7 +25,7 @@ from quantcore.errors import JournalError
 from quantcore.risk.limits import RiskSettings
 from quantcore.settings import build_settings
 from quantcore.timegrid import index_us, interval_us, to_us
-from quantcore.types import FloatArray, IntArray
+from quantcore.types import Array, FloatArray, IntArray
 
 ALERTS = "alerts.sqlite"
 """The alerts' own queue, beside the journal."""
@@ -55,7 +55,7 @@ class Stability:
     beats_us : int64 array
         Times of the heartbeats on this machine's clock.
     closes_us : int64 array
-        Of each closed bar that the journal holds, when it was taken: its own stamp, or later if it was caught up on.
+        The closes of the bars that the journal holds, increasing, each once.
     skipped : Series of str, index `ts`
         Why decisions were not taken.
     """
@@ -152,22 +152,21 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
     since_us = 0 if days is None else to_us(since)
     health = view.rows("health", since_us=since_us)
     orders, fills = _orders(view, since)
-    incomes = view.rows("incomes", since_us=since_us)
-    funding = incomes[incomes["kind"] == "FUNDING_FEE"]
     data, risk = plain.get("data", {}), plain.get("risk")
+    execution_interval = str(data.get("execution_interval", "1h"))
     return Record(
         name=session.session.mode,
         simulated=session.session.mode in ("sim", LOCK_STEP),
         interval=str(data.get("interval", "1h")),
-        execution_interval=str(data.get("execution_interval", "1h")),
+        execution_interval=execution_interval,
         equity=equity,
         nav_before=nav_before,
         orders=orders,
         fills=fills,
-        funding=funding.assign(amount=-funding["amount"])[["ts", "symbol", "amount"]],
+        funding=_funding(view, since_us),
         liquidations=int(fills["client_id"].str.startswith(_EXCHANGE_MADE).sum()),
         risk=build_settings(risk, kind=RiskSettings) if risk else None,
-        stability=_stability(view, since_us, health, folder),
+        stability=_stability(view, since_us, health, folder, execution_interval),
     )
 
 
@@ -238,6 +237,17 @@ def _orders(view: View, since: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame
     return orders, fills
 
 
+def _funding(view: View, since_us: int) -> pd.DataFrame:
+    """Return what was settled: by symbol out of the list of incomes, which nobody asks for in lock-step."""
+    if view.sessions()[-1].session.mode == LOCK_STEP:
+        told = view.rows("balances", since_us=since_us).assign(symbol=None)
+        told = told.rename(columns={"change": "amount"})
+    else:
+        told = view.rows("incomes", since_us=since_us)
+    settled = told[told["kind"] == "FUNDING_FEE"]
+    return settled.assign(amount=-settled["amount"].astype(np.float64))[["ts", "symbol", "amount"]]
+
+
 def _statuses(view: View) -> pd.Series:
     """Return the last status of each order by its client id."""
     changes = view.rows("order_changes")[["row", "client_id", "status"]]
@@ -265,6 +275,14 @@ def _arrivals(view: View, seqs: IntArray, symbols: Sequence[str]) -> FloatArray:
 
 def _closes(view: View, seqs: IntArray) -> Iterator[tuple[int, dict[str, float]]]:
     columns = {each.session_id: each.session.symbols for each in view.sessions()}
+    for seq, session_id, inputs in _inputs(view, seqs):
+        symbols = columns[session_id]
+        bar = bars_of(inputs, symbols=symbols, interval="1s")
+        yield seq, dict(zip(symbols, bar.array("close")[-1].tolist(), strict=True))
+
+
+def _inputs(view: View, seqs: IntArray) -> Iterator[tuple[int, int, dict[str, Array]]]:
+    """Yield number, session and inputs of some steps; those that were pruned are left out."""
     table = tables.steps
     for first in range(0, len(seqs), _CHUNK):
         wanted = select(table.c.seq, table.c.session_id, table.c.inputs).where(
@@ -273,12 +291,12 @@ def _closes(view: View, seqs: IntArray) -> Iterator[tuple[int, dict[str, float]]
         with view.journal.transaction() as connection:
             rows = connection.execute(wanted).all()
         for row in rows:
-            symbols = columns[row.session_id]
-            bar = bars_of(unpack(row.inputs), symbols=symbols, interval="1s")
-            yield row.seq, dict(zip(symbols, bar.array("close")[-1].tolist(), strict=True))
+            yield row.seq, row.session_id, unpack(row.inputs)
 
 
-def _stability(view: View, since_us: int, health: pd.DataFrame, folder: Path | None) -> Stability:
+def _stability(
+    view: View, since_us: int, health: pd.DataFrame, folder: Path | None, interval: str
+) -> Stability:
     answers = view.rows("answers", since_us=since_us)
     steps = view.rows("steps", since_us=since_us)
     closes = steps[steps["kind"] == CLOSE]
@@ -295,9 +313,22 @@ def _stability(view: View, since_us: int, health: pd.DataFrame, folder: Path | N
         requests=int(told["requests"].sum()),
         failures=int(told["failures"].sum()),
         beats_us=beats,
-        closes_us=index_us(pd.DatetimeIndex(closes["ts"])),
+        closes_us=_own_closes(view, closes, interval),
         skipped=decisions.set_index("ts")["skipped"].dropna(),
     )
+
+
+def _own_closes(view: View, closes: pd.DataFrame, interval: str) -> IntArray:
+    """Return when the bars of steps closed: of one that was caught up on the step is stamped later than its bar."""
+    taken_us = index_us(pd.DatetimeIndex(closes["ts"]))
+    length = interval_us(interval)
+    late = (taken_us % length != 0) | (np.diff(taken_us, prepend=0) == 0)
+    found = taken_us // length * length  # of a step whose bar was pruned
+    seqs = closes["row"].to_numpy(np.int64)
+    own_us = {seq: int(inputs["ts_us"][-1]) for seq, _, inputs in _inputs(view, seqs[late])}
+    for place in np.flatnonzero(late):
+        found[place] = own_us.get(int(seqs[place]), found[place])
+    return np.unique(found)
 
 
 def _first_us(view: View) -> int:

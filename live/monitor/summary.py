@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from live.monitor.scores import Score, counted
+from live.monitor.score import Score, counted
 from live.monitor.tracker import Comparison, Track
 
 

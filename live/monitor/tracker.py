@@ -12,7 +12,9 @@ import pandas as pd
 
 from live.monitor.place import Place
 from live.monitor.record import Record, record_of
-from live.monitor.scores import Score, scores, whole_days
+from live.monitor.return_scores import whole_days
+from live.monitor.score import Score
+from live.monitor.scores import scores
 from quantcore.backtest.curves import curves
 from quantcore.backtest.report import open_folder
 from quantcore.errors import ConfigError

@@ -22,10 +22,11 @@ from live.folds import SignalFold
 from live.journal.journal import Journal, open_journal
 from live.journal.records import Session
 from live.journal.told import Event
-from live.ledger import LIQUIDATED, ClientIds, Ledger
+from live.ledger import LIQUIDATED, Ledger
 from live.loop import CLEARED, Loop
 from live.parity.case import Case
 from live.parity.recorded import MODE
+from live.wanted import ClientIds
 from quantcore.account_plane import Events, joined_events
 from quantcore.errors import VenueError
 from quantcore.fold import FoldState

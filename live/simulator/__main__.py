@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
     from dataclasses import fields
     from functools import partial
 
+    from live.simulator.compiling import compile_exchange
     from live.simulator.recorded_data import RecordedData
     from live.simulator.server import ServerSettings, compose, serve
     from quantcore.config import build, plain_settings
@@ -36,6 +37,7 @@ def main(cfg: DictConfig) -> None:
     for note in data.notes:
         logging.getLogger("live.simulator").info("%s", note)
     parts = (settings, data, build(cfg.execution), build(cfg.faults))
+    compile_exchange()
     asyncio.run(serve(settings, partial(compose, *parts), _tell))
 
 

@@ -1,9 +1,11 @@
-"""What the tests of alerts look at: news made by hand, settings that are quick, and receivers on this machine."""
+"""What the tests of alerts look at: news made by hand, a rule with its memory, and receivers on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import json
+import math
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +14,8 @@ from typing import Any
 from aiohttp import web
 
 from live.alerts.alert import Alert, Severity
-from live.alerts.news import News, Run
+from live.alerts.news import HealthRow, News, Run
+from live.alerts.rules.rule import Rule, judge_all
 from live.alerts.settings import AlertSettings
 from quantcore.config import build, compose
 
@@ -47,10 +50,47 @@ def settings(*overrides: str) -> AlertSettings:
     return build(compose("alerts", list(overrides)).alerts, AlertSettings)
 
 
+class Judge:
+    """One rule of the settings, with its memory kept as the queue keeps it."""
+
+    def __init__(self, name: str) -> None:
+        self.rules: dict[str, Rule] = {name: settings().rules[name]}
+        self.memories: dict[str, Any] = {}
+
+    def __call__(self, found: News) -> list[Alert]:
+        memories, alerts = judge_all(self.rules, found, self.memories)
+        self.memories = json.loads(json.dumps(memories))
+        return alerts
+
+
+def titles(alerts: list[Alert]) -> list[str]:
+    return [alert.title for alert in alerts]
+
+
+def beat(at_s: float, **changed: Any) -> HealthRow:
+    """A heartbeat on which all is well, changed."""
+    at_us = NOW_US + int(at_s * SECOND_US)
+    row = HealthRow(
+        ts_us=at_us,
+        wall_us=at_us,
+        late_us=1_000,
+        clock_off_ms=math.nan,
+        requests=0,
+        failures=0,
+        account_stream=True,
+        sockets=4,
+        connected=4,
+        doubtful=0,
+        halted=0,
+        stopped=None,
+        copy_behind=None,
+    )
+    return row._replace(**changed)
+
+
 @contextlib.contextmanager
 def webhook(answers: Sequence[int] = (200,)) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A receiver in a thread of its own: its URL for Apprise, and what it got, with the time."""
-    import json
     import time
 
     got: list[dict[str, Any]] = []

@@ -16,8 +16,9 @@ from aiosmtpd.smtp import SMTP
 
 from live.alerts.alert import Severity
 from live.alerts.channels import apprise_channel
+from live.alerts.outbox import Due
 from live.alerts.process import called
-from live.alerts.queue import ALERT, Due
+from live.alerts.queue import ALERT
 from quantcore.errors import ConfigError
 from tests.alerts.made import webhook
 

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from live.journal.records import Note, NoteKind
+from live.alerts.alert import Severity
+from live.journal.records import Difference, Note, NoteKind, Resolution
 from tests.alerts.made import webhook
 from tests.journal.entries import Loop, opened, url_of
 
@@ -82,9 +84,9 @@ def begun(folder: Path) -> None:
 def test_alerts_come_within_a_second_while_the_loop_is_busy(
     tmp_path: Path, root: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    n_notes = 100
+    n_notes = 200
     loop = subprocess.Popen(
-        [sys.executable, "-m", "tests.alerts.busy", url_of(tmp_path), str(n_notes), "0.2"],
+        [sys.executable, "-m", "tests.alerts.busy", url_of(tmp_path), str(n_notes), "0.15"],
         cwd=root,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -103,10 +105,59 @@ def test_alerts_come_within_a_second_while_the_loop_is_busy(
     lines = [line.split() for line in said.splitlines()]
     written = {int(number): int(at_us) for number, at_us in lines if number.isdigit()}
     assert len(written) == n_notes
-    waits = sorted((at_us - written[number]) / 1e6 for number, at_us in told(got).items())
-    figures = f"{lines[-1]}: p50 {waits[n_notes // 2]:.3f} s, p99 {waits[-2]:.3f} s, most {waits[-1]:.3f} s"
+    waits = [(at_us - written[number]) / 1e6 for number, at_us in told(got).items()]
+    p50, p99, most = np.quantile(waits, [0.5, 0.99, 1.0]).tolist()
+    figures = f"{lines[-1]}: p50 {p50:.3f} s, p99 {p99:.3f} s, most {most:.3f} s of {n_notes}"
     record_property("delivery", figures)
-    assert waits[-2] <= 1.0, figures
+    assert p99 <= 1.0, figures
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_storm_in_the_journal_is_a_few_messages_and_hides_nothing_critical(
+    tmp_path: Path, root: Path, record_property: Callable[[str, object], None]
+) -> None:
+    begun(tmp_path)
+    symbols = [f"S{number:02d}USDT" for number in range(25)]
+    with webhook() as (url, got):
+        alerts = started(tmp_path, root, url)
+        time.sleep(1.0)  # its first look knows what is there
+        note(tmp_path, *(f"storm {number % 50}" for number in range(9_975)))
+        with opened(tmp_path) as journal:
+            for symbol in symbols:  # what matters comes last
+                journal.difference(halting(symbol))
+            written_us = time.time_ns() // 1000
+        until(lambda: len(named(got, symbols)) == len(symbols))
+        time.sleep(5.0)
+        said = ended(alerts)
+    first = max(named(got, symbols).values())
+    figures = f"{len(got)} messages, all that is critical after {(first - written_us) / 1e6:.2f} s"
+    record_property("storm", figures)
+    assert len(got) <= 10, said
+    with sqlite3.connect(tmp_path / "live" / "alerts.sqlite") as queue:
+        kept = dict(queue.execute("SELECT severity, count(*) FROM alerts GROUP BY severity"))
+    assert (kept[Severity.WARNING], kept[Severity.CRITICAL]) == (9_975, 25)
+
+
+def halting(symbol: str) -> Difference:
+    return Difference(
+        ts_us=1,
+        subject="position",
+        expected="0",
+        found="1",
+        rule=Resolution.HALT,
+        symbol=symbol,
+    )
+
+
+def named(got: list[dict[str, Any]], symbols: list[str]) -> dict[str, int]:
+    """When each symbol came first in a critical message."""
+    found: dict[str, int] = {}
+    for message in got:
+        for symbol in symbols:
+            if message["title"].startswith("CRITICAL") and symbol in text(message):
+                found.setdefault(symbol, message["got_us"])
+    return found
 
 
 def told(got: list[dict[str, Any]]) -> dict[int, int]:
@@ -127,6 +178,7 @@ def test_a_process_that_is_killed_loses_nothing_and_a_double_has_its_number(
     pace = f"alerts.pace.warning={UNBOUND}"
     with webhook() as (url, got):
         killed = started(tmp_path, root, url, pace)
+        assert os.getpriority(os.PRIO_PROCESS, killed.pid) >= 10  # the loop goes first
         time.sleep(1.0)  # its first look knows what is there
         note(tmp_path, "first")
         until(lambda: any("first" in message["title"] for message in got))

@@ -177,7 +177,7 @@ def test_a_stranger_is_ignored_and_logged_once(
     assert person("/pause", chat=667) is None
     assert [r.getMessage()[:8] for r in caplog.records] == ["chat 666", "chat 667"]
     assert person.switch() == {}
-    assert queue._all("SELECT * FROM commands") == []
+    assert queue.store.all("SELECT * FROM commands") == []
 
 
 def test_a_command_that_comes_late_is_not_carried_out(person: Person) -> None:
@@ -190,7 +190,7 @@ def test_a_command_that_comes_late_is_not_carried_out(person: Person) -> None:
 def test_every_command_is_kept_with_who_and_what_came_of_it(person: Person, queue: Queue) -> None:
     person("/pause")
     person("/dance")
-    rows = queue._all("SELECT chat_id, sender, text, outcome FROM commands ORDER BY update_id")
+    rows = queue.store.all("SELECT chat_id, sender, text, outcome FROM commands ORDER BY update_id")
     assert rows[0][:3] == (7, "@anna (70)", "/pause")
     assert rows[0][3].startswith("Asked for: kill switch FREEZE")
     assert rows[1][2] == "/dance"
@@ -289,7 +289,7 @@ async def test_a_command_in_whose_midst_the_process_ended_is_told_and_not_repeat
     server.write("/pause")
     taken = commands.read(server.updates[0])
     assert taken is not None
-    assert queue.take_command(taken[0], now_us=now_us())  # and then it was killed
+    assert queue.inbox.take(taken[0], now_us=now_us())  # and then it was killed
     server.write("/status")
     await served(server, queue, folder, 2)
     assert server.sent[0] == (

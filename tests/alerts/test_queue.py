@@ -11,7 +11,9 @@ import pytest
 
 from live.alerts.alert import Severity
 from live.alerts.courier import Backoff, Courier
-from live.alerts.queue import ALERT, Due, Queue
+from live.alerts.history import latencies_us, newest
+from live.alerts.outbox import Due
+from live.alerts.queue import ALERT, Queue
 from live.alerts.settings import AlertSettings
 from live.alerts.teller import Teller
 from live.alerts.wording import BODY_LENGTH, SUBJECT_LENGTH
@@ -67,7 +69,7 @@ def tell_all(teller: Teller, from_us: int, seconds: float, step_s: float = 0.1) 
 
 
 def subjects(queue: Queue) -> list[str]:
-    return [message["subject"] for message in reversed(queue.newest(10_000))]
+    return [message["subject"] for message in reversed(newest(queue.store, 10_000))]
 
 
 def test_an_alert_becomes_a_message_after_what_came_in_the_same_moment(queue: Queue) -> None:
@@ -95,7 +97,7 @@ def test_a_storm_of_ten_thousand_is_a_few_messages_and_names_all_that_is_critica
         put(queue, *alerts, at_us=at_us)
         tell_all(teller, at_us, 1.0)
     tell_all(teller, NOW_US + 10 * SECOND_US, 3600.0, step_s=5.0)
-    messages = queue.newest(10_000)
+    messages = newest(queue.store, 10_000)
     alerts_told = [m for m in messages if m["kind"] == ALERT]
     assert len(alerts_told) <= 14
     assert sum(m["n_alerts"] for m in alerts_told) == 10_000
@@ -110,7 +112,7 @@ def test_a_storm_of_ten_thousand_is_a_few_messages_and_names_all_that_is_critica
 
 
 def due_text(queue: Queue, message_id: int) -> str:
-    row = queue._one("SELECT subject, body FROM messages WHERE message_id = ?", message_id)
+    row = queue.store.one("SELECT subject, body FROM messages WHERE message_id = ?", message_id)
     return f"{row[0]}\n{row[1]}"
 
 
@@ -119,7 +121,7 @@ def test_many_different_critical_alerts_are_all_named_over_several_messages(queu
     names = [f"S{number:03d}USDT" for number in range(100)]
     put(queue, *(alert(Severity.CRITICAL, name) for name in names))
     assert teller.tell(NOW_US + SECOND_US)
-    texts = [due_text(queue, m["message_id"]) for m in queue.newest(100)]
+    texts = [due_text(queue, m["message_id"]) for m in newest(queue.store, 100)]
     assert 1 < len(texts) <= 5
     assert all(any(f"{name} is" in text for text in texts) for name in names)
     assert all(len(text) <= BODY_LENGTH + SUBJECT_LENGTH + 100 for text in texts)
@@ -143,11 +145,11 @@ def test_what_nobody_acknowledges_comes_again_and_goes_to_more_channels(queue: Q
     teller = Teller(queue, settings(PHONE), "prod")
     put(queue, alert(Severity.CRITICAL))
     teller.tell(NOW_US + SECOND_US)
-    assert queue.undelivered() == {"main": 1}
+    assert queue.outbox.undelivered() == {"main": 1}
     teller.tell(NOW_US + 300 * SECOND_US)
-    assert queue.undelivered() == {"main": 1}
+    assert queue.outbox.undelivered() == {"main": 1}
     assert teller.tell(NOW_US + 301 * SECOND_US)
-    assert queue.undelivered() == {"main": 2, "phone": 1}
+    assert queue.outbox.undelivered() == {"main": 2, "phone": 1}
     assert (
         subjects(queue)[-1] == "STILL CRITICAL prod: 5 min without an answer: BTCUSDT is not well"
     )
@@ -159,7 +161,7 @@ def test_what_nobody_acknowledges_comes_again_and_goes_to_more_channels(queue: Q
 
 def test_a_receiver_that_is_down_for_ten_minutes_gets_everything_after(queue: Queue) -> None:
     clock, receiver = Clock(), Receiver()
-    courier = Courier(queue, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
+    courier = Courier(queue.outbox, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
     teller = Teller(queue, settings(), "prod")
     receiver.is_down = True
     n_critical = 0
@@ -177,11 +179,11 @@ def test_a_receiver_that_is_down_for_ten_minutes_gets_everything_after(queue: Qu
             clock.pass_s(1.0)
 
     asyncio.run(ten_minutes_and_one())
-    assert queue.undelivered() == {}
+    assert queue.outbox.undelivered() == {}
     assert (
         len({due.message_id for due in receiver.got})
         == len(receiver.got)
-        == len(queue.newest(1000))
+        == len(newest(queue.store, 1000))
     )
     everything = " ".join(f"{due.subject} {due.body}" for due in receiver.got)
     assert all(f"S{second}USDT" in everything for second in range(0, 600, 30))
@@ -193,7 +195,7 @@ def test_the_most_severe_goes_first_and_a_message_that_is_never_taken_stops_nobo
 ) -> None:
     clock, receiver = Clock(), Receiver()
     receiver.refuses = "POISON"
-    courier = Courier(queue, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
+    courier = Courier(queue.outbox, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
     teller = Teller(queue, settings(), "prod")
     put(queue, alert(), alert(Severity.CRITICAL, "POISON"))
     teller.tell(NOW_US + SECOND_US)
@@ -217,13 +219,13 @@ def test_a_queue_goes_on_where_another_process_left_it(tmp_path: Path) -> None:
         Queue(path)
     first.close()
     second = Queue(path)
-    assert second.remember("rules") == {"a": 1}
+    assert second.store.remember("rules") == {"a": 1}
     assert Teller(second, settings(), "prod").tell(NOW_US + SECOND_US)
     second.close()
     third = Queue(path)
     receiver, clock = Receiver(), Clock()
     clock.pass_s(2.0)
-    courier = Courier(third, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
+    courier = Courier(third.outbox, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
     asyncio.run(courier.carry())
     assert len(receiver.got) == 1
     assert re.search(r"#1 · 2023-11-14 22:13:21 UTC", receiver.got[0].body)
@@ -236,8 +238,8 @@ def test_what_waits_for_a_channel_that_is_no_more_goes_over_the_others(queue: Qu
     teller = Teller(queue, settings(), "prod")
     put(queue, alert())
     teller.tell(NOW_US + SECOND_US)
-    queue.move_to(("mail", "chat"))
-    assert queue.undelivered() == {"mail": 1, "chat": 1}
+    queue.outbox.move_to(("mail", "chat"))
+    assert queue.outbox.undelivered() == {"mail": 1, "chat": 1}
 
 
 def test_latencies_are_kept_of_what_was_not_held_back(queue: Queue) -> None:
@@ -248,10 +250,10 @@ def test_latencies_are_kept_of_what_was_not_held_back(queue: Queue) -> None:
         tell_all(teller, at_us, 1.0)
     receiver, clock = Receiver(), Clock()
     clock.pass_s(15.0)
-    courier = Courier(queue, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
+    courier = Courier(queue.outbox, "main", receiver, Backoff(first_s=1.0, most_s=60.0), clock)
     asyncio.run(courier.carry())
-    assert len(queue.latencies_us()) == 3  # then the pace held them
-    assert min(queue.latencies_us()) == 13 * SECOND_US
+    assert len(latencies_us(queue.store)) == 3  # then the pace held them
+    assert min(latencies_us(queue.store)) == 13 * SECOND_US
 
 
 def test_the_days_report_comes_once_a_day_whatever_the_hour(queue: Queue) -> None:
@@ -266,7 +268,7 @@ def test_the_days_report_comes_once_a_day_whatever_the_hour(queue: Queue) -> Non
     again = Teller(queue, settings(), "prod")
     assert again.report_due(NOW_US + 31 * hour_us) is None
     assert again.report_due(NOW_US + 32 * hour_us) == "2023-11-16"
-    assert queue.undelivered() == {"main": 1}
+    assert queue.outbox.undelivered() == {"main": 1}
 
 
 def test_a_look_is_judged_and_kept_in_one_commit(queue: Queue) -> None:
@@ -275,7 +277,7 @@ def test_a_look_is_judged_and_kept_in_one_commit(queue: Queue) -> None:
     teller = Teller(queue, settings(), "prod")
     row = DifferenceRow(NOW_US, "position", "ETHUSDT", "0", "1", Resolution.HALT.value)
     teller.take(news(differences=[row]), {"marks": [1], "journal": [0, "q"]})
-    assert queue.remember("reader") == {"marks": [1], "journal": [0, "q"]}
+    assert queue.store.remember("reader") == {"marks": [1], "journal": [0, "q"]}
     assert [kept.alert.key for kept in queue.waiting(Severity.CRITICAL)] == [
         "ETHUSDT position halt"
     ]
@@ -299,6 +301,7 @@ def test_a_queue_that_others_may_read_is_refused(tmp_path: Path) -> None:
             "must be the name of an environment variable",
         ),
         ("alerts.channels.main.reminder=1", "at least one with reminder 0"),
+        ("alerts.niceness=20", "niceness must be from 0 to 19, was 20"),
         ("alerts.reminders_s=[]", "reminders_s must be at least one"),
         ('alerts.daily_report.at="25:00"', "at must be a time such as '07:30', was '25:00'"),
         ("alerts.commands.base_url=http://elsewhere.org", "base_url must be https://host"),

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import pytest
 
-from live.alerts.alert import Alert, Severity
+from live.alerts.alert import Severity
 from live.alerts.news import (
     AccountRow,
     DifferenceRow,
     DoubtRow,
-    HealthRow,
     Holding,
-    News,
     NoteRow,
     ReasonRow,
     SkippedRow,
     StuckRow,
 )
-from live.alerts.rules.rule import Rule, Step, judge_all
-from tests.alerts.made import NOW_US, RUN, news, settings
+from live.alerts.rules.rule import Step
+from tests.alerts.made import NOW_US, RUN, Judge, beat, news, titles
 
-RULES = settings().rules
 NAN = math.nan
-
-
-class Judge:
-    """One rule of the settings, with its memory kept as the queue keeps it."""
-
-    def __init__(self, name: str) -> None:
-        self.rules: dict[str, Rule] = {name: RULES[name]}
-        self.memories: dict[str, Any] = {}
-
-    def __call__(self, found: News) -> list[Alert]:
-        memories, alerts = judge_all(self.rules, found, self.memories)
-        self.memories = json.loads(json.dumps(memories))
-        return alerts
 
 
 def account(drawdown: float = 0.0, **changed: Any) -> AccountRow:
@@ -51,10 +34,6 @@ def account(drawdown: float = 0.0, **changed: Any) -> AccountRow:
         liquidation_probability=0.001,
     )
     return row._replace(**changed)
-
-
-def titles(alerts: list[Alert]) -> list[str]:
-    return [alert.title for alert in alerts]
 
 
 def test_each_step_of_the_drawdown_is_told_once_and_again_only_after_a_recovery() -> None:
@@ -163,22 +142,6 @@ def test_differences_are_told_by_the_rule_that_resolved_them() -> None:
         (Severity.CRITICAL, "balance differs from the exchange: nothing opens"),
     ]
     assert told[0].text == "Here 0.5, at the exchange 0.7."
-
-
-def beat(at_s: float, **changed: Any) -> HealthRow:
-    at_us = NOW_US + int(at_s * 1e6)
-    row = HealthRow(
-        ts_us=at_us,
-        wall_us=at_us,
-        late_us=1_000,
-        clock_off_ms=NAN,
-        requests=0,
-        failures=0,
-        account_stream=True,
-        sockets=4,
-        connected=4,
-    )
-    return row._replace(**changed)
 
 
 def test_failed_requests_are_told_when_they_are_many_and_a_share() -> None:

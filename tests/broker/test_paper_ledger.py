@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from live.broker.interface import Cancel, Fill, OrderChange, Outcome
-from live.ledger import ClientIds, Ledger, Row
+from live.ledger import Ledger, Row
+from live.wanted import ClientIds
 from quantcore.exits import ExitSettings
 from quantcore.kernels import layout as at
 from quantcore.types import OrderStatus, Rule

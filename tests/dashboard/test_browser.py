@@ -18,7 +18,7 @@ from tests.backtest.conftest import simulate
 from tests.dashboard.boards import BAD
 from tests.dashboard.browsing import TOKEN, lives, needs_chromium, page, press, served
 from tests.journal.entries import HOUR_US, Loop, fill, opened
-from tests.journal.servers import postgresql
+from tests.journal.server import postgresql
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

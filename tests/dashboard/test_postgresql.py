@@ -16,7 +16,7 @@ from live.monitor.place import Place, place_of
 from quantcore.errors import QuantcoreError
 from tests.dashboard.boards import read
 from tests.journal.entries import HOUR_US, fill, opened, whole_run
-from tests.journal.servers import Server, postgresql
+from tests.journal.server import Server, postgresql
 
 pytestmark = pytest.mark.integration
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from live.guard.checks import Check, Verdict, failures, lines, not_applicable, passed, refuse
+from live.guard.flight import loose_files
 from live.guard.modes import (
     ARMED,
     MODES,
     check_armed,
     check_command_line,
+    check_file_modes,
     check_hosts,
     check_keys,
     check_mode,
@@ -159,3 +163,23 @@ def test_keys_are_in_the_environment_and_never_shown() -> None:
         assert "planted" not in whole.line + half.line
     for mode in ("sim", "paper"):
         assert check_keys(mode, {}, names).verdict is Verdict.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict"), [("prod", Verdict.FAILED), ("sim", Verdict.NOT_APPLICABLE)]
+)
+def test_option_files_that_others_may_write_stop_real_money(
+    tmp_path: Path, mode: str, verdict: Verdict
+) -> None:
+    (tmp_path / "risk").mkdir(mode=0o755)
+    file = tmp_path / "risk" / "prod.yaml"
+    file.touch(mode=0o644)
+    assert loose_files(tmp_path) == []
+    assert check_file_modes("prod", loose_files(tmp_path)).verdict is Verdict.PASSED
+    file.chmod(0o666)
+    check = check_file_modes(mode, loose_files(tmp_path))
+    assert check.verdict is verdict
+    if verdict is Verdict.FAILED:
+        assert check.line == (
+            "option files must not be writable by others, others may write prod.yaml (0666): chmod o-w"
+        )

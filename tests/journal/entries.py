@@ -63,8 +63,10 @@ def url_of(folder: Path) -> str:
     return f"sqlite:///{folder / 'live' / 'journal.sqlite'}"
 
 
-def opened(folder: Path, **changed: object) -> Journal:
-    journal = open_journal(url_of(folder), **changed)  # type: ignore[arg-type]  # likewise
+def opened(place: Path | str, **changed: object) -> Journal:
+    """Open the journal of a folder or a URL and begin a session."""
+    url = place if isinstance(place, str) else url_of(place)
+    journal = open_journal(url, **changed)  # type: ignore[arg-type]  # likewise
     journal.begin(session(), now_us=0)
     return journal
 

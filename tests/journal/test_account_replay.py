@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,11 +45,11 @@ def advance_of(plane: AccountPlane) -> Advance:
     return Advance(account=account)
 
 
-def write(folder: Path, account: AccountPlane, bars: Bars) -> list[str]:
+def write(url: str, account: AccountPlane, bars: Bars) -> list[str]:
     rng = np.random.default_rng(3)
     state = account.start()
     digests = [state.digest()]
-    with opened(folder) as journal:
+    with opened(url) as journal:
         journal.commit_step(
             Step(seq=1, ts_us=0, kind=START, inputs={}, account=state, snapshot=True)
         )
@@ -79,10 +78,10 @@ def bars() -> Bars:
     return market(N_BARS, SYMBOLS, interval="1h")
 
 
-def test_every_state_of_the_account_comes_out_of_the_journal(tmp_path: Path, bars: Bars) -> None:
+def test_every_state_of_the_account_comes_out_of_the_journal(url: str, bars: Bars) -> None:
     account = plane(bars)
-    digests = write(tmp_path, account, bars)
-    with opened(tmp_path) as journal:
+    digests = write(url, account, bars)
+    with opened(url) as journal:
         for seq in (1, 2, 17, 18, 40, N_BARS + 1):
             replayed = journal.replay(advance_of(account), at_seq=seq)
             assert replayed.account.digest() == digests[seq - 1]
@@ -94,10 +93,10 @@ def test_every_state_of_the_account_comes_out_of_the_journal(tmp_path: Path, bar
         assert {c.name: (c.examined, c.differences) for c in checks}["replay"] == (N_BARS + 1, ())
 
 
-def test_another_rule_is_seen_at_the_first_step_that_it_changes(tmp_path: Path, bars: Bars) -> None:
-    write(tmp_path, plane(bars), bars)
+def test_another_rule_is_seen_at_the_first_step_that_it_changes(url: str, bars: Bars) -> None:
+    write(url, plane(bars), bars)
     config = plane(bars).config.copy()
     config[at.NO_TRADE_BAND] = 0.5
     other = replace(plane(bars), config=config)
-    with opened(tmp_path) as journal, pytest.raises(JournalError, match="must give its account"):
+    with opened(url) as journal, pytest.raises(JournalError, match="must give its account"):
         journal.replay(advance_of(other), at_seq=10)

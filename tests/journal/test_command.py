@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ def replayer(session: object) -> Replayer:
     return Replayer(advance=ADVANCE, unprotected=lambda state, step: ())
 
 
-def run(folder: Path, *arguments: str) -> int:
-    """Run the command on a journal whose settings no loop of today can replay."""
-    given = [f"journal.url={url_of(folder)}", f"runs={folder / 'runs'}", "journal.replayer=null"]
-    return main(compose("journal", [*given, *arguments]))
+Run = Callable[..., int]
+
+
+def run_on(url: str, runs: Path) -> Run:
+    """Return what runs the command on a journal whose settings no loop of today can replay."""
+    given = [f"journal.url='{url}'", f"runs={runs}", "journal.replayer=null"]
+    return lambda *arguments: main(compose("journal", [*given, *arguments]))
 
 
 @pytest.fixture
@@ -35,10 +39,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def run(url: str, tmp_path: Path) -> Run:
+    with opened(url) as journal:
+        whole_run(journal)
+    return run_on(url, tmp_path / "runs")
+
+
 def test_verify_prints_a_table_and_what_it_left_out(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(folder) == 0
+    assert run() == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["Check", "What", "must", "hold", "Examined", "Result"]
     assert len(lines) == 1 + len(HOLDS) + 1
@@ -51,7 +62,7 @@ def test_verify_prints_a_table_and_what_it_left_out(
         "is whole, as far as it was checked: replay, own wallet, protection not."
     )
     name = f"{replayer.__module__}:replayer"
-    assert run(folder, f"journal.replayer={name}") == 0
+    assert run(f"journal.replayer={name}") == 0
     assert (
         capsys.readouterr()
         .out.splitlines()[-1]
@@ -60,34 +71,39 @@ def test_verify_prints_a_table_and_what_it_left_out(
 
 
 def test_verify_explains_the_first_difference(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open_journal(url_of(folder)) as journal, journal.transaction() as connection:
+    with open_journal(url) as journal, journal.transaction() as connection:
         connection.exec_driver_sql("UPDATE fills SET client_id = 'qc-9' WHERE trade_id = 7")
-    assert run(folder) == 1
+    assert run() == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith("is not whole: fill BTCUSDT 7 is of qc-9, which no intent sent.")
 
 
-def test_a_journal_leaves_and_comes_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, "action=export") == 0
+def test_a_journal_leaves_and_comes_back(
+    run: Run,
+    url_at: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("action=export") == 0
     exported = capsys.readouterr().out.strip()
-    assert Path(exported).parent == folder / "runs" / "journal"
+    assert Path(exported).parent == tmp_path / "runs" / "journal"
     assert exported.endswith("-sim")
-    other = folder / "other"
-    assert run(other, "action=import", f"from={exported}") == 0
+    other = run_on(url_at("two"), tmp_path)
+    assert other("action=import", f"from={exported}") == 0
     assert "rows, equal to those of" in capsys.readouterr().out
-    assert run(other) == 0
+    assert other() == 0
 
 
-def test_prune_says_what_it_dropped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, "action=prune", "before=1970-01-01T07:00:00Z") == 0
+def test_prune_says_what_it_dropped(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("action=prune", "before=1970-01-01T07:00:00Z") == 0
     said = capsys.readouterr().out
     assert "inputs of 4 steps, 2 snapshots, 1 events and 1 heartbeats dropped" in said
     assert "from step 4 on" in said
-    assert run(folder, "action=prune", "days=1.5") == 0
+    assert run("action=prune", "days=1.5") == 0
     assert "from step 8 on" in capsys.readouterr().out
-    assert run(folder) == 0
+    assert run() == 0
 
 
 @pytest.mark.parametrize(
@@ -117,22 +133,22 @@ def test_prune_says_what_it_dropped(folder: Path, capsys: pytest.CaptureFixture[
 )
 def test_bad_input_is_refused(folder: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run(folder, *arguments)
+        run_on(url_of(folder), folder)(*arguments)
 
 
 def test_a_journal_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     for action in ("verify", "export", "prune"):
         days = ["days=1"] if action == "prune" else []
         with pytest.raises(ConfigError, match=r"^journal must be there, .*journal\.sqlite is not"):
-            run(tmp_path, f"action={action}", *days)
+            run_on(url_of(tmp_path), tmp_path)(f"action={action}", *days)
     assert not (tmp_path / "live").exists()
 
 
-def test_pruning_a_journal_that_is_being_written_is_refused(folder: Path) -> None:
-    with open_journal(url_of(folder)):
+def test_pruning_a_journal_that_is_being_written_is_refused(run: Run, url: str) -> None:
+    with open_journal(url):
         with pytest.raises(JournalError, match="being written by another process"):
-            run(folder, "action=prune", "days=1")
-        assert run(folder) == 0
+            run("action=prune", "days=1")
+        assert run() == 0
 
 
 @pytest.mark.integration

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import sqlalchemy
@@ -24,9 +27,9 @@ from live.journal import (
     open_journal,
     reading,
 )
-from live.journal.database import Database
+from live.journal.database import Database, sqlite_path
 from live.journal.revisions import head, upgrade
-from live.journal.tables import metadata
+from live.journal.tables import intents, metadata, steps
 from quantcore.errors import ConfigError, JournalError
 from tests.journal.entries import (
     ADVANCE,
@@ -107,21 +110,51 @@ def test_a_generous_umask_opens_nothing(tmp_path: Path) -> None:
     assert file_of(tmp_path).parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path) -> None:
-    with opened(tmp_path) as journal:
+def test_a_second_writer_is_refused_and_a_reader_is_not(url: str) -> None:
+    with opened(url) as journal:
         loop = Loop(journal)
         loop.step()
         with pytest.raises(JournalError, match=r"is being written by another process$"):
-            open_journal(url_of(tmp_path))
-        with open_journal(url_of(tmp_path), read_only=True) as reader:
+            open_journal(url)
+        with open_journal(url, read_only=True) as reader:
             with reader.transaction() as connection:
                 assert reading.last_seq(connection) == 1
                 loop.step()  # a reader in the middle of its reading holds nobody up
                 assert reading.last_seq(connection) == 1
             assert reader.recover().seq == 2
-            with pytest.raises(JournalError, match="readonly"):
+            with pytest.raises(JournalError, match=r"read-?only"):
                 reader.begin(session(), now_us=0)
-    opened(tmp_path).close()
+    opened(url).close()
+
+
+def looks(url: str, over: Event) -> list[tuple[int, ...]]:
+    """Look until it is over; return of each look the last step, and how many steps and intents stand."""
+    counts = [sqlalchemy.select(sqlalchemy.func.count()).select_from(t) for t in (steps, intents)]
+    found = []
+    with open_journal(url, read_only=True) as journal:
+        while not over.is_set():
+            with journal.transaction() as connection:
+                last = reading.last_seq(connection)
+                time.sleep(0.005)  # the writer goes on
+                found.append((last, *(connection.scalar(each) or 0 for each in counts)))
+    return found
+
+
+def test_readers_beside_a_writer_see_whole_steps_and_hold_nobody_up(url: str) -> None:
+    over = Event()
+    with opened(url) as journal, ThreadPoolExecutor(3) as readers:
+        loop = Loop(journal)
+        loop.step()
+        looking = [readers.submit(looks, url, over) for _ in range(3)]
+        for seq in range(2, 42):
+            loop.step([intent(3 * seq + number) for number in range(3)], extras=True)
+            journal.hear([fill(seq)], heard_us=seq)
+            time.sleep(0.005)
+        over.set()
+    for found in (each.result() for each in looking):
+        assert all(held == last and sent == 3 * (last - 1) for last, held, sent in found)
+        assert found == sorted(found)
+        assert len({last for last, _, _ in found}) > 5
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
@@ -273,9 +306,9 @@ def test_what_can_be_asked_for_again_waits_for_no_disk_and_the_next_step_does(
         database.close()
 
 
-def test_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:
-    opened(tmp_path).close()
-    engine = sqlalchemy.create_engine(url_of(tmp_path), poolclass=sqlalchemy.NullPool)
+def test_migrations_make_the_tables_of_the_code(empty_url: str) -> None:
+    opened(empty_url).close()
+    engine = sqlalchemy.create_engine(empty_url, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -331,31 +364,32 @@ def brought_here(url: str, revision: str, journal: Journal) -> None:
 
 @pytest.mark.parametrize("revision", ["0001"])
 def test_an_older_journal_is_brought_here_with_all_that_it_holds(
-    tmp_path: Path, revision: str
+    tmp_path: Path, empty_url: str, revision: str
 ) -> None:
-    path = tmp_path / "old" / "journal.sqlite"
-    path.parent.mkdir(mode=0o700)
-    path.touch(mode=0o600)
+    path = sqlite_path(empty_url)
+    if path is not None:
+        path.parent.mkdir(mode=0o700, parents=True)
+        path.touch(mode=0o600)
     with opened(tmp_path) as journal:
         whole_run(journal)
-        brought_here(f"sqlite:///{path}", revision, journal)
+        brought_here(empty_url, revision, journal)
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_journal_of_newer_code_is_refused(tmp_path: Path, read_only: bool) -> None:
-    with opened(tmp_path) as journal, journal.transaction() as connection:
+def test_a_journal_of_newer_code_is_refused(url: str, read_only: bool) -> None:
+    with opened(url) as journal, journal.transaction() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(JournalError, match=r"is of 9999: it was written by newer code, use that$"):
-        open_journal(url_of(tmp_path), read_only=read_only)
+        open_journal(url, read_only=read_only)
 
 
-def test_a_journal_of_older_code_waits_for_its_writer(tmp_path: Path) -> None:
-    with opened(tmp_path) as journal, journal.transaction() as connection:
+def test_a_journal_of_older_code_waits_for_its_writer(url: str) -> None:
+    with opened(url) as journal, journal.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM alembic_version")
     with pytest.raises(
         JournalError, match=r"is of none: the loop brings it there when it opens it$"
     ):
-        open_journal(url_of(tmp_path), read_only=True)
+        open_journal(url, read_only=True)
 
 
 def test_a_checkpoint_empties_what_was_written_ahead(tmp_path: Path) -> None:

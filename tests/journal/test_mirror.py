@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from tests.journal.entries import (
     url_of,
     whole_run,
 )
-from tests.journal.servers import Server, postgresql
+from tests.journal.server import Server
 from tests.journal.test_transfer import fingerprints
 
 
@@ -40,8 +39,8 @@ def copy_of(url: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def copy_url(tmp_path: Path) -> str:
-    return url_of(tmp_path / "copy")
+def copy_url(url: str) -> str:
+    return url
 
 
 def test_a_copy_carried_after_every_transaction_is_the_journal(
@@ -136,7 +135,7 @@ def test_a_copy_that_has_more_than_the_journal_is_left_alone(tmp_path: Path, cop
 
 
 def test_keeping_on_tells_every_round_and_waits_longer_while_there_is_trouble(
-    tmp_path: Path, copy_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
     told: list[Carried] = []
@@ -161,21 +160,15 @@ def test_keeping_on_tells_every_round_and_waits_longer_while_there_is_trouble(
     assert all("/proc/none" in each.trouble for each in told)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with postgresql() as server:
-        yield server
-
-
 @pytest.mark.integration
 def test_a_server_that_goes_away_is_caught_up_with_when_it_is_back(
-    tmp_path: Path, server: Server
+    tmp_path: Path, own_server: Server
 ) -> None:
-    with opened(tmp_path) as journal, Mirror(url_of(tmp_path), server.url) as mirror:
+    with opened(tmp_path) as journal, Mirror(url_of(tmp_path), own_server.url) as mirror:
         loop = Loop(journal)
         loop.step()
         assert mirror.carry().trouble == ""
-        server.end()
+        own_server.end()
         for number in range(1, 8):
             (sent,) = loop.step([intent(number)], extras=True)
             journal.answer(answered(sent))
@@ -185,21 +178,22 @@ def test_a_server_that_goes_away_is_caught_up_with_when_it_is_back(
             assert away.behind == number
             assert away.trouble.startswith("journal must be a database that works, postgresql")
             assert "\n" not in away.trouble
-        server.begin()
+        own_server.begin()
         caught_up = mirror.carry()
         assert caught_up.rows > 7 * 4
         assert (caught_up.behind, caught_up.trouble) == (0, "")
         assert mirror.carry() == Carried()
         expected = fingerprints(journal)
-    assert copy_of(server.url) == expected
-    with open_journal(server.url) as copy:
+    assert copy_of(own_server.url) == expected
+    with open_journal(own_server.url) as copy:
         assert copy.replay(ADVANCE).account == loop.account
         assert copy.next_seq == 9
 
 
 @pytest.mark.integration
 def test_a_copy_in_postgresql_is_verified_like_the_journal(tmp_path: Path, server: Server) -> None:
-    with opened(tmp_path) as journal, Mirror(url_of(tmp_path), server.url) as mirror:
+    copied = server.database("copy")
+    with opened(tmp_path) as journal, Mirror(url_of(tmp_path), copied) as mirror:
         whole_run(journal)
         mirror.carry()
 
@@ -207,5 +201,5 @@ def test_a_copy_in_postgresql_is_verified_like_the_journal(tmp_path: Path, serve
             told = verify(of, lambda session: Replayer(advance=ADVANCE))
             return [replace(check) for check in told]
 
-        with open_journal(server.url, read_only=True) as copy:
+        with open_journal(copied, read_only=True) as copy:
             assert checks(copy) == checks(journal)

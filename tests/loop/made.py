@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from live.broker.interface import Answer, Cancel, Fill, Order, OrderReport, Outcome
-from live.ledger import ClientIds, Ledger
+from live.ledger import Ledger
 from live.parts import Parts
+from live.wanted import ClientIds
 from quantcore.account_plane import AccountPlane
 from quantcore.config import compose
 from quantcore.data.instruments import load_instruments

@@ -24,11 +24,12 @@ from live.folds import SignalFold, advance
 from live.journal import Journal, open_journal, reading, tables
 from live.journal.records import SEND, Session
 from live.journal.told import Event
-from live.ledger import ClientIds, Ledger
+from live.ledger import Ledger
 from live.loop import Loop
 from live.parity import lockstep
 from live.parity.case import Case
 from live.parity.exchange import exchange_of
+from live.wanted import ClientIds
 from quantcore.types import OrderStatus
 from tests.parity import markets
 

@@ -19,14 +19,16 @@ from live.feed.rows import Row, Skipped
 from live.folds import Decided, SignalFold
 from live.journal import Journal, open_journal, reading
 from live.journal.records import START, Intent, Session, Step
-from live.ledger import ClientIds, Ledger, Wanted
+from live.ledger import Ledger
 from live.loop import Due, Loop
 from live.reconcile import Finding
 from live.status import AnyDriver
+from live.wanted import ClientIds, Wanted
+from quantcore import account_follow as said
 from quantcore.data.instruments import load_instruments
 from quantcore.errors import JournalError, VenueError
 from quantcore.frames import MARK_FIELDS, PRICE_FIELDS, Bars, no_settlements
-from quantcore.types import OrderType, Side
+from quantcore.types import OrderStatus, OrderType, Rule, Side
 from tests.loop.made import PREFIX, ScriptedBroker, parts_of, report
 from tests.loop.on_exchange import QUICK
 
@@ -327,3 +329,26 @@ async def test_an_exchange_that_cannot_be_read_is_asked_with_growing_pauses_and_
     with made.journal.transaction() as connection:
         notes = connection.exec_driver_sql("SELECT message FROM notes").scalars().all()
     assert notes == ["the exchange is away"] * 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "rule"),
+    [
+        (Answer(outcome=Outcome.REFUSED, code=-2015), OrderStatus.REJECTED, Rule.EXCHANGE),
+        (
+            Answer(outcome=Outcome.REFUSED, code=-2019, rule=Rule.MARGIN),
+            OrderStatus.REJECTED,
+            Rule.MARGIN,
+        ),
+        (Answer(outcome=Outcome.REFUSED, message="it never arrived"), OrderStatus.EXPIRED, -1),
+    ],
+)
+async def test_a_refusal_is_told_to_the_account_by_its_rule_or_as_the_exchanges_own(
+    made: Made, answer: Answer, status: OrderStatus, rule: int
+) -> None:
+    order = Order(
+        client_id="made-5", symbol="BTCUSDT", side=Side.BUY, type=OrderType.MARKET, qty="0.010"
+    )
+    wanted = Wanted(number=5, request=order, urgent=False)
+    whole, _ = made.driver.loop.refused(wanted, answer)
+    assert (whole[said.STATE], whole[said.RULE]) == (status, rule)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from live.broker.interface import Order
-from live.ledger import Wanted
+from live.wanted import Wanted
 from tests.loop.test_called_off import Acting
 from tests.loop.test_ledger_money import SYMBOLS
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from live.ledger import ClientIds, Ledger
+from live.ledger import Ledger
+from live.wanted import ClientIds
 from quantcore.account_adopt import adopt
 from quantcore.account_follow import NOTHING_HEARD, follow_bar
 from quantcore.account_plane import AccountPlane

@@ -6,8 +6,8 @@ import pytest
 
 from live.broker.interface import AccountReport, Cancel, OrderReport, PositionReport
 from live.journal.records import Resolution
-from live.ledger import ClientIds
 from live.reconcile import Believed, Finding, Found, compare, halts
+from live.wanted import ClientIds
 from tests.loop.made import report
 
 IDS = ClientIds("own")

@@ -13,9 +13,9 @@ from live.broker.interface import Answer, Cancel, Fill, Order, OrderChange, Outc
 from live.clock import monotonic_us
 from live.journal import START, Intent, Journal, Step
 from live.journal.recovery import Recovery
-from live.ledger import Wanted
 from live.loop import Due
 from live.sender import Sender, SenderSettings
+from live.wanted import Wanted
 from quantcore.types import OrderStatus, OrderType, Side
 from tests.journal.entries import account, opened, signal
 from tests.loop.made import ScriptedBroker, report

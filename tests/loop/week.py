@@ -30,10 +30,11 @@ from sqlalchemy import func, select
 from live.journal import open_journal, tables
 from live.journal.journal import Journal
 from live.latency import latencies
-from live.ledger import ClientIds, Ledger
+from live.ledger import Ledger
 from live.parts import kept
 from live.replayer import replayer_of
 from live.simulator.state_file import RunningExchange, find_running
+from live.wanted import ClientIds
 from tests.loop.on_exchange import QUICK
 
 DAY_S = 86_400.0

@@ -22,7 +22,10 @@ from live.journal import (
 )
 from live.journal.records import START
 from live.kill_switch import Level
-from live.monitor.standing import Account, Standing, Watch, booked, limits
+from live.monitor.account import Account
+from live.monitor.limits import limits
+from live.monitor.positions import booked
+from live.monitor.standing import Standing, Watch
 from live.monitor.view import View
 from quantcore.types import OrderStatus, OrderType, RiskLevel, Side
 from tests.journal.entries import (

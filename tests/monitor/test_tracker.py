@@ -28,7 +28,7 @@ from live.journal import (
 from live.monitor.__main__ import main
 from live.monitor.page import page, text
 from live.monitor.place import Place, place_of
-from live.monitor.record import Record, record_of, speed_of
+from live.monitor.record import Record, expected_bars, record_of, speed_of
 from live.monitor.summary import summary
 from live.monitor.tracker import TrackerSettings, compare, period_of, track
 from quantcore.config import compose
@@ -39,6 +39,7 @@ from tests.journal.entries import (
     HOUR_US,
     account,
     answered,
+    balance,
     change,
     fill,
     income,
@@ -76,15 +77,20 @@ def post_only(number: int) -> Intent:
 
 
 def step(
-    journal: Journal, hour: int, close: float, *intents: Intent, skipped: str = ""
+    journal: Journal,
+    hour: int,
+    close: float,
+    *intents: Intent,
+    skipped: str = "",
+    late_us: int = 0,
 ) -> tuple[int, ...]:
-    """Commit a closed bar with a decision; equity is 1000 USDT and 1 more with each hour."""
+    """Commit a closed bar with a decision, so late; equity is 1000 USDT and 1 more with each hour."""
     equity = 1000.0 + hour
     row = bar(close, hour)
     return journal.commit_step(
         Step(
             seq=journal.next_seq,
-            ts_us=NIGHT_US + hour * HOUR_US,
+            ts_us=NIGHT_US + hour * HOUR_US + late_us,
             kind=CLOSE,
             inputs=bars_arrays(row),
             account=account(0.0, hour),
@@ -178,7 +184,22 @@ def test_what_only_a_live_run_has_is_read_out_of_the_journal(tmp_path: Path) -> 
     assert len(found.closes_us) == 4
     assert found.skipped.tolist() == ["late"]
     scores = {each.key: each for each in track(ran(tmp_path / "again"), SETTINGS).scores}
-    assert scores["data_loss"].value == "1 bars"
+    assert scores["data_loss"].value == "1 bar"
+
+
+def test_bars_that_were_caught_up_on_count_where_they_closed(tmp_path: Path) -> None:
+    place = ran(tmp_path, hours=3)
+    with open_journal(url_of(tmp_path)) as journal:
+        journal.begin(session(), now_us=NIGHT_US)
+        for hour in (3, 4, 5, 6):  # four bars taken half an hour after the last of them
+            step(journal, hour, 110.0, late_us=(6 - hour) * HOUR_US + HOUR_US // 2)
+        step(journal, 7, 110.0)
+        step(journal, 7, 110.0, late_us=1)  # told again by another session
+        journal.end("over", now_us=NIGHT_US + 8 * HOUR_US)
+    found = record_of(place).stability
+    assert found is not None
+    assert found.closes_us.tolist() == [NIGHT_US + hour * HOUR_US for hour in range(1, 8)]
+    assert expected_bars(record_of(place)) == 7
 
 
 def test_alerts_that_were_sent_at_once_are_timed(tmp_path: Path) -> None:
@@ -312,6 +333,40 @@ def test_the_page_is_whole_and_shows_nothing_unescaped(tmp_path: Path) -> None:
     told = text(found)
     assert len(told.splitlines()) <= 5
     assert "alarm on" in told.splitlines()[-1]
+
+
+def test_in_lock_step_funding_is_what_the_wallet_was_told(tmp_path: Path) -> None:
+    with open_journal(url_of(tmp_path)) as journal:
+        journal.begin(session(mode="parity"), now_us=NIGHT_US)
+        journal.commit_step(
+            Step(
+                seq=1,
+                ts_us=NIGHT_US,
+                kind=START,
+                inputs={},
+                account=account(0.0, 0),
+                signal=signal(0.0),
+                snapshot=True,
+            )
+        )
+        at = {"time_us": NIGHT_US + HOUR_US, "positions": ()}
+        told = (
+            balance("999.5", change="-0.5", kind="FUNDING_FEE", **at),
+            balance("998.5", change="-1", **at),
+        )
+        journal.hear(told, heard_us=NIGHT_US + HOUR_US)
+        step(journal, 1, 100.0)
+    found = record_of(place_of(str(tmp_path / "live"), None))
+    assert found.funding["amount"].tolist() == [0.5]
+
+
+def test_funding_says_which_way_it_went(tmp_path: Path) -> None:
+    found = track(ran(tmp_path), SETTINGS)
+    received = replace(found, period=replace(found.period, funding=-0.05))
+    for told in (found, received):
+        way = "paid" if told is found else "received"
+        assert f"funding 0.05 {way}." in text(told)
+        assert f"USDT {way}" in page(told).split("Funding")[1].split("Decisions")[0]
 
 
 def test_the_command_writes_page_text_and_numbers(

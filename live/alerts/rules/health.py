@@ -16,6 +16,7 @@ from live.alerts.rules.rule import (
     check_steps,
     climbed,
     percent,
+    span,
 )
 from live.alerts.rules.trading import errors
 
@@ -303,7 +304,7 @@ class Heartbeat:
     Parameters
     ----------
     silence_s : float
-        Seconds without a word, on this machine's clock, > 0: the loop writes a heartbeat every ten.
+        Seconds without a word, on this machine's clock, > 0: the loop writes a heartbeat every fifteen.
     """
 
     silence_s: float
@@ -351,7 +352,7 @@ class Heartbeat:
         return Alert(
             rule="heartbeat",
             severity=Severity.CRITICAL,
-            title=f"The loop has been SILENT for {_span(seconds)}",
+            title=f"The loop has been SILENT for {span(seconds)}",
             text="It writes nothing down: it has died, hangs, or its machine stands still. "
             "Orders and stops stay at the exchange.",
             advice="Look at its process and log, start it again: it goes on from its journal.",
@@ -362,7 +363,7 @@ class Heartbeat:
         return Alert(
             rule="heartbeat",
             severity=Severity.WARNING,
-            title=f"The loop is back after {_span(seconds)} of silence",
+            title=f"The loop is back after {span(seconds)} of silence",
             key="back",
         )
 
@@ -428,7 +429,3 @@ class Readable:
             key="unreadable",
         )
         return {"told": True}, [alert]
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120.0 else f"{seconds / 60:.0f} min"

@@ -110,3 +110,8 @@ def climbed(
 def percent(value: float, digits: int = 1) -> str:
     """Return a fraction as a person reads it, with a minus sign as print has it."""
     return f"{100.0 * value:.{digits}f} %".replace("-", "−")
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as a person reads it."""
+    return f"{seconds:.0f} s" if seconds < 120.0 else f"{seconds / 60:.0f} min"

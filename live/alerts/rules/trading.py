@@ -83,7 +83,7 @@ class Stops:
     ----------
     missing_s : float
         Seconds on this machine's clock for which a position may be without one, > 0: an entry's stop follows at the
-        next close. Of strategies without stops nothing is told.
+        next close. Of a run that asks for none nothing is told.
     """
 
     missing_s: float
@@ -200,7 +200,7 @@ def _unprotected(symbol: str, seconds: float) -> Alert:
         rule="stops",
         severity=Severity.CRITICAL,
         title=f"{symbol} has had NO protective stop for {seconds:.0f} s",
-        text="Its strategy asks for one, and none is open at the exchange.",
+        text="Every position is to have one, and none is open at the exchange.",
         advice=f"Set a stop for {symbol} at the exchange or close it; /flatten closes everything.",
         key=f"missing {symbol}",
     )

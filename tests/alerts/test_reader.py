@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from live.alerts import news
-from live.alerts.news import News, Reader, Survey
+from live.alerts import reader as reading
+from live.alerts.news import News
+from live.alerts.reader import Reader, run_of
+from live.alerts.survey import Survey
 from live.journal import Journal
-from live.journal.records import Difference, Health, Note, NoteKind, Resolution
+from live.journal.records import Difference, Health, KeptSession, Note, NoteKind, Resolution
 from live.monitor.view import View
+from live.parts import session_text
+from quantcore.config import compose
+from quantcore.data.instruments import load_instruments
 from quantcore.errors import JournalError
-from tests.journal.entries import Loop, change, opened, url_of
+from tests.journal.entries import Loop, change, opened, session, url_of
 
 
 @pytest.fixture
@@ -95,22 +100,24 @@ def test_every_table_is_told(journal: Journal, view: View) -> None:
     journal.health(
         Health(
             ts_us=7, wall_us=8, late_us=9, clock_off_ms=float("nan"), requests=10, failures=1, used_weight=0,
-            account_stream=True, sockets=2, connected=1, book_age_s=0.1, mark_age_s=0.1, kline_age_s=0.1, doubtful=0,
-            halted=0, stopped=None, memory_mb=100.0, disk_free_mb=1000.0, copy_behind=None, counts={},
+            account_stream=True, sockets=2, connected=1, book_age_s=0.1, mark_age_s=0.1, kline_age_s=0.1, doubtful=3,
+            halted=4, stopped="fees", memory_mb=100.0, disk_free_mb=1000.0, copy_behind=6, counts={},
         )
     )  # fmt: skip
     told = look(reader)
     assert [(row.rule, row.action) for row in told.reasons] == [("min_notional", "refused")]
     assert [row.symbol for row in told.stuck] == ["BTCUSDT"]
     assert [(row.found, row.rule) for row in told.differences] == [("1", "halt")]
-    assert [(row.wall_us, row.connected) for row in told.health] == [(8, 1)]
+    (beat,) = told.health
+    assert (beat.wall_us, beat.connected) == (8, 1)
+    assert (beat.doubtful, beat.halted, beat.stopped, beat.copy_behind) == (3, 4, "fees", 6)
     assert len(told.account) == 1
 
 
 def test_a_storm_is_taken_in_batches_without_a_loss(
     journal: Journal, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "ROWS_MAX", 3)
+    monkeypatch.setattr(reading, "ROWS_MAX", 3)
     reader = Reader(view, ())
     look(reader)
     note(journal, *(str(number) for number in range(8)))
@@ -141,7 +148,6 @@ def test_another_journal_in_the_same_place_is_told_from_its_begin(
     with opened(tmp_path) as other:
         other.end("told to stop", now_us=7)
     from live.journal import open_journal
-    from tests.journal.entries import session
 
     (tmp_path / "live" / "journal.sqlite").unlink()
     with open_journal(url_of(tmp_path)) as other:
@@ -161,6 +167,28 @@ def test_the_end_of_a_session_is_seen_although_no_row_is_added(
     told = look(reader)
     assert told.run is not None
     assert (told.run.ended_us, told.run.why_ended) == (77, "told to stop")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ((), True),  # of the risk controller
+        (("risk=none",), False),
+        (("risk=none", "strategy.exits.stop_loss=0.1"), True),
+    ],
+)
+def test_a_run_wants_stops_if_its_strategy_or_its_risk_controller_does(
+    overrides: tuple[str, ...], wanted: bool
+) -> None:
+    text = session_text(compose("live", list(overrides)), load_instruments(("BTCUSDT",)))
+    kept = KeptSession(
+        session_id=1,
+        session=session(config_yaml=text),
+        started_us=0,
+        ended_us=None,
+        why_ended=None,
+    )
+    assert run_of(kept).wants_stops is wanted
 
 
 def test_holdings_are_asked_for_only_when_something_is_new(journal: Journal, view: View) -> None:
