@@ -32,12 +32,12 @@ _POSITIONS = (
     Column("Symbol", is_text=True),
     Column("Quantity", place="rest"),
     Column("Entry", place="rest"),
-    Column("Mark"),
+    Column("Mark", place="rest"),
     Column("Profit, USDT", place="top"),
     Column("Leverage"),
     Column("To liquidation", short="Liquidation"),
     Column("Chance, 24 h", short="in 24 h"),
-    Column("Protective stop", place="last"),
+    Column("Protective stop", place="last", short="Stop"),
 )
 
 
@@ -189,7 +189,7 @@ def _reason(told: Told, board: Board) -> tuple[str, ...]:
 
 _SCORES = (
     Column("Target", is_text=True),
-    Column("Wanted"),
+    Column("Wanted", is_wide=True),
     Column("Result"),
     Column("State", is_text=True),
     Column("Why", is_text=True, is_wide=True),
@@ -200,7 +200,7 @@ def scorecard(board: Board) -> str:
     """Return the system's targets against what became of them."""
     rows = (
         (
-            escape(s.name),
+            f'{escape(s.name)} <small class="narrow">{escape(s.target)}</small>',
             escape(s.target),
             escape(s.result),
             mark(s.state, s.verdict),

@@ -179,7 +179,7 @@ def test_a_journal_in_postgresql_is_shown_and_again_after_its_server_was_away(
 ) -> None:
     with postgresql() as server, Mirror(journal.place, server.url) as mirror:
         assert mirror.carry().trouble == ""
-        with served(folder, f"db={server.url}") as own, page(browser, 390, token="") as seen:
+        with served(folder, f"db='{server.url}'") as own, page(browser, 390, token="") as seen:
             lives(seen, own.address)
             assert seen.locator("#app .big").inner_text() == "1,010.00"
             assert seen.locator("#app .act").count() == 3
@@ -193,6 +193,20 @@ def test_a_journal_in_postgresql_is_shown_and_again_after_its_server_was_away(
             assert mirror.carry().trouble == ""
             seen.locator("#app .fills").get_by_text("321.23").wait_for()
             seen.get_by_text("journal not readable").wait_for(state="detached")
+
+
+def test_a_dashboard_that_ends_is_seen_and_the_page_follows_its_successor(
+    browser: Browser, folder: Path
+) -> None:
+    context = browser.new_context()
+    seen = context.new_page()
+    with served(folder) as own:
+        lives(seen, own.address)
+        assert seen.locator("body.cut").count() == 0
+    seen.wait_for_selector("body.cut")
+    with served(folder, f"port={own.address.rpartition(':')[2]}"):
+        seen.wait_for_selector("body.lives:not(.cut)")
+    context.close()
 
 
 def test_a_finished_backtest_is_opened(browser: Browser, tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ PROMPT_S = 1.0
 """From what was written to what is seen."""
 MEMORY_MB = 500.0
 
-Told = Callable[[str, object], None]
+log = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -58,7 +59,7 @@ def dashboard(journal: Journal) -> Iterator[Served]:
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_chart_and_table_are_painted_within_two_seconds(
-    browser: Browser, dashboard: Served, width: int, record_property: Told
+    browser: Browser, dashboard: Served, width: int
 ) -> None:
     taken = []
     for _ in range(3):  # the best: a busy machine makes any one slow
@@ -67,12 +68,12 @@ def test_chart_and_table_are_painted_within_two_seconds(
             lives(seen, dashboard.address)
             taken.append(seen.evaluate("window.first") / 1e3)
             assert seen.evaluate("document.documentElement.scrollWidth") == width
-    record_property("painted_s", sorted(taken))
+    log.info("painted at %d px after %s s", width, sorted(taken))
     assert min(taken) <= PAINTED_S, taken
 
 
 def test_an_hour_that_closes_is_on_the_page_within_a_second(
-    browser: Browser, dashboard: Served, journal: Journal, record_property: Told
+    browser: Browser, dashboard: Served, journal: Journal
 ) -> None:
     taken = []
     with page(browser, token="") as seen:
@@ -82,11 +83,37 @@ def test_an_hour_that_closes_is_on_the_page_within_a_second(
             close(journal, hour)
             written_s = time.time()
             taken.append(seen.evaluate("window.wait") / 1e3 - written_s)
-    record_property("seen_s", sorted(taken))
+    log.info("seen after %s s", sorted(taken))
     assert min(taken) <= PROMPT_S, taken
 
 
-def test_the_process_stays_small(dashboard: Served, record_property: Told) -> None:
+def test_what_is_unfolded_on_a_phone_stays_so_when_an_hour_closes(
+    browser: Browser, dashboard: Served, journal: Journal
+) -> None:
+    with page(browser, 390, token="") as seen:
+        lives(seen, dashboard.address)
+        card = seen.locator("#app .positions tbody tr").filter(has_text="BTC")
+        entry = card.locator("td[data-name='Entry']")
+        stops = seen.locator("#app .orders tbody")
+        assert not entry.is_visible()
+        assert not stops.is_visible()
+        card.click()
+        seen.locator("#app .orders summary").click()
+        assert entry.is_visible()
+        before = card.locator("td[data-name='Mark']").inner_text()
+        close(journal, HOURS + 13)
+        seen.wait_for_function(
+            """before => [...document.querySelectorAll("#app .positions tbody tr")].some(row =>
+                row.innerText.includes("BTC") && row.querySelector("td[data-name='Mark']").innerText !== before)""",
+            arg=before,
+        )
+        assert entry.is_visible()
+        assert stops.is_visible()
+        card.click()
+        assert not entry.is_visible()
+
+
+def test_the_process_stays_small(dashboard: Served) -> None:
     held_mb = dashboard.memory_mb
-    record_property("memory_mb", held_mb)
+    log.info("%.0f MB", held_mb)
     assert held_mb < MEMORY_MB

@@ -72,15 +72,32 @@ const watch = new MutationObserver(() => {
 });
 watch.observe(document.documentElement, { childList: true, subtree: true });
 
-// What a reader has unfolded stays so when its section comes anew.
+// What a reader has unfolded, a part or a small card, stays so when its section comes anew.
 const unfolded = new Set();
+const card = (row) => "card " + row.cells[0].innerText;
+function keep(name, is) {
+  if (is) unfolded.add(name); else unfolded.delete(name);
+}
 document.addEventListener("toggle", (event) => {
   const name = event.target.dataset && event.target.dataset.fold;
-  if (!name || !event.target.isConnected) return;
-  if (event.target.open) unfolded.add(name); else unfolded.delete(name);
+  if (name && event.target.isConnected) keep(name, event.target.open);
 }, true);
+document.addEventListener("click", (event) => {
+  const row = event.target.closest("table.dense tbody tr");
+  if (row) keep(card(row), row.classList.toggle("whole"));
+});
 new MutationObserver(() => {
+  if (!unfolded.size) return;
   document.querySelectorAll("details[data-fold]:not([open])").forEach((each) => {
     if (unfolded.has(each.dataset.fold)) each.open = true;
   });
+  document.querySelectorAll("table.dense tbody tr:not(.whole)").forEach((row) => {
+    if (unfolded.has(card(row))) row.classList.add("whole");
+  });
 }).observe(document.documentElement, { childList: true, subtree: true });
+
+// What is no more kept up must not look as if it were.
+setInterval(() => {
+  const cut = document.body.classList.contains("lives") && !(window.socket && window.socket.connected);
+  document.body.classList.toggle("cut", cut);
+}, 1000);
