@@ -331,10 +331,12 @@ def liquidation_prices(account: MarginAccount) -> FloatArray:
         notional = abs(account.qty[s]) * account.mark[s]
         required[s] = maintenance_margin(notional, account.brackets[s])
     prices = np.full(len(cross), np.nan)
+    # A few positions need no machine code, whose loading takes 50 MB in a process that only looks on.
+    price_of = margin.liquidation_price.py_func
     for s in np.flatnonzero(account.held):
         others = cross.copy()
         others[s] = False
-        prices[s] = margin.liquidation_price(
+        prices[s] = price_of(
             account.wallet if cross[s] else isolated[s],
             float(required[others].sum()) if cross[s] else 0.0,
             float(pnl[others].sum()) if cross[s] else 0.0,

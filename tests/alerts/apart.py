@@ -36,7 +36,7 @@ SPEED = 15
 N_SYMBOLS = 6
 ALONE, RUNNING, HUNG, FLOODED, KILLED = "alone", "running", "hung", "flooded", "killed"
 PHASES = (ALONE, RUNNING, HUNG, FLOODED, KILLED)
-SENT = "closed bar to order sent"
+SENT = "closed bar to first order sent"
 MEASURES = (SENT, "step of a closed bar", "risk check of a decision", "step between two closes")
 _DOWN = "json://127.0.0.1:9"
 """A receiver that is not there."""
@@ -135,7 +135,7 @@ def taken(view: View, after: int, into: dict[str, Sample]) -> None:
     """Add what was measured in the steps after one."""
     steps, sent, answers = tables.steps.c, tables.intents.c, tables.answers.c
     orders = (
-        select(answers.sent_after_us, steps.seq)
+        select(func.min(answers.sent_after_us), steps.seq)
         .join(tables.intents, sent.intent_id == answers.intent_id)
         .join(tables.steps, steps.seq == sent.seq)
         .where(
@@ -144,6 +144,7 @@ def taken(view: View, after: int, into: dict[str, Sample]) -> None:
             sent.action == SEND,
             answers.sent_after_us.is_not(None),
         )
+        .group_by(steps.seq)
     )
 
     def of(column: Any, kind: str) -> Any:
