@@ -75,6 +75,7 @@ async def beat(journal: Journal, heart: Heart, *, every_s: float = BEAT_S) -> No
         late_us = max(monotonic_us() - due_us, 0)
         try:
             journal.health(health_of(heart, late_us=late_us, wall_us=time.time_ns() // 1000))
+            await asyncio.to_thread(journal.checkpoint)  # else a commit has to, sooner or later
         except JournalError as error:
             log.warning("the heartbeat was not written: %s", error)
         due_us = monotonic_us() + every_us

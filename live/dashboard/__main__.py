@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_SETTINGS = ("host", "port", "names", "token", "certificate", "key", "look_s")
+_SETTINGS = ("host", "port", "names", "token", "certificate", "key", "look_s", "niceness")
 
 
 def main(cfg: DictConfig) -> int:
     """Serve the page until told to stop."""
     import logging
+    import os
 
     from live.dashboard.server import serve
     from live.dashboard.settings import DashboardSettings
@@ -26,6 +27,7 @@ def main(cfg: DictConfig) -> int:
     )
     plain = plain_settings(cfg)
     settings = build_settings({name: plain[name] for name in _SETTINGS}, kind=DashboardSettings)
+    os.nice(settings.niceness)
     place = place_of(
         None if cfg.run is None else str(cfg.run), None if cfg.db is None else str(cfg.db)
     )

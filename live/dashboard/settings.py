@@ -11,6 +11,8 @@ from quantcore.errors import ConfigError
 ANYWHERE = ("0.0.0.0", "::")
 """Addresses that are no names under which somebody could ask for the page."""
 
+_NICEST = 19
+
 
 @dataclass(frozen=True, kw_only=True)
 class DashboardSettings:
@@ -30,6 +32,8 @@ class DashboardSettings:
         Files in PEM for HTTPS; both or none.
     look_s : float
         Seconds between two looks at the journal, in [0.05, 1].
+    niceness : int
+        By which it steps back from the processors, in [0, 19].
     """
 
     host: str
@@ -39,6 +43,7 @@ class DashboardSettings:
     certificate: str | None
     key: str | None
     look_s: float
+    niceness: int = 10
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -46,6 +51,8 @@ class DashboardSettings:
             raise ConfigError(f"port must be in [0, 65535], was {self.port}")
         if not 0.05 <= self.look_s <= 1.0:
             raise ConfigError(f"look_s must be in [0.05, 1], was {self.look_s}")
+        if not 0 <= self.niceness <= _NICEST:
+            raise ConfigError(f"niceness must be in [0, {_NICEST}], was {self.niceness}")
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("certificate and key must be given together, was one of them")
         if self.host in ANYWHERE and not self.names:
