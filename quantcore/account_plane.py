@@ -259,16 +259,16 @@ class AccountPlane:
         return FoldState(KIND, VERSION, held), events
 
     def check_state(self, state: FoldState) -> None:
-        """Refuse a state that is not of an account with these settings: the kernels would write beside its arrays.
+        """Refuse a state that lacks what these settings need: the kernels would write beside its arrays.
 
         Raises
         ------
         SchemaMismatch
-            If an array has another shape.
+            If an array that is needed has another shape.
         """
         state.expect(KIND, VERSION)
         for name, shape in self._shapes.items():
-            if state[name].shape != shape:
+            if 0 not in shape and state[name].shape != shape:
                 raise SchemaMismatch(
                     f"state must be of an account with these settings, its {name} must have shape {shape}, had "
                     f"{state[name].shape}"

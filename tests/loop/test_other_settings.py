@@ -106,11 +106,11 @@ def test_a_router_that_works_cannot_be_left_out() -> None:
 
 
 @pytest.mark.parametrize("closes", [True, False])
-@pytest.mark.parametrize("other", ["execution=router", "risk=none"])
+@pytest.mark.parametrize("other", ["execution=router", "risk=paper"])
 def test_a_state_of_other_settings_is_refused_before_a_kernel_sees_it(
     closes: bool, other: str
 ) -> None:
-    state = ledger_of(SYMBOLS, "execution=taker", "risk=paper").state
-    plane = plane_of(SYMBOLS, "execution=taker", "risk=paper", other)
+    state = ledger_of(SYMBOLS, "execution=taker", "risk=none").state
+    plane = plane_of(SYMBOLS, "execution=taker", "risk=none", other)
     with pytest.raises(SchemaMismatch, match="state must be of an account with these settings"):
         follow_bar(plane, state, row(0), NOTHING_HEARD, closes=closes)
