@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "cvxpy": "research",
         "nicegui": "live",
         "optuna": "research",
+        "orjson": "live",
         "prometheus_client": "live",
         "psycopg": "live",
         "ray": "cluster",

@@ -351,6 +351,8 @@ class Journal:
         with self._database.transaction() as connection:
             self._next = None  # the body may add and remove rows
             yield connection
+            if self._committed_upto:
+                self._committed_upto = _next_numbers(connection)
 
     def checkpoint(self) -> None:
         """Move what SQLite wrote ahead into its file; call it from another thread when there is time."""
