@@ -187,9 +187,9 @@ class Sender:
             self._learnt.failed(error)
 
     async def _after(self, before: Sequence[asyncio.Task[None]], dues: Sequence[Due]) -> None:
-        """Send what opens in a symbol once requests before it are answered."""
+        """Send what opens in a symbol once what goes before is answered; nothing after an answer that was not kept."""
         if before:
-            await asyncio.wait(before)
+            await asyncio.gather(*before)
         await self._lane(dues, False)
 
     async def _lane(self, dues: Sequence[Due], urgent: bool) -> None:
