@@ -287,6 +287,8 @@ class Board:
         Of a finished run, in one sentence.
     facts : tuple of str
         What else is to be known of it.
+    unscored : str
+        Why the targets were not measured the last time, empty if they were.
     lost : bool
         Whether the journal can not be read now: the rest is what it said before.
     """
@@ -319,4 +321,5 @@ class Board:
     log: tuple[Entry, ...] = ()
     verdict: str = ""
     facts: tuple[str, ...] = ()
+    unscored: str = ""
     lost: bool = False

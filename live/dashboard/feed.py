@@ -138,6 +138,7 @@ class Feed:
         self._now: Shown | None = None
         self._measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="targets")
         self._scores: tuple[Target, ...] = ()
+        self._unscored = ""
         self._rescored = False
 
     @property
@@ -195,14 +196,22 @@ class Feed:
             reader.show(found)
 
     async def measure(self) -> None:
-        """Measure the targets of a running account for ever, beside the looks; a finished run has its own."""
+        """Measure the targets of a running account for ever, beside the looks; a finished run has its own.
+
+        What goes wrong with it is told on the page, and tried again.
+        """
         loop = asyncio.get_running_loop()
         while self._place.results is None:
             try:
                 self._scores = await loop.run_in_executor(self._measuring, targets, self._place)
-                self._rescored = True
+                self._unscored = ""
             except QuantcoreError as error:
-                log.warning("the targets cannot be measured: %s", error)
+                self._unscored = one_line(error)
+                log.warning("the targets cannot be measured: %s", self._unscored)
+            except Exception as error:  # a journal that somebody else has written to
+                self._unscored = f"the journal was not understood: {type(error).__name__}"
+                log.exception("the targets cannot be measured")
+            self._rescored = True
             await asyncio.sleep(SCORE_S)
 
     def close(self) -> None:
@@ -224,7 +233,8 @@ class Feed:
             return None
         self._rescored = False
         board = self._source.board()
-        return shown(replace(board, scores=self._scores or board.scores))
+        scored = replace(board, scores=self._scores or board.scores, unscored=self._unscored)
+        return shown(scored)
 
     def _lost(self, why: str) -> Shown:
         """Return what was shown before, with the reason why it stays."""

@@ -75,8 +75,7 @@ def _well(board: Board) -> str:
 
 def _tiles(board: Board) -> Iterator[str]:
     curve, equity = board.curve, _equity(board)
-    now = float(curve.drawdown[-1]) if len(curve.drawdown) else math.nan
-    yield _tile("Drawdown", gain(percent(now, decimals=2), now), _deepest(board))
+    yield _drawdown(board)
     for name, days in (("7 days", 7.0), ("Since the start", None)):
         amount, fraction = curve.change(days)
         share = gain(percent(fraction, signed=True, decimals=2), fraction)
@@ -103,13 +102,17 @@ def _tile(name: str, value: str, more: str) -> str:
     )
 
 
-def _deepest(board: Board) -> str:
-    """Return the limit of a running account, and of a finished run its maximum."""
-    limit = next((g.limit for g in board.gauges if g.name == "drawdown"), math.nan)
-    if board.is_live and known(limit):
-        return f"stopped at {percent(-limit, decimals=0)}"
+def _drawdown(board: Board) -> str:
+    """Return the drawdown, loud only near its limit: every account is below its peak most of the time."""
     drawdown = board.curve.drawdown
-    return f"maximum {percent(float(drawdown.min()), decimals=1)}" if len(drawdown) else ""
+    now = float(drawdown[-1]) if len(drawdown) else math.nan
+    gauge = next((g for g in board.gauges if g.name == "drawdown"), None)
+    told = percent(now, decimals=2)
+    value = escape(told) if gauge is None or gauge.state is State.GOOD else gain(told, now)
+    more = f"maximum {percent(float(drawdown.min()), decimals=1)}" if len(drawdown) else ""
+    if board.is_live and gauge is not None and known(gauge.limit):
+        more = f"stopped at {percent(-gauge.limit, decimals=0)}"
+    return _tile("Drawdown", value, more)
 
 
 def _equity(board: Board) -> float:

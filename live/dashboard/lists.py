@@ -23,7 +23,7 @@ from live.dashboard.pieces import (
     times,
     words,
 )
-from quantcore.backtest.markup import MISSING, known, money, percent, plural, share
+from quantcore.backtest.markup import MISSING, known, money, percent, plural, sentence, share
 
 FAR = 1.0
 """Adverse move from which nobody needs to know how far liquidation is."""
@@ -210,7 +210,10 @@ def scorecard(board: Board) -> str:
     )
     met = sum(s.state is State.GOOD for s in board.scores)
     aside = f"{met} of {len(board.scores)} met" if board.scores else ""
-    return section("Scorecard", table(_SCORES, rows, "No target was measured so far."), aside=aside)
+    body = table(_SCORES, rows, "No target was measured so far.")
+    if board.unscored:
+        body += sentence(f"Not measured the last time: {board.unscored}.")
+    return section("Scorecard", body, aside=aside)
 
 
 _LOG = (

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from live.monitor.beats import Beats
 from live.monitor.estimates import (
     NOTHING,
     Estimate,
@@ -27,8 +28,6 @@ from quantcore.types import FloatArray
 
 UPTIME_DAYS_MIN = 7.0
 """Below which a share of 99.9 % is ten minutes or less, so that one restart decides."""
-BEAT_LATE_S = 45.0
-"""Between two heartbeats, from which on the loop counts as away."""
 
 
 def execution_scores(record: Record) -> Iterator[Score]:
@@ -152,14 +151,15 @@ def stability_scores(record: Record) -> Iterator[Score]:
         ):
             yield score(key, name, "Stability", target, "–", State.UNKNOWN, NOT_OF_A_BACKTEST)
         return
-    errors = proportion(live.failures, max(live.requests, live.failures))
+    asked, failed = live.beats.requests, live.beats.failures
+    errors = proportion(failed, max(asked, failed))
     yield score(
         "api_errors", "API errors", "Stability", "< 0.1 %", small_share(errors.value), errors.state(below=0.001),
-        f"{live.failures:,} of {plural(live.requests, 'request')} not served or not answered; "
+        f"{failed:,} of {plural(asked, 'request')} not served or not answered; "
         f"{span(errors, 100.0, ' %', 3)}. Refusals by the rules of trading are none."
         if errors.n else "No heartbeat counted requests.", errors,
     )  # fmt: skip
-    yield _uptime(live)
+    yield _uptime(live.beats)
     wanted, held = expected_bars(record), len(live.closes_us)
     lost = fact(float(wanted - held), wanted) if wanted else NOTHING
     early = record.days < 1.0 and lost.value == 0.0
@@ -171,21 +171,17 @@ def stability_scores(record: Record) -> Iterator[Score]:
     )  # fmt: skip
 
 
-def _uptime(live: Stability) -> Score:
-    beats_s = live.beats_us / 1e6
+def _uptime(beats: Beats) -> Score:
     estimate, state, reason = NOTHING, State.UNKNOWN, "The journal has no heartbeats."
-    if len(beats_s) > 1:
-        gaps = np.diff(beats_s)
-        away_s = float(gaps[gaps > BEAT_LATE_S].sum())
-        span_s = float(beats_s[-1] - beats_s[0])
-        estimate = fact(1.0 - away_s / span_s, len(beats_s))
+    if beats.n > 1:
+        span_s, away_s = beats.span_us / 1e6, beats.away_us / 1e6
+        estimate = fact(1.0 - away_s / span_s, beats.n)
         days = span_s / 86_400.0
         state = estimate.state(above=0.999)
         if days < UPTIME_DAYS_MIN:
             state = State.EARLY
-        times = int((gaps > BEAT_LATE_S).sum())
         reason = (
-            f"Away {plural(times, 'time')}, {away_s / 60.0:.1f} min of {_duration(span_s)} on this machine's clock"
+            f"Away {plural(beats.away, 'time')}, {away_s / 60.0:.1f} min of {_duration(span_s)} on this machine's clock"
             + (f"; {UPTIME_DAYS_MIN:g} days are needed." if days < UPTIME_DAYS_MIN else ".")
         )
     return score(

@@ -18,6 +18,7 @@ from live.folds import CLOSE, bars_of
 from live.journal import tables
 from live.journal.codec import unpack
 from live.journal.records import SEND, START
+from live.monitor.beats import Beats, beats_of
 from live.monitor.place import Place
 from live.monitor.view import View
 from quantcore.backtest.report import open_folder
@@ -50,10 +51,8 @@ class Stability:
         Of fills heard while the loop ran: from the exchange's own time to hearing, microseconds of this machine.
     alert_us : float64 array
         Of alerts that were sent at once: from the event's being known to its delivery; empty without the alerts' queue.
-    requests, failures : int
-        Over REST, as the heartbeats count them.
-    beats_us : int64 array
-        Times of the heartbeats on this machine's clock.
+    beats : Beats
+        Its heartbeats.
     closes_us : int64 array
         The closes of the bars that the journal holds, increasing, each once.
     skipped : Series of str, index `ts`
@@ -65,9 +64,7 @@ class Stability:
     account_us: FloatArray
     update_us: FloatArray
     alert_us: FloatArray
-    requests: int
-    failures: int
-    beats_us: IntArray
+    beats: Beats
     closes_us: IntArray
     skipped: pd.Series
 
@@ -150,7 +147,6 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
         raise JournalError(f"journal must hold a closed bar, {view.place} holds none yet")
     equity, nav_before, since = _window(equity, days)
     since_us = 0 if days is None else to_us(since)
-    health = view.rows("health", since_us=since_us)
     orders, fills = _orders(view, since)
     data, risk = plain.get("data", {}), plain.get("risk")
     execution_interval = str(data.get("execution_interval", "1h"))
@@ -166,7 +162,7 @@ def _of_journal(view: View, days: float | None, folder: Path | None) -> Record:
         funding=_funding(view, since_us),
         liquidations=int(fills["client_id"].str.startswith(_EXCHANGE_MADE).sum()),
         risk=build_settings(risk, kind=RiskSettings) if risk else None,
-        stability=_stability(view, since_us, health, folder, execution_interval),
+        stability=_stability(view, since_us, folder, execution_interval),
     )
 
 
@@ -294,25 +290,19 @@ def _inputs(view: View, seqs: IntArray) -> Iterator[tuple[int, int, dict[str, Ar
             yield row.seq, row.session_id, unpack(row.inputs)
 
 
-def _stability(
-    view: View, since_us: int, health: pd.DataFrame, folder: Path | None, interval: str
-) -> Stability:
+def _stability(view: View, since_us: int, folder: Path | None, interval: str) -> Stability:
+    beats = beats_of(view, since_us)
     answers = view.rows("answers", since_us=since_us)
     steps = view.rows("steps", since_us=since_us)
     closes = steps[steps["kind"] == CLOSE]
     decisions = view.rows("decisions", since_us=since_us)
-    counted = health.groupby("session_id")[["requests", "failures"]]
-    told = counted.max() - counted.min() if since_us > _first_us(view) else counted.max()
-    beats = index_us(pd.DatetimeIndex(health["wall_ts"]))
     return Stability(
         round_trip_us=answers["answered_after_us"].to_numpy(np.float64),
         sent_after_us=answers["sent_after_us"].to_numpy(np.float64),
         account_us=closes["account_us"].to_numpy(np.float64),
-        update_us=_updates(view, since_us, steps, health),
+        update_us=_updates(view, since_us, steps, beats.speed),
         alert_us=_alerts(folder),
-        requests=int(told["requests"].sum()),
-        failures=int(told["failures"].sum()),
-        beats_us=beats,
+        beats=beats,
         closes_us=_own_closes(view, closes, interval),
         skipped=decisions.set_index("ts")["skipped"].dropna(),
     )
@@ -331,11 +321,7 @@ def _own_closes(view: View, closes: pd.DataFrame, interval: str) -> IntArray:
     return np.unique(found)
 
 
-def _first_us(view: View) -> int:
-    return view.sessions()[0].started_us
-
-
-def _updates(view: View, since_us: int, steps: pd.DataFrame, health: pd.DataFrame) -> FloatArray:
+def _updates(view: View, since_us: int, steps: pd.DataFrame, speed: float) -> FloatArray:
     """Return how long fills took to be heard, of those that happened after their session began."""
     if view.sessions()[-1].session.mode == LOCK_STEP:  # its exchange waits for the loop
         return np.empty(0)
@@ -344,21 +330,7 @@ def _updates(view: View, since_us: int, steps: pd.DataFrame, health: pd.DataFram
     heard, happened = (index_us(pd.DatetimeIndex(fills[name])) for name in ("heard_ts", "ts"))
     starts = np.append(index_us(pd.DatetimeIndex(begun)), np.iinfo(np.int64).max)
     same = np.searchsorted(starts, heard) == np.searchsorted(starts, happened)
-    return np.asarray((heard - happened)[same] / speed_of(health), dtype=np.float64)
-
-
-def speed_of(health: pd.DataFrame) -> float:
-    """Return how many seconds of the exchange pass in one of this machine: 1 but for a simulated exchange."""
-    if len(health) < 2:
-        return 1.0
-    last = health[health["session_id"] == health["session_id"].iloc[-1]]
-    spans = [
-        (last[name].iloc[-1] - last[name].iloc[0]).total_seconds() for name in ("ts", "wall_ts")
-    ]
-    if len(last) < 2 or not spans[1] > 0.0:
-        return 1.0
-    found = spans[0] / spans[1]
-    return found if found > 1.5 else 1.0
+    return np.asarray((heard - happened)[same] / speed, dtype=np.float64)
 
 
 def _alerts(folder: Path | None) -> FloatArray:

@@ -7,13 +7,13 @@ waits. What is now is told by `live.monitor.standing`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Column, ColumnElement, Connection, Select, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, func, select
 
 from live.broker.interface import Order
 from live.journal import reading, tables
@@ -259,8 +259,10 @@ class View:
         JournalError
             If the journal cannot be read.
         """
+        wanted = selected(table, after=after, upto=upto, since_us=since_us, last=last)
         with self._journal.transaction() as connection:
-            return rows_of(connection, table, after=after, upto=upto, since_us=since_us, last=last)
+            found = _fetched(connection, wanted)
+        return _framed(found, is_turned=last is not None)
 
     def targets(self, *, after: int = 0, last: int | None = None) -> pd.DataFrame:
         """Return the target weights of decisions, wide, index `ts`; decisions that were skipped are left out."""
@@ -295,9 +297,19 @@ def rows_of(
 ) -> pd.DataFrame:
     """Return rows of a table, inside a transaction that reads: see `View.rows`."""
     wanted = selected(table, after=after, upto=upto, since_us=since_us, last=last)
+    return _framed(_fetched(connection, wanted), is_turned=last is not None)
+
+
+def _fetched(connection: Connection, wanted: Select[Any]) -> tuple[Sequence[Row[Any]], list[str]]:
+    """Return rows and names of columns: what there is to do inside a transaction."""
     found = connection.execute(wanted)
-    frame = pd.DataFrame(found.all(), columns=list(found.keys()))
-    return _typed(frame[::-1].reset_index(drop=True) if last is not None else frame)
+    return found.all(), list(found.keys())
+
+
+def _framed(found: tuple[Sequence[Row[Any]], list[str]], *, is_turned: bool) -> pd.DataFrame:
+    rows, names = found
+    frame = pd.DataFrame(rows, columns=names)
+    return _typed(frame[::-1].reset_index(drop=True) if is_turned else frame)
 
 
 def selected(

@@ -208,8 +208,6 @@ class Watchers:
     page: str = ""
 
     def start(self) -> None:
-        with contextlib.suppress(KeyError):
-            del self.processes["reader"]
         self._begin(
             "alerts", "run", {"QUANTCORE_ALERT_URL": self.receiver}, "alerts.daily_report=null"
         )
@@ -232,12 +230,6 @@ class Watchers:
         self.processes["reader"] = reader
         for process in self.processes.values():
             process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self.processes["reader"].kill()
-        self.processes.pop("reader").communicate()
-        for process in self.processes.values():
-            process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         for process in self.processes.values():
@@ -294,27 +286,37 @@ def storm_of(n_alerts: int) -> list[Alert]:
 
 
 def measured(folder: Path, root: Path, *, phase_s: float, rounds: int) -> Run:
-    """Let a loop trade through all phases, several times."""
+    """Let a loop trade through all phases, each round in another order, so that the market favours none."""
     with trading(folder, root) as run, webhook() as (url, _):
-        for _ in range(rounds):
-            run.measure(ALONE, phase_s)
-            watchers = Watchers(run, url)
-            try:
-                watchers.start()
-                run.measure(RUNNING, phase_s)
-                watchers.note_memory()
-                watchers.hang()
-                run.measure(HUNG, phase_s)
-                watchers.go_on()
-                watchers.kill()
-                watchers.receiver = _DOWN
-                watchers.start()
-                with flood(watchers):
-                    run.measure(FLOODED, phase_s)
-            finally:
-                watchers.kill()
-            run.measure(KILLED, phase_s)
+        for turn in range(rounds):
+            first = turn % len(PHASES)
+            for phase in PHASES[first:] + PHASES[:first]:
+                with looking_on(run, url, phase):
+                    run.measure(phase, phase_s)
     return run
+
+
+@contextlib.contextmanager
+def looking_on(run: Run, url: str, phase: str) -> Iterator[None]:
+    """Bring those who look on into the state of a phase, and leave none behind."""
+    if phase == ALONE:
+        yield
+        return
+    watchers = Watchers(run, _DOWN if phase == FLOODED else url)
+    try:
+        watchers.start()
+        with contextlib.ExitStack() as stack:
+            if phase == RUNNING:
+                watchers.note_memory()
+            elif phase == HUNG:
+                watchers.hang()
+            elif phase == FLOODED:
+                stack.enter_context(flood(watchers))
+            else:
+                watchers.kill()
+            yield
+    finally:
+        watchers.kill()
 
 
 def wait(holds: Any, seconds: float, what: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from live.dashboard.board import State
+from live.dashboard.board import State, Target
 from live.dashboard.feed import Feed
 from live.dashboard.running import SILENT_S, RunningAccount
 from live.journal import Journal, Note, NoteKind
@@ -246,4 +246,45 @@ async def test_a_journal_that_does_not_answer_is_told_until_it_does(
     with contextlib.suppress(asyncio.CancelledError):
         await following
     assert "must be started again" in feed.now.sections["headline"]
+    feed.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (JournalError("journal must hold a closed bar, none yet"), "must hold a closed bar"),
+        (KeyError("open"), "the journal was not understood: KeyError"),
+    ],
+)
+async def test_targets_that_cannot_be_measured_are_told_and_measured_again(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    Loop(journal).step(extras=True)
+    met = Target(
+        name="Sharpe", target="> 1", result="2", state=State.GOOD, verdict="met", reason=""
+    )
+    answers = iter([error])
+
+    def measured(place: object) -> tuple[Target, ...]:
+        for failure in answers:
+            raise failure
+        return (met,)
+
+    monkeypatch.setattr("live.dashboard.feed.targets", measured)
+    monkeypatch.setattr("live.dashboard.feed.SCORE_S", 0.2)
+    feed = Feed(place_of(None, url_of(tmp_path)), look_s=0.05)
+    feed.begin()
+    tasks = [asyncio.create_task(each) for each in (feed.run(), feed.measure())]
+
+    async def until(text: str) -> str:
+        async with asyncio.timeout(20):
+            while text not in feed.now.sections["scorecard"]:
+                await asyncio.sleep(0.01)
+        return feed.now.sections["scorecard"]
+
+    assert "Not measured the last time" in await until(said)
+    assert "Not measured" not in await until("1 of 1 met")
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     feed.close()

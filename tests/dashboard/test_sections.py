@@ -174,3 +174,18 @@ def test_ticks_are_round_few_and_inside(low: float, high: float) -> None:
     found = ticks(low, high, 4)
     assert 1 <= len(found) <= 5
     assert all(low <= value <= high for value in found)
+
+
+@pytest.mark.parametrize(("deepest", "is_loud"), [(95.0, False), (91.0, True)])
+def test_a_drawdown_is_loud_only_near_its_limit(deepest: float, is_loud: bool) -> None:
+    fallen = curve([100.0, deepest])
+    used = -float(fallen.drawdown[-1])
+    gauge = Gauge(
+        name="drawdown", value=used, limit=0.10, unit="share", steered=False, explained=""
+    )
+    board = replace(PLAIN, curve=fallen, gauges=(gauge,))
+    tile = (
+        SECTIONS["headline"](board).split('<div class="name">Drawdown</div>')[1].split("</div>")[0]
+    )
+    assert ('class="loss"' in tile) is is_loud
+    assert "stopped at −10 %" in words("headline", board)

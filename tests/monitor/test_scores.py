@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from live.monitor.beats import Beats
 from live.monitor.estimates import State
 from live.monitor.record import Record, Stability
 from live.monitor.return_scores import exceedances, whole_days
@@ -39,6 +40,11 @@ def equity(returns: list[float], *, var: float = 0.01, chance: float = 0.001) ->
     )
 
 
+BEATS = Beats(
+    n=69_120, span_us=8 * DAY_US, away=0, away_us=0, requests=100_000, failures=10, speed=1.0
+)
+
+
 def live(**changed: object) -> Stability:
     given = {
         "round_trip_us": np.full(400, 30_000.0),
@@ -46,9 +52,7 @@ def live(**changed: object) -> Stability:
         "account_us": np.full(400, 4_000.0),
         "update_us": np.full(400, 20_000.0),
         "alert_us": np.empty(0),
-        "requests": 100_000,
-        "failures": 10,
-        "beats_us": np.arange(0, 8 * DAY_US, 10_000_000),
+        "beats": BEATS,
         "closes_us": np.arange(1, 49) * 3_600_000_000,
         "skipped": pd.Series(dtype=str),
     }
@@ -259,10 +263,8 @@ def test_stability_follows_by_hand() -> None:
     assert (got["api_errors"].state, got["api_errors"].value) == (State.MET, "0.010 %")
     assert (got["uptime"].state, got["uptime"].value) == (State.MET, "100.00 %")
     assert (got["data_loss"].state, got["data_loss"].value) == (State.MET, "0 bars")
-    beats = live().beats_us
     away = live(
-        failures=500,
-        beats_us=beats[(beats < DAY_US) | (beats > DAY_US + 1_200_000_000)],
+        beats=replace(BEATS, failures=500, away=1, away_us=1_220_000_000),
         closes_us=np.delete(live().closes_us, [5, 6]),
         skipped=pd.Series(["late"], index=[START]),
     )
@@ -272,9 +274,11 @@ def test_stability_follows_by_hand() -> None:
     assert bad["data_loss"].reason.startswith(
         "46 of 48 closed bars of 1h are in the journal; 1 decision not taken"
     )
-    short = found(record(STEADY, stability=live(beats_us=beats[:100])))
+    brief = replace(BEATS, n=100, span_us=DAY_US // 2)
+    short = found(record(STEADY, stability=live(beats=brief)))
     assert short["uptime"].state is State.EARLY
-    nothing = live(beats_us=beats[:0], requests=0, failures=0, closes_us=beats[:0])
+    silent = replace(BEATS, n=0, span_us=0, requests=0, failures=0)
+    nothing = live(beats=silent, closes_us=np.zeros(0, dtype=np.int64))
     none = found(record(STEADY, stability=nothing))
     assert {none[key].state for key in ("api_errors", "uptime", "data_loss")} == {State.UNKNOWN}
 

@@ -28,7 +28,7 @@ from live.journal import (
 from live.monitor.__main__ import main
 from live.monitor.page import page, text
 from live.monitor.place import Place, place_of
-from live.monitor.record import Record, expected_bars, record_of, speed_of
+from live.monitor.record import Record, expected_bars, record_of
 from live.monitor.summary import summary
 from live.monitor.tracker import TrackerSettings, compare, period_of, track
 from quantcore.config import compose
@@ -180,7 +180,7 @@ def test_what_only_a_live_run_has_is_read_out_of_the_journal(tmp_path: Path) -> 
     assert found.account_us.tolist() == [4_000.0] * 4
     # Five hours of the exchange in one of this machine: seconds there are fifths of them here.
     assert found.update_us.tolist() == [400_000.0, 200_000.0]
-    assert (found.requests, found.failures) == (50, 2)
+    assert (found.beats.requests, found.beats.failures) == (50, 2)
     assert len(found.closes_us) == 4
     assert found.skipped.tolist() == ["late"]
     scores = {each.key: each for each in track(ran(tmp_path / "again"), SETTINGS).scores}
@@ -224,17 +224,6 @@ def test_a_journal_without_a_bar_is_refused(tmp_path: Path) -> None:
         journal.begin(session(), now_us=1)
     with pytest.raises(JournalError, match=r"journal must hold a closed bar, .* holds none yet"):
         record_of(place_of(str(tmp_path / "live"), None))
-
-
-def test_the_clock_of_a_real_exchange_runs_as_this_one() -> None:
-    def health(seconds: float) -> pd.DataFrame:
-        ends = pd.to_datetime([0.0, 100.0], unit="s", utc=True)
-        there = pd.to_datetime([0.0, seconds], unit="s", utc=True)
-        return pd.DataFrame({"session_id": 1, "ts": there, "wall_ts": ends})
-
-    assert speed_of(health(100.02)) == 1.0
-    assert speed_of(health(2000.0)) == pytest.approx(20.0)
-    assert speed_of(health(2000.0)[:1]) == 1.0
 
 
 def test_a_day_adds_up(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from live.alerts.alert import Alert, Severity
 from live.alerts.news import HealthRow, News
@@ -131,7 +131,51 @@ class NothingOpens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubtful:
+class _Symbols:
+    """Tells when heartbeats have counted symbols for a while, and when they count none any more."""
+
+    steps: tuple[Step, ...]
+
+    rule: ClassVar[str]
+    """Name of the rule, and of the heartbeat's column."""
+    title: ClassVar[str]
+    """With places for the symbols and for how long."""
+    over: ClassVar[str]
+    text: ClassVar[str]
+    advice: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+
+    def judge(self, news: News, memory: Memory) -> Judged:
+        """Look at each heartbeat."""
+        kept, spells = followed(
+            news, memory, self.steps, lambda row: self.rule if self._count(row) else ""
+        )
+        return kept, [self._alert(spell) for spell in spells]
+
+    def _count(self, row: HealthRow) -> int:
+        found: int = getattr(row, self.rule)
+        return found
+
+    def _alert(self, spell: Spell) -> Alert:
+        if spell.is_over:
+            return _over(self.rule, self.over, spell, spell.severity)
+        count = self._count(spell.row)
+        symbols = "1 symbol has" if count == 1 else f"{count} symbols have"
+        return Alert(
+            rule=self.rule,
+            severity=spell.severity,
+            title=self.title.format(symbols=symbols, span=span(spell.seconds)),
+            text=self.text,
+            advice=self.advice,
+            event_us=spell.row.ts_us,
+            key=self.rule,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubtful(_Symbols):
     """Tells when nobody has known for a while what became of a request, and when it is known.
 
     Parameters
@@ -140,34 +184,15 @@ class Doubtful:
         Seconds on this machine's clock; a request without an answer is asked for again within a few.
     """
 
-    steps: tuple[Step, ...]
-
-    def __post_init__(self) -> None:
-        check_steps(self.steps)
-
-    def judge(self, news: News, memory: Memory) -> Judged:
-        """Look at each heartbeat."""
-        kept, spells = followed(
-            news, memory, self.steps, lambda row: "doubtful" if row.doubtful else ""
-        )
-        return kept, [self._alert(spell) for spell in spells]
-
-    def _alert(self, spell: Spell) -> Alert:
-        if spell.is_over:
-            return _over("doubtful", "No symbol is in doubt any more", spell, spell.severity)
-        return Alert(
-            rule="doubtful",
-            severity=spell.severity,
-            title=f"{_symbols(spell.row.doubtful)} been in doubt for {span(spell.seconds)}",
-            text="A request has no answer, and the exchange does not say what became of it.",
-            advice="Look at the open orders and stops of these symbols at the exchange.",
-            event_us=spell.row.ts_us,
-            key="doubtful",
-        )
+    rule = "doubtful"
+    title = "{symbols} been in doubt for {span}"
+    over = "No symbol is in doubt any more"
+    text = "A request has no answer, and the exchange does not say what became of it."
+    advice = "Look at the open orders and stops of these symbols at the exchange."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Halted:
+class Halted(_Symbols):
     """Tells when symbols have not been traded for a while because another hand is in them, and when they are again.
 
     Each of them is told once by its difference; this tells that it lasts.
@@ -178,30 +203,11 @@ class Halted:
         Seconds on this machine's clock.
     """
 
-    steps: tuple[Step, ...]
-
-    def __post_init__(self) -> None:
-        check_steps(self.steps)
-
-    def judge(self, news: News, memory: Memory) -> Judged:
-        """Look at each heartbeat."""
-        kept, spells = followed(
-            news, memory, self.steps, lambda row: "halted" if row.halted else ""
-        )
-        return kept, [self._alert(spell) for spell in spells]
-
-    def _alert(self, spell: Spell) -> Alert:
-        if spell.is_over:
-            return _over("halted", "All symbols are traded again", spell, spell.severity)
-        return Alert(
-            rule="halted",
-            severity=spell.severity,
-            title=f"{_symbols(spell.row.halted)} not been traded for {span(spell.seconds)}: another hand is there",
-            text="Position or orders at the exchange are not the loop's own.",
-            advice="Undo at the exchange what another hand did; it goes on by itself then.",
-            event_us=spell.row.ts_us,
-            key="halted",
-        )
+    rule = "halted"
+    title = "{symbols} not been traded for {span}: another hand is there"
+    over = "All symbols are traded again"
+    text = "Position or orders at the exchange are not the loop's own."
+    advice = "Undo at the exchange what another hand did; it goes on by itself then."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +277,3 @@ def _over(rule: str, title: str, spell: Spell, severity: Severity) -> Alert:
         event_us=spell.row.ts_us,
         key=rule,
     )
-
-
-def _symbols(count: int) -> str:
-    return "1 symbol has" if count == 1 else f"{count} symbols have"
