@@ -37,7 +37,7 @@ CAPITAL = 10_000.0
 COARSE = "0.001"
 FINE = "0.0000000001"
 TOLERANCE = 1e-9
-ENGINES = ["numba", "rust"]
+ENGINES = [pytest.param("numba", marks=pytest.mark.slow), "rust"]  # compiles for 20 s
 FEES = [0.0, 0.0005]
 
 

@@ -72,6 +72,7 @@ async def test_rows_in_lock_step_are_those_of_the_synthetic_source(
         assert await lock_step_differs(ex, ahead.tolist()) == []
 
 
+@pytest.mark.slow
 async def test_rows_in_lock_step_are_those_of_real_hours(tmp_path: Path, shared: Path) -> None:
     """20 symbols of two years, of which one is listed on 2024-01-01 and one ends there; few have marks."""
     data = [

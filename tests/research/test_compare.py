@@ -225,6 +225,7 @@ def ask(workplace: Path, module: str, *arguments: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_two_backtests_are_compared_from_outside(tmp_path: Path) -> None:
     small = ("+experiment=quickstart", "data.n_symbols=3", "data.late_listings=0", "data.days=150")

@@ -329,6 +329,7 @@ def postgres() -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_two_processes_join_one_study_in_postgresql(postgres: str) -> None:
     both = [worker(postgres, trials=24, seconds=0.3) for _ in range(2)]

@@ -263,6 +263,7 @@ def test_a_planted_edge_is_no_overfitting() -> None:
     assert sweep_result.best_set(table) == 11
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_command_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     arguments = [

@@ -47,6 +47,7 @@ def test_an_order_rests_fills_in_parts_and_is_filled(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_replayed_is_refused_in_one_line(tmp_path: Path) -> None:
     def told(path: Path, *more: str) -> str:
         return refused(tmp_path, "data=recorded", f"data.path={path}", *more)

@@ -116,6 +116,7 @@ def compare(one: RecordedClient, other: RecordedClient) -> None:
         assert len(first) == len(second), name
 
 
+@pytest.mark.slow
 def test_two_processes_answer_and_send_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 # Of the client, not of ours: it names what its library of WebSockets no longer recommends.
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
 def test_a_trading_day() -> None:
