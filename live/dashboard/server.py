@@ -12,6 +12,7 @@ from typing import Any
 
 from live.dashboard.feed import Feed
 from live.dashboard.gate import Gate
+from live.dashboard.pace import Paced
 from live.dashboard.settings import DashboardSettings
 from live.kill_switch import KillSwitch
 from live.monitor.place import Place
@@ -53,7 +54,7 @@ def serve(place: Place, settings: DashboardSettings, say: Callable[[str], None])
         feed.begin()
         gate = Gate(_application(feed, place), hosts=settings.hosts, token=token)
         config = uvicorn.Config(
-            gate,
+            Paced(gate),
             log_level="warning",
             ws="wsproto",
             proxy_headers=False,

@@ -32,7 +32,7 @@ from tests.broker.on_simulator import simulator
 from tests.journal.entries import url_of
 from tests.loop.on_exchange import QUICK
 
-SPEED = 15
+SPEED = 30
 N_SYMBOLS = 6
 ALONE, RUNNING, HUNG, FLOODED, KILLED = "alone", "running", "hung", "flooded", "killed"
 PHASES = (ALONE, RUNNING, HUNG, FLOODED, KILLED)
