@@ -10,7 +10,6 @@ import pytest
 
 from tests.alerts.apart import (
     ALONE,
-    FLOODED,
     HUNG,
     KILLED,
     MEASURES,
@@ -22,11 +21,12 @@ from tests.alerts.apart import (
     measured,
 )
 
-PHASE_S = 60.0
-NO_MORE_MS = {RUNNING: 5.0, HUNG: 5.0, FLOODED: 30.0, KILLED: 5.0}
-"""By which a median may be worse beyond doubt: a flood takes its share of two processors."""
-MOST_MS = 250.0
-"""Of 99 % of each latency, in each phase; a bar waits as long for its last mark."""
+PHASE_S = 40.0
+ROUNDS = 3
+NO_MORE_MS = 5.0
+"""By which a median may be worse beyond doubt."""
+MOST_MS = 50.0
+"""Of 99 % of each latency, in each phase: what a closed bar has until its orders are sent."""
 BOUND_MB = 1.1 * 8_000 * 4_096 / 1e6
 """Of a write-ahead log that nobody holds: where SQLite tidies it up."""
 pytestmark = pytest.mark.filterwarnings(
@@ -62,7 +62,7 @@ def test_the_loop_is_as_quick_whatever_becomes_of_those_who_look_on(
     rng: np.random.Generator,
     record_property: Callable[[str, object], None],
 ) -> None:
-    run = measured(tmp_path, root, phase_s=PHASE_S, rounds=1)
+    run = measured(tmp_path, root, phase_s=PHASE_S, rounds=ROUNDS)
     record_property("write-ahead log", run.wal_mb)
     for measure in MEASURES:
         for phase in PHASES[1:]:
@@ -70,7 +70,7 @@ def test_the_loop_is_as_quick_whatever_becomes_of_those_who_look_on(
             p50, p99 = run.samples[phase][measure].quantiles().tolist()
             figures = f"{measure}, {phase}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, {median}, {far}"
             record_property("latency", figures)
-            assert median.low <= NO_MORE_MS[phase], figures
+            assert median.low <= NO_MORE_MS, figures
             assert p99 <= MOST_MS, figures
     assert run.samples[KILLED][SENT].ms, "the loop must trade on"
     assert run.wal_mb[KILLED] <= BOUND_MB + run.wal_mb[HUNG]
