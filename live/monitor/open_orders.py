@@ -1,4 +1,7 @@
-"""Orders that may be at the exchange, as the journal tells it: what was sent, answered, told and filled."""
+"""Orders that may be at the exchange, as the journal tells it: what was sent, answered, told and filled.
+
+A fill that was read after it happened does not say what became of its order: it has ended once its fills are its whole.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from live.journal import reading, tables
 from live.journal.records import SEND
 from quantcore.types import OrderStatus
 
+_WHOLE = 1.0 - 1e-9
+"""Share of an order from which on it is filled whole: sums of floats."""
 _ENDS = ("filled", "canceled", "rejected", "expired")
 assert {status.name.lower() for status in OrderStatus} - set(_ENDS) == {"new", "partially_filled"}
 
@@ -74,7 +79,8 @@ def open_orders(
         .order_by(sent.c.intent_id)
     )
     rows = connection.execute(wanted).all()
-    return tuple(_with_news(connection, rows))
+    found = _with_news(connection, rows)
+    return tuple(each for each in found if not each.filled >= _WHOLE * each.qty)
 
 
 def _with_news(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[OpenOrder]:

@@ -160,7 +160,7 @@ def test_a_fill_is_booked(
 
 def test_an_order_is_open_until_its_end_is_told(tmp_path: Path) -> None:
     with begun(tmp_path) as journal:
-        sent = [Intent(order_number=n, request=order(n), reason="target") for n in range(1, 7)]
+        sent = [Intent(order_number=n, request=order(n), reason="target") for n in range(1, 8)]
         numbers = close(journal, intents=sent)
         journal.answer(answered(numbers[0]))
         journal.answer(answered(numbers[1], Outcome.REFUSED))
@@ -171,6 +171,10 @@ def test_an_order_is_open_until_its_end_is_told(tmp_path: Path) -> None:
                 fill(1, client_id="qc-4", qty="0.004", order_status=OrderStatus.PARTIALLY_FILLED),
                 change(OrderStatus.CANCELED, client_id="qc-5"),
                 fill(2, client_id="qc-6", order_status=OrderStatus.FILLED),
+                *(
+                    fill(3 + n, client_id="qc-7", qty="0.001", order_status=None)
+                    for n in range(10)
+                ),  # read after it happened, in parts whose sum is no whole float
             ],
             heard_us=HOUR_US,
         )
