@@ -103,11 +103,9 @@ def _times(ts_us: IntArray) -> str:
     first, last = int(ts_us[0]), int(ts_us[-1])
     form = _form(last - first)
     places = [first + (last - first) * n // 4 for n in range(5)]
-    spans = "".join(
-        f"<span>{datetime.fromtimestamp(place / 1e6, UTC).strftime(form)}</span>"
-        for place in places
-    )
-    return f'<div class="times">{spans}</div>'
+    names = [datetime.fromtimestamp(place / 1e6, UTC).strftime(form) for place in places]
+    once = (name * (name not in names[:n]) for n, name in enumerate(names))
+    return f'<div class="times">{"".join(f"<span>{name}</span>" for name in once)}</div>'
 
 
 def _form(span_us: int) -> str:

@@ -169,6 +169,14 @@ def test_a_short_or_flat_curve_is_drawn_or_said_to_be_none(values: list[float]) 
     assert "nan" not in html
 
 
+def test_a_day_is_named_once_beneath_the_curve() -> None:
+    html = chart(curve([1000.0 + n for n in range(3 * 24 + 1)]))  # noon to noon, five labels
+    beneath = html.split('<div class="times">')[1].split("</div>")[0]
+    assert beneath.count("<span>") == 5
+    named = [name for name in read(beneath).words if name]
+    assert named == ["1 Oct", "2 Oct", "3 Oct", "4 Oct"]
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (7690.0, 7731.0), (-3.0, 1e6), (5.0, 5.0)])
 def test_ticks_are_round_few_and_inside(low: float, high: float) -> None:
     found = ticks(low, high, 4)

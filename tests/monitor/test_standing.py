@@ -172,8 +172,7 @@ def test_an_order_is_open_until_its_end_is_told(tmp_path: Path) -> None:
                 change(OrderStatus.CANCELED, client_id="qc-5"),
                 fill(2, client_id="qc-6", order_status=OrderStatus.FILLED),
                 *(
-                    fill(3 + n, client_id="qc-7", qty="0.001", order_status=None)
-                    for n in range(10)
+                    fill(3 + n, client_id="qc-7", qty="0.001", order_status=None) for n in range(10)
                 ),  # read after it happened, in parts whose sum is no whole float
             ],
             heard_us=HOUR_US,
