@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,22 @@ class VenueAccount:
 
     def open_algos(self, s: int | None = None) -> list[AlgoOrder]:
         """Return the conditional orders that may still trigger, of one symbol or all."""
-        return [a for a in self.algos.values() if a.is_open and (s is None or a.terms.s == s)]
+        found = list(self._watched.values())
+        for algo in found:
+            if not algo.is_open:
+                del self._watched[algo.algo_id]
+        return [a for a in found if a.is_open and (s is None or a.terms.s == s)]
+
+    @cached_property
+    def _watched(self) -> dict[int, AlgoOrder]:
+        """Conditional orders that may still trigger, and such as have ended since they were last asked for."""
+        return {algo_id: a for algo_id, a in self.algos.items() if a.is_open}
+
+    def watch(self, algo: AlgoOrder) -> None:
+        """Take a conditional order in, and the oldest ended ones out of memory."""
+        self._watched[algo.algo_id] = algo
+        self.algos[algo.algo_id] = algo
+        _drop_ended(self.algos)
 
     def set_leverage(self, s: int, leverage: int) -> None:
         """Set a symbol's initial leverage, and with it the largest position."""
@@ -204,11 +220,15 @@ class VenueAccount:
     def forget(self, order: Order) -> None:
         """Take an ended order out of the open ones, and the oldest ended ones out of memory."""
         self.by_step_id.pop(order.step_id, None)
-        if len(self.orders) > ENDED_ORDERS:
-            for order_id in [k for k, o in self.orders.items() if not o.is_open][
-                : ENDED_ORDERS // 2
-            ]:
-                del self.orders[order_id]
+        _drop_ended(self.orders)
+
+
+def _drop_ended(orders: dict[int, Any]) -> None:
+    """Forget the oldest ended orders where there are very many."""
+    if len(orders) > ENDED_ORDERS:
+        ended = [number for number, order in orders.items() if not order.is_open]
+        for number in ended[: ENDED_ORDERS // 2]:
+            del orders[number]
 
 
 def venue_account(

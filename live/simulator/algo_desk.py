@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from live.simulator import matching
@@ -78,11 +79,11 @@ def _found_algo(account: VenueAccount, params: Params, refusal: tuple[int, str])
         if number in account.algos:
             return account.algos[number]
         raise Refused(*refusal)
-    named = [a for a in account.algos.values() if a.terms.client_id == client]
-    named.sort(key=lambda a: a.is_open)
-    if not named:
-        raise Refused(*refusal)
-    return named[-1]
+    newest_first = chain(reversed(account.open_algos()), reversed(account.algos.values()))
+    for algo in newest_first:
+        if algo.terms.client_id == client:
+            return algo
+    raise Refused(*refusal)
 
 
 def query_algo(venue: Engine, account: VenueAccount, params: Params) -> Any:

@@ -11,12 +11,13 @@ import numpy as np
 
 from live.simulator import book as books
 from live.simulator import trades as prints
-from live.simulator.bar_stretches import stretches
+from live.simulator.bar_stretches import Volumes, stretched
 from live.simulator.book import Book
 from live.simulator.market import FUNDING_RATE, Ohlc, Stretches, settled
 from live.simulator.noise import seed_of
-from live.simulator.path import STEP_US, Extent, Prices, extents, last_at, prices_at
+from live.simulator.path import STEP_US, Prices, extents, last_at, prices_at
 from live.simulator.trades import Flow, Trade
+from live.simulator.wire import digits_of
 from quantcore.backtest.engine import traded_instruments
 from quantcore.data.instruments import Instrument, decimal_fraction
 from quantcore.data.sources import MarketData
@@ -161,6 +162,15 @@ class BarTape:
         return Prices(*last, *marks)
 
     @cached_property
+    def _volumes(self) -> Volumes:
+        return Volumes(
+            *(
+                self.bars.array(name) if self.bars.has(name) else np.empty((0, 0))
+                for name in Volumes._fields
+            )
+        )
+
+    @cached_property
     def _marked(self) -> IntArray | None:
         """Count of bars with a mark before a row, shape ``(n_bars + 1, n_symbols)``; None where the market has none."""
         if not all(self.bars.has(name) for name in MARK_FIELDS):
@@ -207,41 +217,21 @@ class BarTape:
 
         Where a symbol has no price at one of the ends, its open is the first there is, its close the last.
         """
-        first, last = np.array([from_us]), np.array([to_us])
-        traded = self.extents(self._columns, first, last, mark=False)
-        marks = self.extents(self._columns, first, last, mark=True)
-        return Ohlc(*(part[0] for part in (*traded, *marks)))
-
-    def extents(
-        self, columns: IntArray, from_us: IntArray, to_us: IntArray, *, mark: bool
-    ) -> Extent:
-        """Return the extent of the path of some symbols over some stretches of time.
-
-        Parameters
-        ----------
-        columns : int64 array, shape (n_columns,)
-            Symbols.
-        from_us, to_us : int64 array, shape (n,)
-            Microseconds since 1970, both included, ``from_us <= to_us``.
-        mark : bool
-            Whether of mark prices.
-
-        Returns
-        -------
-        Extent
-            Arrays of shape ``(n, n_columns)``.
-        """
-        last_step = self.bars.n_bars * self.n_steps - 1
-        first, last = (
-            np.clip((times - self.history_us) // STEP_US, 0, last_step)
-            for times in (from_us, to_us)
-        )
-        found = extents(self.prices, columns, mark, first, last, self.n_steps, self.ticks)
-        return Extent(*found)
+        first, last = np.array([self._step(from_us)]), np.array([self._step(to_us)])
+        rest = first, last, self.n_steps, self.ticks
+        traded = extents(self.prices, self._columns, False, *rest)
+        marks = extents(self.prices, self._columns, True, *rest)
+        return Ohlc(*traded[:, 0], *marks[:, 0])
 
     def stretches(self, s: int, start_us: IntArray, stop_us: IntArray, *, mark: bool) -> Stretches:
-        """Return what one symbol did over ``[start_us, stop_us]``, arrays of shape ``(n,)``."""
-        return stretches(self, s, start_us, stop_us, mark=mark)
+        """Return what one symbol did over ``[start_us, stop_us]`` within the bars, arrays of shape ``(n,)``."""
+        start, stop = start_us - self.history_us, stop_us - self.history_us
+        digits = digits_of(self.instruments[s].step_size)
+        return Stretches(
+            *stretched(
+                self.prices, self._volumes, self.flows[s], s, self.n_steps, self.ticks, digits, start, stop, mark
+            )
+        )  # fmt: skip
 
     def is_marked(self, s: int, from_us: int, to_us: int) -> bool:
         """Return whether a bar in ``[from_us, to_us)`` has a mark of its own, or the market has none at all."""
@@ -339,14 +329,6 @@ class BarTape:
         known = self.bars.array("open_interest")[:n_closed, s]
         rows = np.flatnonzero(~np.isnan(known))
         return float(known[rows[-1]]) if len(rows) else 0.0
-
-    def traded(self, s: int, times_us: IntArray) -> IntArray:
-        """Return what their bars have traded up to some times, shape ``(3, n)``: rows, lots, and slots for prints."""
-        return prints.traded(self.flows[s], times_us - self.history_us)
-
-    def trade_id(self, row: int, slot: int) -> int:
-        """Return the id of the print in a slot of a bar, which depends on the time alone."""
-        return (row + self.history_us // self.bar_us) * (self.n_seconds + 1) + slot + 1
 
     def _step(self, now_us: int) -> int:
         """Return the steps since the open of the first bar, inside the bars."""

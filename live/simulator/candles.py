@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ INTERVALS = (
 MONTH = "1M"
 _MONDAY_US = 4 * DAY_US
 """Weeks begin on Mondays; 1970 began on a Thursday."""
+_SECOND_US = 1_000_000
 _CLOSE, _TRADES = 3, 6
 """Columns of `Stretches.table`."""
 
@@ -105,24 +108,22 @@ def _candles(
     tape: Tape, s: int, bounds_us: IntArray, since_us: int, now_us: int, *, mark: bool
 ) -> list[Candle]:
     """Return the candles of what is known since a time."""
-    start = np.maximum(bounds_us[:-1], since_us)
-    stop = np.minimum(np.minimum(bounds_us[1:] - 1, now_us), tape.end_us - 1)
-    seen = np.flatnonzero(start <= stop)
-    if len(seen) == 0:
-        return []
-    start, stop = start[seen], stop[seen]
-    table, ids = tape.stretches(s, start, stop, mark=mark)
-    if mark:
-        table[:, _TRADES] = (stop - start) // 1_000_000 + 1
-    known = ~np.isnan(table[:, _CLOSE])
-    rows = zip(
-        bounds_us[seen][known].tolist(),
-        bounds_us[seen + 1][known].tolist(),
-        table[known].tolist(),
-        ids[known].tolist(),
-        strict=True,
-    )
-    return [
-        Candle._make((opened, end, *values[:6], int(values[6]), values[7], values[8], first, last))
-        for opened, end, values, (first, last) in rows
+    last_us = min(now_us, tape.end_us - 1)
+    bounds = bounds_us.tolist()
+    seen = [
+        (opened, end)
+        for opened, end in pairwise(bounds)
+        if max(opened, since_us) <= min(end - 1, last_us)
     ]
+    if not seen:
+        return []
+    start = [max(opened, since_us) for opened, _ in seen]
+    stop = [min(end - 1, last_us) for _, end in seen]
+    told = tape.stretches(s, np.array(start), np.array(stop), mark=mark)
+    found = []
+    for k, (values, ids) in enumerate(zip(told.table.tolist(), told.ids.tolist(), strict=True)):
+        if math.isnan(values[_CLOSE]):
+            continue
+        trades = (stop[k] - start[k]) // _SECOND_US + 1 if mark else int(values[_TRADES])
+        found.append(Candle._make((*seen[k], *values[:6], trades, *values[7:], *ids)))
+    return found

@@ -97,7 +97,7 @@ def submit_conditional(venue: Engine, account: VenueAccount, terms: Terms) -> Al
     if not venue.lock_step:
         # It watches from now on, not from the next bar.
         account.held["ticket"][place, at.SEEN] = 1
-    account.algos[algo.algo_id] = algo
+    account.watch(algo)
     venue.tell(account, user_events.algo_update(algo, venue.now_us))
     return algo
 
@@ -124,7 +124,7 @@ def submit_watched(venue: Engine, account: VenueAccount, terms: Terms) -> AlgoOr
         )
         if not beyond > 0.0:
             raise refusal(venue.instruments[terms.s], Rule.WOULD_TRIGGER)
-    account.algos[algo.algo_id] = algo
+    account.watch(algo)
     venue.tell(account, user_events.algo_update(algo, venue.now_us))
     return algo
 

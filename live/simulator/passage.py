@@ -14,9 +14,10 @@ import numpy as np
 from live.simulator import booking
 from live.simulator.accounts import VenueAccount
 from live.simulator.moment import Moment, one_row
+from live.simulator.path import STEP_US
 from live.simulator.recorded_fills import meet_prints
 from live.simulator.resting import out_of_reach
-from live.simulator.watch import look_after
+from live.simulator.watch import close_guards, look_after
 from quantcore.account_step import scan
 from quantcore.kernels import layout as at
 from quantcore.kernels.layout import Market
@@ -46,9 +47,16 @@ def advance(venue: Engine, to_us: int) -> None:
 
 
 def _pass_to(venue: Engine, to_us: int) -> None:
-    """Let all accounts meet the path from now to a time."""
+    """Let all accounts meet the path from now to a time; the rest of a step of it, which stands still, with the next.
+
+    A busy exchange is asked many times within a step.
+    """
     venue.now_us = to_us
     if venue.closed:
+        return
+    if not venue.tape.fills_by_prints and to_us // STEP_US == venue.met_us // STEP_US:
+        for account in venue.accounts.values():
+            close_guards(venue, account)
         return
     moment = _swept(venue, max(venue.met_us, venue.reopens_us), to_us)
     settled = _settled(venue, venue.met_us, to_us)

@@ -36,15 +36,6 @@ class Prices(NamedTuple):
     mark_close: FloatArray
 
 
-class Extent(NamedTuple):
-    """First, highest, lowest and last price of stretches of path, arrays of one shape; NaN where there is none."""
-
-    open: FloatArray
-    high: FloatArray
-    low: FloatArray
-    close: FloatArray
-
-
 @inner()
 def _knots(prices: Prices, row: int, s: int, mark: bool) -> tuple[float, float, float, float, bool]:
     """Return open, high, low, close, and whether the low comes first; last prices where a mark is missing."""

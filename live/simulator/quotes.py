@@ -55,6 +55,11 @@ class Quotes:
         bids, asks = self.tape.ladders(self.s, now_us, levels)
         return self.levels(bids), self.levels(asks)
 
+    def touch(self, now_us: int) -> tuple[list[list[int]], list[list[int]]]:
+        """Return the best bid and the best ask in ticks and lots, each in a list that is empty where there is none."""
+        bids, asks = self.tape.ladders(self.s, now_us, 1)
+        return bids.tolist(), asks.tolist()
+
     def levels(self, table: IntArray) -> Levels:
         """Return levels in ticks and lots as pairs of price and size."""
         price, size = f"%.{self.price_digits}f", f"%.{self.qty_digits}f"

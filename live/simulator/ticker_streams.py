@@ -287,7 +287,7 @@ def _perpetual(candle: dict[str, Any], time_us: int) -> Payload:
 def _book_tickers(told: Quotes, from_us: int, to_us: int) -> Iterator[Payload]:
     """Send the touch in every step that changes it."""
     for time_us in _due(STEP_US, from_us, to_us):
-        if told.book(time_us, 1) != told.book(time_us - STEP_US, 1):
+        if told.touch(time_us) != told.touch(time_us - STEP_US):
             payload = _book_ticker(told, time_us)
             if payload is not None:
                 yield payload

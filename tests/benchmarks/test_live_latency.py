@@ -6,7 +6,6 @@ share the machine: measure on one that is otherwise idle.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -20,13 +19,13 @@ from quantcore.data.synthetic import DEFAULT_SYMBOLS
 from tests.loop.on_exchange import Ground, ground
 
 SYMBOLS = (*DEFAULT_SYMBOLS, "AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT", "EEEUSDT")
-SPEED = 15
-"""Simulated seconds per second: a decision every four seconds."""
-SECONDS = 150.0
+SPEED = 5
+"""Simulated seconds per second, so five times a real market's messages: a decision every twelve seconds."""
+SECONDS = 330.0
 MOST_MS = {
     "closed bar to order sent": 50.0,
     "fill heard to its stop asked for": 20.0,
-    "fill heard to new stop sent": math.inf,  # the exchange's answer to the old one's cancel lies within
+    "fill heard to new stop sent": 20.0,  # the exchange's answer to the old one's cancel lies within
     "risk check, sizer and router of a decision": 1.0,
 }
 """The 99th percentile at most."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from live.simulator.bar_tape import BarTape, replay
 from live.simulator.market import Ohlc
 from live.simulator.path import STEP_US
+from live.simulator.trades import traded
 from quantcore.data.instruments import load_instruments
 from quantcore.data.sources import MarketData
 from quantcore.errors import ConfigError
@@ -250,7 +251,7 @@ def test_prints_of_parts_are_the_prints_of_the_whole(tape: BarTape, cuts: list[i
 
 @given(TIMES)
 def test_lots_until_now_are_the_prints_until_now(tape: BarTape, now_us: int) -> None:
-    row, lots, _ = tape.traded(0, np.array([now_us]))
+    row, lots, _ = traded(tape.flows[0], np.array([now_us - tape.history_us]))
     opens = tape.history_us + int(row[0]) * tape.bar_us
     assert int(lots[0]) == sum(t.lots for t in tape.trades(0, opens - 1, now_us))
 

@@ -212,6 +212,49 @@ def test_a_protective_stop_goes_through_its_states_and_closes_the_position() -> 
     assert t.ask("GET /fapi/v1/openAlgoOrders") == []
 
 
+def test_an_exchange_that_is_asked_often_within_a_step_does_the_same() -> None:
+    often, seldom = trader(), trader()
+    for t in (often, seldom):
+        t.order(side="BUY", type="MARKET", quantity=t.qty(2000))
+        t.algo(side="SELL", type="STOP_MARKET", closePosition="true", triggerPrice=t.price(0.998))
+        for level in (1.0, 0.999, 0.9):
+            t.order(
+                side="BUY",
+                type="LIMIT",
+                timeInForce="GTC",
+                quantity=t.qty(300),
+                price=t.price(level),
+            )
+        t.events()
+    assert often.venue.now_us % 100_000 == 0
+    for _ in range(400):
+        for seconds in (59.8, *[0.02] * 10):
+            often.wait(seconds)
+        for seconds in (59.8, 0.1, 0.1):
+            seldom.wait(seconds)
+    said = often.events()
+    assert said == seldom.events()
+    assert {"TRADE FILLED", "ALGO FINISHED"} <= set(kinds(said))
+    assert often.venue.ledger() == seldom.venue.ledger()
+
+
+def test_ended_conditional_orders_are_kept_up_to_a_count_and_open_ones_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("live.simulator.accounts.ENDED_ORDERS", 10)
+    t = trader()
+    far = {"side": "BUY", "type": "STOP_MARKET", "quantity": t.qty(300), "triggerPrice": t.price(2)}
+    t.algo(clientAlgoId="first", **far)
+    for k in range(40):
+        t.algo(clientAlgoId=f"a-{k}", **far)
+        t.ask("DELETE /fapi/v1/algoOrder", clientAlgoId=f"a-{k}")
+    t.algo(clientAlgoId="last", **far)
+    assert len(t.account.algos) <= 11
+    assert [a["clientAlgoId"] for a in t.ask("GET /fapi/v1/openAlgoOrders")] == ["first", "last"]
+    assert t.ask("GET /fapi/v1/algoOrder", clientAlgoId="a-39")["algoStatus"] == "CANCELED"
+    assert t.refusal("GET /fapi/v1/algoOrder", clientAlgoId="a-0") == -2013
+
+
 def test_a_guard_ends_with_its_position() -> None:
     t = trader()
     t.order(side="BUY", type="MARKET", quantity=t.qty(500))
