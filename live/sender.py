@@ -193,29 +193,40 @@ class Sender:
         await self._lane(dues, False)
 
     async def _lane(self, dues: Sequence[Due], urgent: bool) -> None:
-        """Send requests of a symbol, cancels first: the exchange takes one close-position stop a side at a time."""
-        for due in sorted(dues, key=lambda due: not isinstance(due.wanted.request, Cancel)):
+        """Send requests of a symbol, cancels first: the exchange takes one close-position stop a side at a time.
+
+        Meanwhile the position is bare, so that the answer to a cancel is written once what protects is on its way.
+        """
+        written: list[asyncio.Task[None]] = []
+        ordered = sorted(dues, key=lambda due: not isinstance(due.wanted.request, Cancel))
+        for due in ordered:
             order = self._answered.get(due.wanted.number)
             if isinstance(due.wanted.request, Cancel) and order is not None:
                 self._spawn(self._cancel_after(order, due))
             else:
-                await self._carry_out(due, urgent)
+                await self._carry_out(due, urgent, written if due is not ordered[-1] else None)
+        await asyncio.gather(*written)
 
     async def _cancel_after(self, order: asyncio.Event, due: Due) -> None:
         """Cancel an order once it is known that it is there; nothing else waits for that."""
         await order.wait()
         await self._carry_out(due, True)
 
-    async def _carry_out(self, due: Due, urgent: bool) -> None:
+    async def _carry_out(
+        self, due: Due, urgent: bool, written: list[asyncio.Task[None]] | None = None
+    ) -> None:
         async with self._lanes[due.wanted.request.symbol, urgent]:
-            finding = await self._send(due)
+            finding = await self._send(due, written)
             if finding is not None and not urgent:
                 await self._found(due, finding)
         if finding is not None and urgent:
             self._spawn(self._found(due, finding))
 
-    async def _send(self, due: Due) -> Finding | None:
-        """Send a request once; return how to find out what became of it where the answer does not say."""
+    async def _send(self, due: Due, written: list[asyncio.Task[None]] | None) -> Finding | None:
+        """Send a request once; return how to find out what became of it where the answer does not say.
+
+        With `written`, where the order is gone, that is written beside what follows, and the task added there.
+        """
         finding: Finding | None = None
         try:
             sent_us = monotonic_us()
@@ -229,6 +240,10 @@ class Sender:
             took = Latency(
                 sent_after_us=sent_us - due.since_us, answered_after_us=monotonic_us() - sent_us
             )
+            is_gone = isinstance(due.wanted.request, Cancel) and answer.outcome is Outcome.ACCEPTED
+            if is_gone and written is not None:
+                written.append(self._spawn(self._write_beside(due, answer, took)))
+                return None
             self._write(due, answer, AnsweredBy.REQUEST, took)
             if isinstance(due.wanted.request, Cancel):
                 if answer.outcome is not Outcome.ACCEPTED:
@@ -352,6 +367,9 @@ class Sender:
 
     def _waited(self, since_us: int) -> bool:
         return monotonic_us() - since_us > self._settings.grace_s * 1e6
+
+    async def _write_beside(self, due: Due, answer: Answer, took: Latency) -> None:
+        self._write(due, answer, AnsweredBy.REQUEST, took)
 
     def _write(self, due: Due, answer: Answer, by: AnsweredBy, latency: Latency | None) -> None:
         self._journal.answer(

@@ -22,6 +22,8 @@ SYMBOLS = (*DEFAULT_SYMBOLS, "AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT", "EEEUSD
 SPEED = 5
 """Simulated seconds per second, so five times a real market's messages: a decision every twelve seconds."""
 SECONDS = 330.0
+RECONCILE_S = 60
+"""As `conf=sim` has it: at five times real time as often as every five minutes, which a real account takes."""
 MOST_MS = {
     "closed bar to order sent": 50.0,
     "fill heard to its stop asked for": 20.0,
@@ -34,7 +36,7 @@ MOST_MS = {
 def run(there: Ground) -> str:
     """Let the loop trade for a while, end it in order, and return what it said."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "live.run", *there.overrides("conf.symbols_max=25")],
+        [sys.executable, "-m", "live.run", *there.overrides("conf.symbols_max=25", f"conf.reconcile_s={RECONCILE_S}")],
         stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip

@@ -12,10 +12,12 @@ import pytest
 from live.broker.interface import Answer, Cancel, Fill, Order, OrderChange, Outcome
 from live.clock import monotonic_us
 from live.journal import START, Intent, Journal, Step
+from live.journal.records import Answered, Recorded
 from live.journal.recovery import Recovery
 from live.loop import Due
 from live.sender import Sender, SenderSettings
 from live.wanted import Wanted
+from quantcore.errors import JournalError
 from quantcore.types import OrderStatus, OrderType, Side
 from tests.journal.entries import account, opened, signal
 from tests.loop.made import ScriptedBroker, report
@@ -188,6 +190,47 @@ async def test_a_cancel_waits_for_the_order_that_is_on_its_way(desk: Desk) -> No
 async def test_of_a_symbol_a_stop_is_cancelled_before_the_next_one_is_sent(desk: Desk) -> None:
     await desk.done(order(2, urgent=True), cancel(1))
     assert desk.broker.asked == [("cancel", name(1)), ("send", name(2))]
+
+
+async def test_the_next_stop_is_on_its_way_before_the_cancels_answer_is_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(answered: Answered) -> Recorded:
+        desk.broker.asked.append(("written", name(numbers[answered.intent_id])))
+        return written(answered)
+
+    written = desk.journal.answer
+    monkeypatch.setattr(desk.journal, "answer", told)
+    batch = desk.commit(cancel(1), order(2, urgent=True), order(3))
+    numbers = {due.intent_id: due.wanted.number for due in batch}
+    desk.sender.submit(batch)
+    await desk.sender.settled()
+    requests = [
+        ("cancel", 1),
+        ("send", 2),
+        ("written", 1),
+        ("written", 2),
+        ("send", 3),
+        ("written", 3),
+    ]
+    assert desk.broker.asked == [(what, name(number)) for what, number in requests]
+    assert desk.journal.recover().open_intents == ()
+
+
+async def test_a_cancels_answer_that_cannot_be_written_keeps_the_stop_but_nothing_that_opens(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(answered: Answered) -> Recorded:
+        raise JournalError("journal must have room, had none")
+
+    batch = desk.commit(cancel(1), order(2, urgent=True), order(3))
+    monkeypatch.setattr(desk.journal, "answer", fail)
+    desk.sender.submit(batch)
+    await desk.sender.settled()
+    await asyncio.sleep(0)
+    assert desk.broker.asked == [("cancel", name(1)), ("send", name(2))]
+    assert desk.learnt.errors
+    assert all(isinstance(error, JournalError) for error in desk.learnt.errors)
 
 
 async def test_a_cancel_that_waits_for_its_own_order_keeps_no_stop_back(desk: Desk) -> None:
