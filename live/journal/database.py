@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ class Database:
                 if self.dialect == "postgresql" and not lasting:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
-        except exc.DBAPIError as error:
+        except (exc.DBAPIError, sqlite3.Error) as error:
             self._drop_if_lost()
             raise self._refused(error) from error
 
@@ -133,13 +134,23 @@ class Database:
             sql = str(sqlalchemy.insert(table).compile(dialect=self._engine.dialect))
             self._inserts[table.name] = (sql, dict.fromkeys(table.columns.keys()))
         sql, blank = self._inserts[table.name]
-        connection.exec_driver_sql(sql, [blank | dict(row) for row in rows])
+        kept = [blank | dict(row) for row in rows]
+        if self.dialect == "sqlite":
+            _driver(connection).executemany(sql, kept)
+        else:
+            connection.exec_driver_sql(sql, kept)
 
-    def select(self, connection: Connection, name: str, query: Select[Any], **values: Any) -> Any:
-        """Return the result of a query with named values, put into words once for all calls by its name."""
+    def select(
+        self, connection: Connection, name: str, query: Select[Any], **values: Any
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a query with named values, put into words once for all calls by its name."""
         if name not in self._selects:
             self._selects[name] = str(query.compile(dialect=self._engine.dialect))
-        return connection.exec_driver_sql(self._selects[name], values)
+        sql = self._selects[name]
+        if self.dialect == "sqlite":
+            found: list[tuple[Any, ...]] = _driver(connection).execute(sql, values).fetchall()
+            return found
+        return [tuple(row) for row in connection.exec_driver_sql(sql, values)]
 
     def migrate(self) -> None:
         """Bring the tables to the code's revision.
@@ -241,13 +252,12 @@ class Database:
     def _keep_pace(self, connection: Connection, synchronous: str) -> None:
         """Let SQLite wait for the disk at commits, or not."""
         if synchronous != self._pace and not self._read_only:
-            driver: Any = connection.connection.driver_connection
-            driver.execute(f"PRAGMA synchronous={synchronous.upper()}")
+            _driver(connection).execute(f"PRAGMA synchronous={synchronous.upper()}")
             self._pace = synchronous
 
     def _begin(self, connection: Connection) -> None:
         # A writer that began as a reader could be refused in the middle.
-        connection.exec_driver_sql("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
+        _driver(connection).execute("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
 
     def _connect(self) -> Connection:
         try:
@@ -331,6 +341,11 @@ def sqlite_path(url: str) -> Path | None:
     if parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
     return Path(str(parsed.database))
+
+
+def _driver(connection: Connection) -> Any:
+    """Return SQLite's own connection: on the loop's path a statement through the layers above costs twice as much."""
+    return connection.connection.driver_connection
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:

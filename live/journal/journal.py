@@ -44,7 +44,9 @@ SAME_INCOME_US = 2_000_000
 """Within which an income of the stream, which has no id, is the one that the list of incomes tells with its id."""
 
 _EVENT = select(tables.events.c.event_id).where(tables.events.c.identity == bindparam("identity"))
-_ANSWERS = select(tables.answers).where(tables.answers.c.intent_id == bindparam("intent_id"))
+_ANSWERS = select(tables.answers.c.outcome, tables.answers.c.ts_us, tables.answers.c.by).where(
+    tables.answers.c.intent_id == bindparam("intent_id")
+)
 _NUMBERED = (
     tables.sessions.c.session_id,
     tables.steps.c.seq,
@@ -262,14 +264,14 @@ class Journal:
         with self._writing(lasting=False) as connection:
             held = self._database.select(
                 connection, "answers", _ANSWERS, intent_id=answered.intent_id
-            ).all()
-            final = [a for a in held if a.outcome != Outcome.UNKNOWN.value]
-            if final and row["outcome"] not in (final[0].outcome, Outcome.UNKNOWN.value):
+            )
+            final = [outcome for outcome, *_ in held if outcome != Outcome.UNKNOWN.value]
+            if final and row["outcome"] not in (final[0], Outcome.UNKNOWN.value):
                 raise JournalError(
-                    f"an intent must have one outcome, {answered.intent_id} was {final[0].outcome} "
+                    f"an intent must have one outcome, {answered.intent_id} was {final[0]} "
                     f"and is told {row['outcome']}"
                 )
-            if final or any((a.ts_us, a.by) == (row["ts_us"], row["by"]) for a in held):
+            if final or (row["ts_us"], row["by"]) in [(at_us, by) for _, at_us, by in held]:
                 return Recorded.KNOWN
             self._database.insert(connection, table, {"answer_id": self._take(table), **row})
         return Recorded.NEW
@@ -472,9 +474,10 @@ class Journal:
         identity = self._redact(identity_of(event, said))
         if kind == "income" or identity in fresh.identities:
             fresh.write()
-        held = self._database.select(connection, "event", _EVENT, identity=identity).scalar()
-        if held is not None:
-            self._check_same(connection, kind, held, said, identity)
+        held = self._database.select(connection, "event", _EVENT, identity=identity)
+        if held:
+            ((event_id,),) = held
+            self._check_same(connection, kind, event_id, said, identity)
             return Recorded.KNOWN
         if kind == "income" and _told_otherwise(connection, event.time_us, said, identity):
             return Recorded.KNOWN
