@@ -91,6 +91,12 @@ class Gate:
         self._token = token
         self._now = now
 
+    def admits(self, scope: Scope) -> bool:
+        """Return whether what is asked for will be answered by the application itself."""
+        headers = _headers(scope)
+        is_own = not self._foreign(scope, headers)
+        return is_own and (self._token is None or self._is_known(headers))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or socket."""
         if scope["type"] not in ("http", "websocket"):

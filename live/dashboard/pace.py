@@ -1,4 +1,8 @@
-"""How much is asked of the page: whoever floods it waits, so that the loop beside it keeps its processors."""
+"""How much is asked of the page: whoever floods it waits, so that the loop beside it keeps its processors.
+
+Readers and strangers (another site's page, whoever has not shown the token) have turns of their own: a stranger's flood
+holds up no reader, nor his kill switch.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +59,11 @@ class Paced:
     ----------
     app : callable
         An ASGI application.
+    admits : callable
+        Says of a scope whether a reader asks; what strangers ask for has turns of its own.
     requests, messages : tuple of int and float
-        How many at once, and how many a second: requests and new sockets of all readers, messages of each socket.
+        How many at once, and how many a second: requests and new sockets of all readers, and of all strangers, messages
+        of each socket.
     most_wait_s : float
         A request that would wait for longer is refused with 429, after as long.
     sleep : callable
@@ -67,25 +74,23 @@ class Paced:
         self,
         app: App,
         *,
+        admits: Callable[[Scope], bool],
         requests: tuple[int, float] = REQUESTS,
         messages: tuple[int, float] = MESSAGES,
         most_wait_s: float = MOST_WAIT_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._app, self._messages, self._most_wait_s, self._sleep = (
-            app,
-            messages,
-            most_wait_s,
-            sleep,
-        )
-        self._requests = Pace(*requests)
+        self._app, self._admits, self._messages = app, admits, messages
+        self._most_wait_s, self._sleep = most_wait_s, sleep
+        self._readers, self._strangers = Pace(*requests), Pace(*requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or socket in its turn."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        wait_s = self._requests.turn(self._most_wait_s)
+        pace = self._readers if self._admits(scope) else self._strangers
+        wait_s = pace.turn(self._most_wait_s)
         if wait_s is None:
             await self._sleep(self._most_wait_s)
             await _refuse(scope, receive, send)

@@ -54,7 +54,7 @@ def serve(place: Place, settings: DashboardSettings, say: Callable[[str], None])
         feed.begin()
         gate = Gate(_application(feed, place), hosts=settings.hosts, token=token)
         config = uvicorn.Config(
-            Paced(gate),
+            Paced(gate, admits=gate.admits),
             log_level="warning",
             ws="wsproto",
             proxy_headers=False,

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ SYNCHRONOUS = ("full", "normal")
 CHECKPOINT_PAGES = 8_000
 """Pages of the write-ahead log, 32 MB, at which SQLite tidies up by itself; `checkpoint` does so before."""
 _BUSY_SECONDS = 0.5
+_MADE_SECONDS, _LOOK_SECONDS = 5.0, 0.1
+"""How long a reader waits for tables that the loop may be making in this instant."""
 _POSTGRESQL = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -153,7 +156,7 @@ class Database:
         return [tuple(row) for row in connection.exec_driver_sql(sql, values)]
 
     def migrate(self) -> None:
-        """Bring the tables to the code's revision.
+        """Bring the tables to the code's revision; who only reads waits a while where there are none yet.
 
         Raises
         ------
@@ -162,6 +165,8 @@ class Database:
         """
         from live.journal.revisions import head, upgrade
 
+        if self._read_only:
+            self._await_tables()
         with self.transaction() as connection:
             held, wanted = _revision(connection), head()
             if held == wanted:
@@ -177,6 +182,14 @@ class Database:
                     "the loop brings it there when it opens it"
                 )
             upgrade(connection)
+
+    def _await_tables(self) -> None:
+        until_s = time.monotonic() + _MADE_SECONDS
+        while time.monotonic() < until_s:
+            with self.transaction() as connection:
+                if _revision(connection) is not None:
+                    return
+            time.sleep(_LOOK_SECONDS)
 
     def checkpoint(self) -> None:
         """Move what SQLite wrote ahead into its file, over a connection of its own; waits for nobody.

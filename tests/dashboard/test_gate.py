@@ -66,7 +66,9 @@ class Caller:
             "scheme": scheme,
             "headers": [(n.encode(), v.encode()) for n, v in (*named, *headers)],
         }
+        before = self.inside.reached
         asyncio.run(self.gate(scope, receive, send))
+        assert self.gate.admits(scope) is (self.inside.reached > before)
         return sent
 
     def status(self, *headers: tuple[str, str], **given: Any) -> int:
@@ -262,7 +264,7 @@ def test_token_and_cookie_are_compared_in_constant_time(monkeypatch: pytest.Monk
     caller.log_in(TOKEN)
     assert compared == [(32, 32), (32, 32)]  # digests: not even the length tells
     caller.status(("cookie", f"{COOKIE}=1800000000.{'0' * 64}"))
-    assert compared[2:] == [(64, 64)]
+    assert compared[2:] == [(64, 64)] * 2  # for its turn, and by the gate
 
 
 def test_a_short_token_is_refused() -> None:

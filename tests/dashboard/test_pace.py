@@ -60,7 +60,7 @@ def asked(times: int, kind: str = "http", **settings: Any) -> tuple[list[Any], i
         sent.append(message)
 
     given = {name: value for name, value in settings.items() if name != "heard"}
-    paced = Paced(page, sleep=clock.sleep, **given)
+    paced = Paced(page, admits=lambda scope: True, sleep=clock.sleep, **given)
 
     async def every() -> None:
         for _ in range(times):
@@ -91,6 +91,28 @@ def test_a_socket_that_says_too_much_is_heard_at_the_pace() -> None:
     _, reached, slept = asked(2, "websocket", heard=4, messages=(2, 10.0))
     assert reached == 2
     assert slept == pytest.approx([0.1, 0.2] * 2, abs=0.05)  # each socket has a pace of its own
+
+
+def test_a_strangers_flood_holds_up_no_reader() -> None:
+    clock, reached = Clock(), []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    paced = Paced(
+        page, admits=lambda scope: scope["path"] == "/own", requests=(2, 1.0), most_wait_s=1.0, sleep=clock.sleep
+    )  # fmt: skip
+
+    async def every() -> None:
+        for path in (*["/strange"] * 9, "/own", "/own"):
+            await paced({"type": "http", "path": path}, nothing, nothing)
+
+    asyncio.run(every())
+    assert reached == [*["/strange"] * 3, "/own", "/own"]
+    assert len(clock.slept) == 7  # of the strangers' nine two came at once
 
 
 def test_what_is_no_request_is_let_through() -> None:

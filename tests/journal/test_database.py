@@ -8,7 +8,7 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 import sqlalchemy
@@ -383,13 +383,27 @@ def test_a_journal_of_newer_code_is_refused(url: str, read_only: bool) -> None:
         open_journal(url, read_only=read_only)
 
 
-def test_a_journal_of_older_code_waits_for_its_writer(url: str) -> None:
+def test_a_journal_of_older_code_waits_for_its_writer(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.journal.database._MADE_SECONDS", 0.3)
     with opened(url) as journal, journal.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM alembic_version")
     with pytest.raises(
         JournalError, match=r"is of none: the loop brings it there when it opens it$"
     ):
         open_journal(url, read_only=True)
+
+
+def test_a_reader_waits_for_tables_that_are_being_made(tmp_path: Path) -> None:
+    path = tmp_path / "live" / "journal.sqlite"
+    path.parent.mkdir(mode=0o700)
+    path.touch(mode=0o600)  # as the loop leaves it for an instant
+    making = Timer(0.5, lambda: open_journal(url_of(tmp_path)).close())
+    making.start()
+    with open_journal(url_of(tmp_path), read_only=True) as journal:
+        assert journal.next_seq == 1
+    making.join()
 
 
 def test_a_checkpoint_empties_what_was_written_ahead(tmp_path: Path) -> None:
