@@ -68,8 +68,10 @@ def test_a_task_that_always_kills_its_process_ends_the_run() -> None:
 
 
 def test_an_interrupt_of_all_processes_twice_ends_them_all_at_once(tmp_path: Path) -> None:
-    # As a terminal sends it: to the whole group, workers included.
+    # As a terminal sends it: to the whole group, workers included. A shell's background job would ignore it.
     code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from tests.research.test_executors import slow\n"
         "from quantcore.research.executors import LocalExecutor\n"
         f"for task in LocalExecutor(workers=2).run(slow, {str(tmp_path)!r}, range(200)): pass\n"
