@@ -85,7 +85,7 @@ async def test_messages_that_are_damaged_cost_nothing(there: Ground) -> None:
 
 async def test_a_key_that_is_refused_stops_orders_and_nothing_else(there: Ground) -> None:
     async with trading(there) as driver:
-        before = await holding(there, driver)
+        await holding(there, driver)
         requests: Any = driver.broker._requests  # type: ignore[attr-defined]  # its one attempt
         perform = requests._perform
 
@@ -94,7 +94,12 @@ async def test_a_key_that_is_refused_stops_orders_and_nothing_else(there: Ground
                 classify(401, -2015, "Invalid API-key, IP, or permissions for action.")
             )
 
+        def is_settled() -> bool:
+            return not driver.sender.busy and not driver.loop.ledger.opening_orders()
+
+        await until(is_settled, 60, "nothing on its way")  # or it would be filled after
         requests._perform = refuse
+        before = await asyncio.to_thread(there.books)
         driver.doubt("a key that is refused")
         await asyncio.sleep(6.0)
         books = await asyncio.to_thread(there.books)

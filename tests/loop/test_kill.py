@@ -146,6 +146,7 @@ def test_it_starts_an_exchange_that_outlives_it_and_begins_anew_when_that_is_los
         assert any("found running" in text for text in said)
         assert find_running(state) == first
         os.kill(first.pid, signal.SIGKILL)
+        (tmp_path / "data" / "live" / "sim" / "exchange.snapshot").unlink(missing_ok=True)
         said = run()
         assert any("is kept as" in text for text in said)
         assert not any("halted" in text for text in said)
