@@ -96,6 +96,7 @@ async def test_rows_in_lock_step_are_those_of_real_hours(tmp_path: Path, shared:
         assert await lock_step_differs(ex, ahead.tolist()) == []
 
 
+@pytest.mark.slow
 async def test_rows_in_lock_step_have_holes_and_open_interest_where_the_source_has(
     tmp_path: Path, shared: Path
 ) -> None:
@@ -240,6 +241,7 @@ async def test_sampled_marks_come_close_to_the_source_and_all_else_is_equal(tmp_
                 assert np.allclose(seen[known], true[known], rtol=1e-3)
 
 
+@pytest.mark.slow
 async def test_a_feed_that_starts_late_tells_the_rows_between_first(tmp_path: Path) -> None:
     data = [f"data.root={tmp_path / 'data'}", *SYNTHETIC, "data.execution_interval=1m"]
     async with exchange(tmp_path, data, [], clock="accelerated", speed=SPEED) as ex:

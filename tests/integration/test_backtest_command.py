@@ -69,6 +69,7 @@ def test_a_run_leaves_a_whole_results_folder_and_names_it_last(workplace: Path) 
     assert not unfinished(workplace)
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_bytes_whatever_the_number_of_threads(
     workplace: Path,
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_example_of_the_readme_runs_and_its_source_is_in_the_manifest(writte
     assert len(pd.read_parquet(folder / "fills.parquet")) > 0
 
 
+@pytest.mark.slow
 def test_a_later_start_changes_no_target_and_spares_the_earlier_calls(written: Path) -> None:
     path = written / "mystrats" / "snapback.py"
     path.write_text(

@@ -42,6 +42,7 @@ def results(workplace: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / "metrics.json").read_text()) for folder in folders]
 
 
+@pytest.mark.slow
 def test_each_different_run_is_tried_once_and_deflates_the_next(workplace: Path) -> None:
     """Three runs, of which the last repeats the first: two trials."""
     changes = "strategy.fast=4,12,4"

@@ -164,6 +164,7 @@ def ask_from_outside(workplace: Path, *arguments: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_command_ends_in_nought_and_its_last_line_is_the_folder(tmp_path: Path) -> None:
     done = ask_from_outside(tmp_path, "account.capital=230", "risk=staging")

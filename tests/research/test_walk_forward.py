@@ -299,6 +299,7 @@ def test_sets_that_are_all_refused_say_why(place: Path) -> None:
         command.walk_forward(command.prepare(cfg), executor=LocalExecutor(workers=1))
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_command_ends_in_nought_from_outside_and_refuses_with_two(tmp_path: Path) -> None:
     def ask(*arguments: str) -> subprocess.CompletedProcess[str]:

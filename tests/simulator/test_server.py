@@ -193,6 +193,7 @@ def refused(folder: Path, *overrides: str) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_command_tells_where_it_is_trades_and_ends_cleanly(folder: Path) -> None:
     with running(folder) as exchange:
@@ -222,6 +223,7 @@ def test_command_tells_where_it_is_trades_and_ends_cleanly(folder: Path) -> None
     assert not (folder / "state.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_killed_exchange_is_gone_on_from_its_snapshot(folder: Path) -> None:
     kept = (f"snapshot_file={folder}/ledger", "snapshot_seconds=0.2")
