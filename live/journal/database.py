@@ -28,8 +28,8 @@ SYNCHRONOUS = ("full", "normal")
 CHECKPOINT_PAGES = 8_000
 """Pages of the write-ahead log, 32 MB, at which SQLite tidies up by itself; `checkpoint` does so before."""
 _BUSY_SECONDS = 0.5
-_MADE_SECONDS, _LOOK_SECONDS = 5.0, 0.1
-"""How long a reader waits for tables that the loop may be making in this instant."""
+_TABLES_SECONDS, _LOOK_SECONDS = 5.0, 0.1
+"""How long a reader waits for tables that the loop may be making in this instant, and between two looks for them."""
 _POSTGRESQL = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -165,30 +165,25 @@ class Database:
         """
         from live.journal.revisions import head, upgrade
 
-        if self._read_only:
-            self._await_tables()
-        with self.transaction() as connection:
-            held, wanted = _revision(connection), head()
-            if held == wanted:
-                return
-            if held is not None and held > wanted:
-                raise JournalError(
-                    f"journal must be of revision {wanted} or older, {self.place} is of {held}: "
-                    "it was written by newer code, use that"
-                )
-            if self._read_only:
+        wanted, until_s = head(), time.monotonic() + _TABLES_SECONDS
+        while True:
+            with self.transaction() as connection:
+                held = _revision(connection)
+                if held == wanted:
+                    return
+                if held is not None and held > wanted:
+                    raise JournalError(
+                        f"journal must be of revision {wanted} or older, {self.place} is of {held}: "
+                        "it was written by newer code, use that"
+                    )
+                if not self._read_only:
+                    upgrade(connection)
+                    return
+            if held is not None or time.monotonic() >= until_s:
                 raise JournalError(
                     f"journal must be of revision {wanted}, {self.place} is of {held or 'none'}: "
                     "the loop brings it there when it opens it"
                 )
-            upgrade(connection)
-
-    def _await_tables(self) -> None:
-        until_s = time.monotonic() + _MADE_SECONDS
-        while time.monotonic() < until_s:
-            with self.transaction() as connection:
-                if _revision(connection) is not None:
-                    return
             time.sleep(_LOOK_SECONDS)
 
     def checkpoint(self) -> None:

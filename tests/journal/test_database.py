@@ -386,7 +386,7 @@ def test_a_journal_of_newer_code_is_refused(url: str, read_only: bool) -> None:
 def test_a_journal_of_older_code_waits_for_its_writer(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live.journal.database._MADE_SECONDS", 0.3)
+    monkeypatch.setattr("live.journal.database._TABLES_SECONDS", 0.3)
     with opened(url) as journal, journal.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM alembic_version")
     with pytest.raises(

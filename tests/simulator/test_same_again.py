@@ -92,11 +92,11 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Twin, Twin
         twin.close()
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20, deadline=None, phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
-@pytest.mark.slow
 @given(st.lists(ACTIONS, min_size=1, max_size=8))
 def test_two_exchanges_answer_and_send_the_same(
     twins: tuple[Twin, Twin], actions: list[Action]
